@@ -1,0 +1,1 @@
+"""Kernels for the UNets. A leaf: torch and triton only."""

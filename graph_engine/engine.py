@@ -1,0 +1,469 @@
+"""Engine: the one place where the parts are joined. Open it, submit workflows, watch, cancel, close.
+
+    async with await Engine.open(Settings(data_dir=Path("data"))) as engine:
+        record = await engine.submit(document, values={"prompt.text": "a red boat"})
+        async for events in engine.watch(record.id):
+            ...
+        record = await engine.wait(record.id)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import json
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from graph_engine.errors import AnyloomError, NotFoundError, RequestError
+from graph_engine.execute.context import JobContext
+from graph_engine.execute.events import Event, EventLog
+from graph_engine.execute.local import LocalExecutor
+from graph_engine.execute.runner import Hooks, Runner
+from graph_engine.graph.context import NodeContext
+from graph_engine.graph.document import Document, override, parse
+from graph_engine.graph.graph import resolve
+from graph_engine.graph.plan import Plan, make_plan
+from graph_engine.graph.registry import Registry
+from graph_engine.memory.devices import find_devices
+from graph_engine.memory.pool import ModelPool
+from graph_engine.models.catalog import Catalog
+from graph_engine.record import RunRecord
+from graph_engine.schedule.messages import Job
+from graph_engine.schedule.scheduler import Scheduler
+from graph_engine.settings import Settings
+from graph_engine.store.artifacts import Artifact, Shape
+from graph_engine.store.codec import decode_artifact, encode, encode_artifact
+from graph_engine.store.disk_store import DiskStore
+from graph_engine.store.folders import Folders
+from graph_engine.store.history import RunRow
+from graph_engine.store.memory_store import MemoryStore
+from graph_engine.store.queue import RunQueue
+from graph_engine.store.results import result_of
+from graph_engine.store.vault import Vault
+
+LARGE_DOCUMENT_BYTES = 48 * 1024
+"""Documents above this are checked and planned in a thread, so that the loop stays free (law P10)."""
+PLANS_KEPT = 32
+SEQ_PER_BOOT = 1_000_000_000
+"""Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
+
+
+class _Ready(NamedTuple):
+    """A document that was checked, with the digests of the files that its plan rests on."""
+
+    document: Document
+    plan: Plan
+    stamps: dict[str, str]
+
+
+class _Live:
+    """A run that this engine has in memory: active, or ended and still watched or recent."""
+
+    __slots__ = ("record", "log", "plan", "raw", "ended")
+
+    def __init__(self, record: RunRecord, log: EventLog, plan: Plan, raw: dict[str, Any]) -> None:
+        self.record, self.log, self.raw = record, log, raw
+        self.plan: Plan | None = plan
+        self.ended = asyncio.Event()
+
+
+class Engine:
+    """Several engines may live in one process; each has its data folder to itself."""
+
+    def __init__(self, settings: Settings, registry: Registry, catalog: Catalog, queue: RunQueue, disk: DiskStore | None) -> None:
+        """Use `Engine.open`."""
+        self.settings, self.registry, self.catalog = settings, registry, catalog
+        self.folders = Folders(settings.input_dir, settings.output_dir, settings.temp_dir)
+        self.models = ModelPool(catalog, dict(settings.device_bytes))
+        self._queue = queue
+        self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
+        self._live: OrderedDict[str, _Live] = OrderedDict()
+        self._old_events = 0
+        self._plans: OrderedDict[str, _Ready] = OrderedDict()
+        self._closing = False
+        self._background: set[asyncio.Future[Any]] = set()
+        devices = settings.devices or find_devices()
+        scheduler_lanes = {"pool": settings.pool_threads, "async": 1_000, "inline": 64}
+        scheduler = Scheduler(scheduler_lanes, devices, settings.max_attempts)
+        hooks = Hooks(self._context, self._journal, self._output, self._ended)
+        self._runner = Runner(scheduler, self._vault, registry, self.folders.digest, settings.grace_s, hooks)
+        self._executor = LocalExecutor(devices, settings.pool_threads, self._runner.report)
+        self._runner.executor = self._executor
+
+    @classmethod
+    async def open(
+        cls, settings: Settings, *, registry: Registry | None = None, catalog: Catalog | None = None
+    ) -> Engine:
+        """Open the data folder and take up every run that an earlier engine left unfinished (law P1).
+
+        Raises StoreError when the folder is in use or damaged.
+        """
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        for folder in (settings.models_path, settings.workflows_path):
+            folder.mkdir(parents=True, exist_ok=True)
+        queue = await asyncio.to_thread(RunQueue, settings.data_dir)
+        try:
+            disk = None
+            if settings.disk_cache_bytes > 0:
+                disk = await asyncio.to_thread(DiskStore, settings.data_dir / "cache", settings.disk_cache_bytes)
+            registry = registry or await asyncio.to_thread(Registry.discover, settings.custom_nodes)
+            catalog = catalog or Catalog.discover()
+            engine = cls(settings, registry, catalog, queue, disk)
+        except BaseException:
+            await asyncio.to_thread(queue.close)
+            raise
+        gc.collect()
+        gc.freeze()  # what was imported lives for ever; walking it at each collection costs tens of milliseconds
+        gc.set_threshold(50_000, 20, 50)
+        for row in await queue.recover():
+            await engine._resume(row)
+        return engine
+
+    async def __aenter__(self) -> Engine:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop at once. Runs that have not ended stay in the queue and are taken up when the folder is opened again."""
+        if self._closing:
+            return
+        self._closing = True
+        await self._executor.close()
+        await asyncio.sleep(0)
+        for future in list(self._background):
+            with suppress(Exception):
+                await future
+        for live in self._live.values():
+            live.log.close()
+        await asyncio.to_thread(self._queue.close)
+        await asyncio.to_thread(self._vault.close)
+
+    # --- submit -----------------------------------------------------------------------------------------------------
+
+    async def validate(
+        self,
+        document: str | bytes | Mapping[str, Any],
+        *,
+        values: Mapping[str, Any] | None = None,
+        targets: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        """Check a workflow without running it. Raises DocumentError, GraphError with every problem."""
+        ready, _ = await self._prepare(document, values, targets)
+        steps = ready.plan.steps
+        return {"nodes": len(steps), "targets": [steps[index].node for index in ready.plan.targets]}
+
+    async def submit(
+        self,
+        document: str | bytes | Mapping[str, Any],
+        *,
+        values: Mapping[str, Any] | None = None,
+        targets: Sequence[str] | None = None,
+        priority: int = 0,
+        client: str = "",
+        name: str = "",
+    ) -> RunRecord:
+        """Accept a run. When this returns, the run survives any crash (law P1).
+
+        values: {"node.input": literal} written over the document. Higher priority goes first.
+        Raises DocumentError, GraphError, RequestError, StoreError.
+        """
+        if self._closing:
+            raise RequestError("the engine is closing.", remedy="Submit again when it is back.", code="closing")
+        if isinstance(priority, bool) or not isinstance(priority, int) or not -1_000_000 <= priority <= 1_000_000:
+            raise RequestError(f"priority {priority!r} is no whole number in -1000000..1000000.", remedy="Use 0.")
+        ready, text = await self._prepare(document, values, targets)
+        run = uuid.uuid4().hex
+        record = RunRecord(
+            run,
+            "queued",
+            name=name or ready.document.title,
+            client=client,
+            priority=priority,
+            created=time.time(),
+            nodes=len(ready.plan.steps),
+        )
+        row = RunRow(
+            id=run,
+            document=text,
+            name=record.name,
+            targets=json.dumps(list(targets or ())),
+            priority=priority,
+            client=client,
+            nodes=record.nodes,
+            created=record.created,
+        )
+        record.number = await self._queue.add(row)
+        self._begin(record, ready, 0, [])
+        return record
+
+    async def _prepare(
+        self, source: str | bytes | Mapping[str, Any], values: Mapping[str, Any] | None, targets: Sequence[str] | None
+    ) -> tuple[_Ready, str]:
+        """The checked document and its plan, remembered for the next time, and the text to keep."""
+        if isinstance(source, Mapping):
+            try:
+                source = json.dumps(source, separators=(",", ":"), allow_nan=False)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise RequestError(f"the document is no JSON: {error}.", remedy="Use JSON values only.") from None
+        if isinstance(values, Mapping) and not values:
+            values = None
+        if values is not None:
+            try:
+                values_text = json.dumps(values, sort_keys=True, allow_nan=False)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise RequestError(f"the values are no JSON: {error}.", remedy="Use JSON values only.") from None
+        else:
+            values_text = ""
+        data = source.encode("utf-8", "surrogatepass") if isinstance(source, str) else bytes(source)
+        digest = hashlib.blake2b(data, digest_size=16)
+        digest.update(f"\0{values_text}\0{json.dumps(list(targets or ()))}".encode("utf-8", "surrogatepass"))
+        key = digest.hexdigest()
+        ready = self._plans.get(key)
+        if ready is None or any(self.folders.digest(file) != stamp for file, stamp in ready.stamps.items()):
+            if len(data) > LARGE_DOCUMENT_BYTES:
+                ready = await asyncio.to_thread(self._plan, source, values, targets)
+            else:
+                ready = self._plan(source, values, targets)
+            self._plans[key] = ready
+            if len(self._plans) > PLANS_KEPT:
+                self._plans.popitem(last=False)
+        else:
+            self._plans.move_to_end(key)
+        if values is None:
+            text = source if isinstance(source, str) else data.decode()
+        else:
+            text = json.dumps(ready.document.raw, separators=(",", ":"))
+        return ready, text
+
+    def _plan(
+        self, source: str | bytes | Mapping[str, Any], values: Mapping[str, Any] | None, targets: Sequence[str] | None
+    ) -> _Ready:
+        settings = self.settings
+        document = parse(
+            source, max_bytes=settings.max_document_bytes, max_nodes=settings.max_nodes, max_depth=settings.max_depth
+        )
+        if values:
+            document = override(document, values)
+        graph = resolve(document, self.registry, targets)
+        stamps: dict[str, str] = {}
+
+        def stamp(file: str) -> str:
+            stamps[file] = self.folders.digest(file)
+            return stamps[file]
+
+        return _Ready(document, make_plan(graph, stamp), stamps)
+
+    def _begin(self, record: RunRecord, ready: _Ready, boots: int, journal: list[Artifact]) -> None:
+        log = EventLog(boots * SEQ_PER_BOOT)
+        live = _Live(record, log, ready.plan, ready.document.raw)
+        self._live[record.id] = live
+        log.add("queued", "", {"number": record.number})
+        record.status, record.started = "running", time.time()
+        self._keep(self._queue.started(record.id))
+        self._vault.memory.new_generation()
+        self._runner.submit(record.id, ready.plan, log, record.priority, journal)
+
+    async def _resume(self, row: RunRow) -> None:
+        """Take up a run that an earlier engine did not finish."""
+        record = _record(row)
+        try:
+            targets = json.loads(row.targets)
+            ready = await asyncio.to_thread(self._plan, row.document, None, targets)
+            journal = [decode_artifact(payload) for payload in row.journal.values()]
+        except AnyloomError as error:
+            problem = {**error.to_dict(), "message": f"the run cannot be taken up again: {error.message}"}
+            await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
+            return
+        if row.starts >= self.settings.max_attempts:
+            problem = {
+                "code": "poisoned",
+                "message": f"the server died {row.starts} times while this run was active; it is not tried again.",
+                "remedy": "Look for the node that ends the process, and submit it anew.",
+            }
+            await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
+            return
+        self._begin(record, ready, row.boots, journal)
+
+    # --- watch and ask ------------------------------------------------------------------------------------------------
+
+    async def watch(self, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
+        """Batches of events after number `after`; ends after `finished`. Raises NotFoundError."""
+        live = self._live.get(run_id)
+        if live is None:
+            record = await self.run(run_id)
+            live = self._live.get(run_id)
+            if live is None:  # its log is forgotten; what stands in the record is still true
+                yield [Event(max(after, 0) + 1, "finished", "", _ending(record))]
+                return
+        async for batch in live.log.watch(after):
+            yield batch
+
+    async def wait(self, run_id: str, timeout_s: float | None = None) -> RunRecord:
+        """The record once the run has ended, or as it is when the time is over. Raises NotFoundError."""
+        live = self._live.get(run_id)
+        if live is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(live.ended.wait(), timeout_s)
+            return live.record
+        return await self.run(run_id)
+
+    async def cancel(self, run_id: str) -> bool:
+        """Ask a run to end. False when it had ended already. Raises NotFoundError."""
+        live = self._live.get(run_id)
+        if live is None:
+            await self.run(run_id)
+            return False
+        if live.record.ended:
+            return False
+        self._runner.cancel(run_id)
+        return True
+
+    async def run(self, run_id: str) -> RunRecord:
+        live = self._live.get(run_id)
+        if live is not None:
+            return live.record
+        row = await self._queue.get(run_id) if isinstance(run_id, str) else None
+        if row is None:
+            raise NotFoundError(f"there is no run {run_id!r}.", remedy="`anyloom runs` lists them.", code="unknown_run")
+        return _record(row)
+
+    async def runs(
+        self, *, status: str | None = None, client: str | None = None, limit: int = 50, before: int | None = None
+    ) -> list[RunRecord]:
+        """Newest first; `before` is a run number to go on from."""
+        rows = await self._queue.history(status=status, client=client, limit=limit, before=before)
+        return [live.record if (live := self._live.get(row.id)) is not None else _record(row) for row in rows]
+
+    async def document(self, run_id: str) -> dict[str, Any]:
+        """The workflow that ran, with the values it ran with."""
+        live = self._live.get(run_id)
+        if live is not None:
+            return live.raw
+        row = await self._queue.get(run_id)
+        if row is None:
+            raise NotFoundError(f"there is no run {run_id!r}.", remedy="`anyloom runs` lists them.", code="unknown_run")
+        found: dict[str, Any] = json.loads(row.document)
+        return found
+
+    async def artifact(self, key: str, port: int = 0) -> Any:
+        """A result that a record refers to. Raises NotFoundError when the caches have let it go."""
+        artifact = await self._vault.peek(key)
+        if artifact is None or not 0 <= port < len(artifact.outputs):
+            raise NotFoundError(
+                f"the result {key[:80]!r} is not kept any more.", remedy="Run the workflow again.", code="unknown_artifact"
+            )
+        return artifact.outputs[port]
+
+    async def artifact_bytes(self, key: str, port: int = 0) -> bytes:
+        value = await self.artifact(key, port)
+        return await asyncio.to_thread(encode, value)
+
+    def system(self) -> dict[str, Any]:
+        """What a person or a monitor wants to know of the engine."""
+        from graph_engine import __version__
+
+        scheduler = self._runner.scheduler
+        return {
+            "version": __version__,
+            "devices": list(self._executor.devices),
+            "lanes": dict(self._executor.lanes),
+            "nodes": len(self.registry),
+            "failed_packs": dict(self.registry.failures),
+            "runs": {"active": len(scheduler.runs)},
+            "tasks": {"waiting": len(scheduler.tasks) - len(scheduler.jobs), "running": len(scheduler.jobs)},
+            "cache": self._vault.stats(),
+            "models": self.models.stats(),
+        }
+
+    # --- what the runner asks -----------------------------------------------------------------------------------------
+
+    def _context(self, job: Job) -> NodeContext:
+        live = self._live.get(job.run)
+        raw = live.raw if live is not None else None
+        return JobContext(job, raw, self.folders, self.settings.models_path, self.models, self._runner.post)
+
+    def _journal(self, run: str, artifact: Artifact) -> None:
+        with suppress(AnyloomError):  # a value without a form on disk is computed again after a crash
+            self._keep(self._queue.journal(run, artifact.key, encode_artifact(artifact)))
+
+    def _output(self, run: str, node: str, artifact: Artifact | None, shape: Shape) -> None:
+        live = self._live.get(run)
+        if live is None or live.plan is None:
+            return
+        type = next(step.type for index in live.plan.targets if (step := live.plan.steps[index]).node == node)
+        result, referred = result_of(type, artifact, shape)
+        if referred and artifact is not None:
+            self._vault.memory.put(artifact)
+            self._vault.save(artifact)
+        live.record.result[node] = result
+        live.log.add("output", node, {"outputs": result})
+
+    def _ended(self, run: str, status: str, errors: list[dict[str, Any]]) -> None:
+        live = self._live.get(run)
+        if live is None or self._closing:
+            return
+        record = live.record
+        record.status, record.errors, record.finished = status, errors, time.time()
+        result, error = json.dumps(record.result), json.dumps(errors)
+        self._keep(self._queue.finish(run, status, result=result, error=error, at=record.finished))
+        live.log.add("finished", "", _ending(record))
+        live.log.forget_transient()
+        live.plan = None
+        live.ended.set()
+        self._old_events += len(live.log.events)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Ended runs stay watchable until their events are too many; history has the rest."""
+        if self._old_events <= self.settings.keep_events and len(self._live) <= 4_000:
+            return
+        for run, live in list(self._live.items()):
+            if live.record.ended:
+                self._old_events -= len(live.log.events)
+                del self._live[run]
+                if self._old_events <= self.settings.keep_events // 2 and len(self._live) <= 2_000:
+                    break
+
+    def _keep(self, future: asyncio.Future[Any]) -> None:
+        """A write that nobody waits for, but whose failure must be seen."""
+        self._background.add(future)
+        future.add_done_callback(self._written)
+
+    def _written(self, future: asyncio.Future[Any]) -> None:
+        self._background.discard(future)
+        if not future.cancelled() and (error := future.exception()) is not None and not self._closing:
+            asyncio.get_running_loop().call_exception_handler({"message": "the run queue failed", "exception": error})
+
+
+def _record(row: RunRow) -> RunRecord:
+    return RunRecord(
+        row.id,
+        row.status,
+        number=row.number,
+        name=row.name,
+        client=row.client,
+        priority=row.priority,
+        created=row.created,
+        started=row.started,
+        finished=row.finished,
+        nodes=row.nodes,
+        result=json.loads(row.result) if row.result else {},
+        errors=json.loads(row.error) if row.error else [],
+    )
+
+
+def _ending(record: RunRecord) -> dict[str, Any]:
+    seconds = round((record.finished or 0) - (record.started or record.finished or 0), 6)
+    ending: dict[str, Any] = {"status": record.status, "seconds": seconds}
+    if record.errors:
+        ending["errors"] = record.errors
+    return ending
+

@@ -1,0 +1,159 @@
+"""One call of a node: its function, what it answers, and the check of every value it gives out."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import time
+import types
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from graph_engine.errors import AnyloomError, Cancelled, KindError, NodeError, OutOfMemory
+from graph_engine.execute.executor import Interrupted, Outputs, Raised, Report, Work
+from graph_engine.graph.kinds import describe
+from graph_engine.graph.node import NodeType
+from graph_engine.graph.outcome import UNSET, Grow, Need, Skip, Values
+from graph_engine.graph.port import Output
+
+
+def arguments(work: Work) -> dict[str, Any]:
+    """What the function is called with: literals, linked values, `UNSET` for lazy inputs not asked for yet."""
+    job, type = work.job, work.job.type
+    given = {**job.literals, **work.inputs}
+    for name in job.checks:
+        if name in given:
+            given[name] = _arrived(type, name, given[name])
+    for port in type.inputs:
+        if port.name not in given:
+            if port.lazy and port.name in job.sources:
+                given[port.name] = UNSET
+            elif port.required or port.default is not None:
+                given[port.name] = port.default
+    if type.context_name:
+        given[type.context_name] = work.context
+    return given
+
+
+def call(work: Work) -> Report:
+    """Run a synchronous node to its end. Never raises."""
+    began = time.perf_counter()
+    try:
+        with _without_gradients(work):
+            answer = work.job.type.function(**arguments(work))
+        return _report(work.job.type, answer, began)
+    except Cancelled:
+        return Interrupted()
+    except Exception as error:
+        return Raised(explain(error, work.job.type))
+
+
+async def call_async(work: Work) -> Report:
+    """Run a native `async def` node to its end."""
+    began = time.perf_counter()
+    try:
+        answer = await work.job.type.function(**arguments(work))
+        return _report(work.job.type, answer, began)
+    except Cancelled:
+        return Interrupted()
+    except Exception as error:
+        return Raised(explain(error, work.job.type))
+
+
+def _without_gradients(work: Work) -> AbstractContextManager[Any]:
+    """Device nodes infer unless they say otherwise. torch is not imported for the sake of a node that does not use it."""
+    torch: Any = sys.modules.get("torch")
+    if work.job.type.needs.device and torch is not None and hasattr(torch, "no_grad"):
+        return torch.no_grad()  # type: ignore[no-any-return]
+    return nullcontext()
+
+
+def _report(type: NodeType, answer: Any, began: float) -> Report:
+    if isinstance(answer, Need | Grow):
+        return answer
+    return Outputs(checked(type, answer), time.perf_counter() - began)
+
+
+def checked(type: NodeType, answer: Any) -> tuple[Any, ...]:
+    """The node's answer as one value per output port, each in the canonical form of its kind. Raises NodeError."""
+    ports = type.outputs
+    if isinstance(answer, Skip):
+        return (answer,) * len(ports)
+    if isinstance(answer, Values):
+        values = answer.outputs
+    elif len(ports) == 1 and not (isinstance(answer, tuple) and hasattr(answer, "_fields") and ports[0].name in answer._fields):
+        return (_check(type, ports[0], answer),)
+    elif not ports:
+        values = () if answer is None else (answer,)
+    else:
+        values = answer if isinstance(answer, tuple) else (answer,)
+    if len(values) != len(ports):
+        raise NodeError(
+            f"{type.id} has {len(ports)} outputs but gave {len(values)} values.",
+            remedy="This is a bug of the node: its return value must match its return annotation.",
+            code="wrong_outputs",
+        )
+    return tuple([_check(type, port, value) for port, value in zip(ports, values, strict=True)])
+
+
+def _check(type: NodeType, port: Output, value: Any) -> Any:
+    if isinstance(value, Skip):
+        return value
+    try:
+        if not port.as_list:
+            return port.kind.check(value)
+        if not isinstance(value, list | tuple):
+            raise KindError(f"expected a list of {port.kind}, got {describe(value)}.")
+        return [entry if isinstance(entry, Skip) else port.kind.check(entry) for entry in value]
+    except (KindError, ValueError, TypeError, AttributeError) as error:
+        reason = error.message if isinstance(error, AnyloomError) else str(error)
+        remedy = error.problem.remedy if isinstance(error, AnyloomError) else ""
+        raise NodeError(
+            f"{type.id} gave a wrong value at its output {port.name!r}: {reason}",
+            remedy=remedy or "This is a bug of the node.",
+            port=port.name,
+            code="wrong_output",
+        ) from error
+
+
+def _arrived(type: NodeType, name: str, value: Any) -> Any:
+    """A linked value whose source promised no kind, checked by the kind of the port it arrives at."""
+    port = type.input(name)
+    assert port is not None
+    try:
+        return [port.kind.check(entry) for entry in value] if port.as_list else port.kind.check(value)
+    except (KindError, ValueError, TypeError, AttributeError) as error:
+        reason = error.message if isinstance(error, AnyloomError) else str(error)
+        raise NodeError(
+            f"{type.id} cannot use what arrived at its input {name!r}, which takes {port.kind}: {reason}",
+            remedy=f"Link a value of kind {port.kind}.",
+            port=name,
+            code="wrong_input",
+        ) from error
+
+
+def explain(error: BaseException, type: NodeType) -> AnyloomError:
+    """Any exception of a node as an error a person can act on."""
+    if isinstance(error, AnyloomError):
+        return error
+    name = error.__class__.__name__
+    if isinstance(error, MemoryError) or name in ("OutOfMemoryError",):
+        found: AnyloomError = OutOfMemory(
+            f"{type.id} ran out of memory: {error}.", remedy="Use a smaller size, batch or model."
+        )
+    else:
+        found = NodeError(f"{type.id} raised {name}: {error}" + place_of(error, type), code="node_raised")
+    found.__cause__ = error
+    return found
+
+
+def place_of(error: BaseException, type: NodeType) -> str:
+    """File and line in the node's own code, for its author."""
+    frame: types.TracebackType | None = error.__traceback__
+    own = inspect.unwrap(type.function).__code__.co_filename
+    line = ""
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename == own:
+            line = f" ({own.rpartition('/')[2]}:{frame.tb_lineno})"
+        frame = frame.tb_next
+    return line

@@ -1,0 +1,62 @@
+"""What every executor does: start jobs, stop them, report. Local threads today; other processes and machines by the
+same protocol and the same contract tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from graph_engine.graph.context import NodeContext
+from graph_engine.graph.outcome import Grow, Need
+from graph_engine.schedule.messages import Job
+
+
+class Work(NamedTuple):
+    """A job with its inputs at hand. `context` is None when the node does not ask for one."""
+
+    job: Job
+    inputs: dict[str, Any]
+    context: NodeContext | None
+
+
+class Outputs(NamedTuple):
+    """The checked values of a finished job, one per output port (a value may be a `Skip`), and what they cost."""
+
+    values: tuple[Any, ...]
+    seconds: float
+
+
+class Raised(NamedTuple):
+    error: BaseException
+
+
+class Interrupted(NamedTuple):
+    """The job was told to stop and did."""
+
+
+Report = Outputs | Need | Grow | Raised | Interrupted
+
+
+class ReportTo(Protocol):
+    def __call__(self, job: int, report: Report) -> None:
+        """May be called from any thread, exactly once per started job."""
+
+
+class Executor(Protocol):
+    @property
+    def lanes(self) -> Mapping[str, int]:
+        """Jobs at a time, by lane."""
+
+    @property
+    def devices(self) -> tuple[str, ...]: ...
+
+    def start(self, work: Work) -> None:
+        """Begin and return at once."""
+
+    def stop(self, job: int) -> None:
+        """Ask a job to end at its next check. One that has not begun ends without having run."""
+
+    def abandon(self, job: int) -> None:
+        """A job did not stop in time: do without the thread it sits in."""
+
+    async def close(self) -> None: ...

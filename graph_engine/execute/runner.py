@@ -1,0 +1,347 @@
+"""Runner: carries out the scheduler's instructions on one asyncio loop, and tells it what happened.
+
+Whatever threads report goes through one inbox, in order, and is worked off in slices of a few milliseconds, so that a run
+of ten thousand steps leaves the loop to the doors in between (law P10).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from graph_engine.errors import AnyloomError, NodeError
+from graph_engine.execute.call import explain
+from graph_engine.execute.events import EventLog
+from graph_engine.execute.executor import Executor, Interrupted, Outputs, Raised, Report, Work
+from graph_engine.graph import fingerprint
+from graph_engine.graph.context import NodeContext
+from graph_engine.graph.node import Effect
+from graph_engine.graph.outcome import Grow, Need, Skip
+from graph_engine.graph.plan import Plan, grow_plan
+from graph_engine.graph.registry import Registry
+from graph_engine.schedule.messages import (
+    Assemble,
+    Cancel,
+    Done,
+    Drop,
+    Ended,
+    Event,
+    Failed,
+    GraceOver,
+    Grown,
+    Instruction,
+    Job,
+    Lost,
+    Needed,
+    Notify,
+    Output,
+    Ref,
+    Start,
+    Stop,
+    Stopped,
+    Submit,
+)
+from graph_engine.schedule.scheduler import Scheduler
+from graph_engine.store.artifacts import Artifact, Shape
+from graph_engine.store.vault import Vault
+
+SLICE_S = 0.004
+"""How long the inbox is worked off before the loop gets its turn."""
+
+
+class Hooks(NamedTuple):
+    """What the engine wants to know or has to give.
+
+    context   makes the NodeContext of a job
+    journal   (run, artifact): a side effect was done and must not be done again after a crash
+    output    (run, node, artifact or None for a skipped target, shape)
+    ended     (run, status, errors)
+    """
+
+    context: Callable[[Job], NodeContext]
+    journal: Callable[[str, Artifact], None]
+    output: Callable[[str, str, Artifact | None, Shape], None]
+    ended: Callable[[str, str, list[dict[str, Any]]], None]
+
+
+class Runner:
+    """Used on one loop. `post` and `report` may be called from any thread."""
+
+    def __init__(
+        self, scheduler: Scheduler, vault: Vault, registry: Registry, stamp: Callable[[str], str], grace_s: float, hooks: Hooks
+    ) -> None:
+        self.scheduler, self.vault, self.registry, self.stamp = scheduler, vault, registry, stamp
+        self.grace_s, self.hooks = grace_s, hooks
+        self.executor: Executor
+        self.logs: dict[str, EventLog] = {}
+        self.jobs: dict[int, Job] = {}
+        self._loop = asyncio.get_running_loop()
+        self._inbox: deque[tuple[int, str, Any]] = deque()
+        self._scheduled = False
+        self._timed_out: set[int] = set()
+        self._fetching: set[asyncio.Task[None]] = set()
+        self._late: dict[str, list[asyncio.Task[None]]] = {}
+
+    # --- from the engine --------------------------------------------------------------------------------------------
+
+    def submit(self, run: str, plan: Plan, log: EventLog, priority: int, journal: Iterable[Artifact] = ()) -> None:
+        """Begin a run. journal: results of side effects that an earlier life of this run already had."""
+        self.logs[run] = log
+        present = self.vault.present(self.scheduler.keys(plan, run))
+        for artifact in journal:
+            self.vault.hold(artifact)
+            present[artifact.key] = artifact.shape
+        self._handle(Submit(run, plan, present, priority))
+
+    def cancel(self, run: str) -> None:
+        self._handle(Cancel(run))
+
+    # --- from executors and nodes, any thread -----------------------------------------------------------------------
+
+    def report(self, job: int, report: Report) -> None:
+        self._put((job, "report", report))
+
+    def post(self, job: int, type: str, data: dict[str, Any]) -> None:
+        self._put((job, type, data))
+
+    def _put(self, item: tuple[int, str, Any]) -> None:
+        self._inbox.append(item)
+        if not self._scheduled:
+            self._scheduled = True
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:  # the loop is closed; nobody waits for this news any more
+                pass
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    def _handle(self, event: Event) -> None:
+        """Tell the scheduler, carry out what it says, and work off what that put into the inbox at once."""
+        busy, self._scheduled = self._scheduled, True
+        self._carry_out(self.scheduler.handle(event))
+        if not busy:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Work off the inbox for one slice."""
+        inbox, end = self._inbox, time.perf_counter() + SLICE_S
+        self._scheduled = True  # so that nobody wakes the loop for what is seen here anyway
+        while inbox:
+            job, type, data = inbox.popleft()
+            if type == "report":
+                self._carry_out(self.scheduler.handle(self._event(job, data)))
+            else:
+                for run, node in self.scheduler.watchers(job):
+                    self._log(run, type, node, data)
+            if time.perf_counter() > end:
+                break
+        self._scheduled = False
+        if inbox and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._drain)
+
+    def _log(self, run: str, type: str, node: str, data: dict[str, Any]) -> None:
+        log = self.logs.get(run)
+        if log is not None:
+            log.add(type, node, data)
+
+    # --- reports become events ----------------------------------------------------------------------------------------
+
+    def _event(self, number: int, report: Report) -> Event:
+        job = self.jobs.pop(number, None)
+        if job is None:
+            return Stopped(number)
+        timed_out = number in self._timed_out
+        self._timed_out.discard(number)
+        if isinstance(report, Outputs):
+            artifact = Artifact.of(job.key, report.values, job.type.list_flags, seconds=report.seconds)
+            self.vault.add(artifact, keep=not job.local)
+            if job.type.effect is Effect.EXTERNAL:
+                for run, _ in self.scheduler.watchers(number):
+                    self.hooks.journal(run, artifact)
+            return Done(number, artifact.shape, round(report.seconds * 1000, 3))
+        if isinstance(report, Need):
+            return Needed(number, report.ports)
+        if isinstance(report, Grow):
+            return self._grown(job, report)
+        if isinstance(report, Raised):
+            error = report.error if isinstance(report.error, AnyloomError) else explain(report.error, job.type)
+            return Failed(number, error.to_dict(), job.attempt <= job.type.needs.retries)
+        assert isinstance(report, Interrupted)
+        if timed_out:
+            return Failed(number, self._timeout_error(job), job.attempt <= job.type.needs.retries)
+        return Stopped(number)
+
+    def _grown(self, job: Job, grow: Grow) -> Event:
+        own = {}
+        for port, (key, local) in job.sources.items():
+            input = job.type.input(port)
+            assert input is not None
+            own[port] = (key, local, input.kind)
+        try:
+            grown = grow_plan(grow, job.type, job.key, own, job.literals, self.registry, self.stamp)
+        except Exception as error:
+            return Failed(job.id, explain(error, job.type).to_dict())
+        constants: dict[str, str] = {}
+        for name, value in grown.constants.items():
+            constants[name] = fingerprint.constant_key(job.key, name)
+            self.vault.hold(Artifact.of(constants[name], (value,)))
+        present = self.vault.present(self.scheduler.keys(grown.plan, job.run))
+        return Grown(job.id, grown, present, constants)
+
+    # --- instructions are carried out -----------------------------------------------------------------------------------
+
+    def _carry_out(self, instructions: list[Instruction]) -> None:
+        for instruction in instructions:
+            kind = type(instruction)
+            if kind is Notify:
+                run, type_, node, data = instruction
+                log = self.logs.get(run)
+                if log is not None:
+                    log.add(type_, node, data)
+            elif kind is Start:
+                self._start(instruction.job)  # type: ignore[union-attr]
+            elif kind is Drop:
+                self.vault.drop(instruction.key)  # type: ignore[union-attr]
+            else:
+                _REST[kind](self, instruction)
+
+    def _start(self, job: Job) -> None:
+        if not job.local:  # another run may have made it since this one was planned
+            artifact = self.vault.find(job.key)
+            if artifact is not None:
+                self.jobs[job.id] = job
+                self.report(job.id, Outputs(artifact.outputs, artifact.seconds))
+                return
+        self.jobs[job.id] = job
+        inputs, missing = self._inputs(job)
+        if missing:
+            task = self._loop.create_task(self._fetch(job, missing))
+            self._fetching.add(task)
+            task.add_done_callback(self._fetching.discard)
+            return
+        self._begin(job, inputs)
+
+    def _begin(self, job: Job, inputs: dict[str, Any]) -> None:
+        context = self.hooks.context(job) if job.type.context_name else None
+        if job.type.needs.timeout_s is not None:
+            self._loop.call_later(job.type.needs.timeout_s, self._time_out, job.id)
+        self.executor.start(Work(job, inputs, context))
+
+    async def _fetch(self, job: Job, keys: list[str]) -> None:
+        """Values that lie on disk only. What turns out to be gone is computed again."""
+        gone = [key for key in keys if not await self.vault.fetch(key)]
+        if job.id not in self.jobs:
+            return
+        inputs, missing = self._inputs(job)
+        if missing:
+            del self.jobs[job.id]
+            self._handle(Lost(job.id, tuple(gone or missing)))
+        else:
+            self._begin(job, inputs)
+
+    def _inputs(self, job: Job) -> tuple[dict[str, Any], list[str]]:
+        """The job's values by port, and the keys of those that are not in memory."""
+        values: dict[str, Any] = {}
+        missing: list[str] = []
+        find = self.vault.find
+        for port, ref in job.inputs.items():
+            whole = type(ref) is Ref
+            entries = []
+            for one in [ref] if whole else ref:  # type: ignore[list-item]
+                artifact = find(one.key)  # type: ignore[union-attr]
+                if artifact is None:
+                    missing.append(one.key)  # type: ignore[union-attr]
+                    continue
+                value = artifact.outputs[one.output]  # type: ignore[union-attr]
+                entries.append(value if one.item is None else value[one.item])  # type: ignore[union-attr]
+            if not whole:
+                values[port] = entries
+            elif entries:
+                value = entries[0]
+                input = job.type.by_name.get(port)
+                if input is not None and input.as_list:
+                    value = [entry for entry in value if type(entry) is not Skip]
+                values[port] = value
+        return values, missing
+
+    def _stop(self, instruction: Stop) -> None:
+        self.executor.stop(instruction.job)
+        self._loop.call_later(self.grace_s, self._grace_over, instruction.job)
+
+    def _grace_over(self, job: int) -> None:
+        if job in self.jobs:
+            self.executor.abandon(job)
+            self._handle(GraceOver(job))
+
+    def _time_out(self, job: int) -> None:
+        if job in self.jobs and job not in self._timed_out:
+            self._timed_out.add(job)
+            self.executor.stop(job)
+            self._loop.call_later(self.grace_s, self._give_up, job)
+
+    def _give_up(self, number: int) -> None:
+        job = self.jobs.pop(number, None)
+        if job is not None:
+            self.executor.abandon(number)
+            self._timed_out.discard(number)
+            self._handle(Failed(number, self._timeout_error(job), job.attempt <= job.type.needs.retries))
+
+    @staticmethod
+    def _timeout_error(job: Job) -> Mapping[str, Any]:
+        error = NodeError(
+            f"{job.type.id} took longer than its limit of {job.type.needs.timeout_s} s.",
+            remedy="Give it less work or raise its limit.",
+            code="timeout",
+        )
+        return error.to_dict()
+
+    def _assemble(self, instruction: Assemble) -> None:
+        def value(part: Any) -> Any:
+            if isinstance(part, Ref):
+                artifact = self.vault.read(part.key)
+                if artifact is None:  # a file that vanished between being seen and being needed
+                    return Skip("its cached result is gone; run again")
+                found = artifact.outputs[part.output]
+                return found if part.item is None else found[part.item]
+            return [value(one) for one in part] if isinstance(part, list) else part
+
+        outputs = tuple(value(part) for part in instruction.outputs)
+        flags = tuple(isinstance(part, list) for part in instruction.outputs)
+        self.vault.add(Artifact.of(instruction.key, outputs, flags), keep=True)
+
+    def _output(self, instruction: Output) -> None:
+        run, node, key, shape = instruction
+        skipped = all(isinstance(port, Skip) for port in shape)
+        artifact = None if skipped else self.vault.find(key)
+        if skipped or artifact is not None:
+            self.hooks.output(run, node, artifact, shape)
+        else:
+            self._late.setdefault(run, []).append(self._loop.create_task(self._late_output(instruction)))
+
+    async def _late_output(self, instruction: Output) -> None:
+        """The result of a target that lies on disk only; the end of the run waits for it."""
+        run, node, key, shape = instruction
+        await self.vault.fetch(key)
+        self.hooks.output(run, node, self.vault.find(key), shape)
+        self.vault.drop(key)
+
+    def _ended(self, instruction: Ended) -> None:
+        late = self._late.pop(instruction.run, None)
+        if late:
+            whole = asyncio.gather(*late, return_exceptions=True)
+            whole.add_done_callback(lambda _: self._ended(instruction))
+            return
+        self.hooks.ended(instruction.run, instruction.status, instruction.errors)
+        self.logs.pop(instruction.run, None)
+
+
+_REST: dict[type, Callable[[Runner, Any], None]] = {
+    Stop: Runner._stop,
+    Assemble: Runner._assemble,
+    Output: Runner._output,
+    Ended: Runner._ended,
+}

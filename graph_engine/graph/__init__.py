@@ -1,0 +1,1 @@
+"""What a workflow is. Pure: no torch, no asyncio, no input or output."""

@@ -1,0 +1,205 @@
+"""Document: a workflow as it is saved, before anybody asked whether its nodes exist. Parsing one never runs code.
+
+    {"format": "anyloom", "version": 1, "title": "...", "description": "...",
+     "nodes": {"load":  {"type": "media.load_image", "values": {"file": "cat.png"}},
+               "small": {"type": "media.resize_image", "values": {"width": 64}, "links": {"image": "load.image"}}},
+     "asks":    [{"node": "load", "input": "file", "label": "Picture"}],
+     "targets": ["small"]}
+
+`values` are literals, `links` name an output as "node.port". `asks` are the inputs that a person is expected to fill in.
+`targets` (optional) are the nodes to run for; by default the output nodes. `ui` anywhere is kept and not read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from graph_engine.errors import DocumentError, Problem
+from graph_engine.graph.migrate import FORMAT, VERSION, migrate
+
+NODE_ID = re.compile(r"[A-Za-z0-9_\-]{1,128}")
+MODES = ("active", "muted", "bypassed")
+
+
+class DocumentNode(NamedTuple):
+    id: str
+    type: str
+    values: dict[str, Any]
+    links: dict[str, tuple[str, str]]
+    """input port -> (node id, output port)"""
+    mode: str = "active"
+    title: str = ""
+
+
+class Ask(NamedTuple):
+    """An input that the workflow asks its user for."""
+
+    node: str
+    input: str
+    label: str = ""
+    description: str = ""
+
+
+class Document(NamedTuple):
+    title: str
+    description: str
+    nodes: dict[str, DocumentNode]
+    asks: tuple[Ask, ...]
+    targets: tuple[str, ...]
+    raw: dict[str, Any]
+    """The JSON in the present version, as it is kept, embedded in media and shown."""
+
+
+def parse(source: str | bytes | Mapping[str, Any], *, max_bytes: int = 1 << 24, max_nodes: int = 100_000, max_depth: int = 64) -> Document:
+    """Read a document of any known version. Raises DocumentError with every problem and its place."""
+    raw = source if isinstance(source, Mapping) else load_json(source, max_bytes=max_bytes)
+    if not isinstance(raw, Mapping):
+        raise _single("not_a_workflow", "a workflow is a JSON object.", 'Start with {"format": "anyloom", ...}.', "/")
+    raw = migrate(raw)
+    _check_depth(raw, max_depth)
+    problems: list[Problem] = []
+    entries = raw.get("nodes")
+    if not isinstance(entries, Mapping):
+        raise _single("no_nodes", '"nodes" must be an object of nodes by id.', 'Write "nodes": {"id": {...}}.', "/nodes")
+    if len(entries) > max_nodes:
+        raise _single("too_many_nodes", f"{len(entries)} nodes are more than {max_nodes}.", "Split the workflow.", "/nodes")
+    nodes: dict[str, DocumentNode] = {}
+    for id, entry in entries.items():
+        node = _node(id, entry, problems)
+        if node is not None:
+            nodes[id] = node
+    asks = tuple(ask for index, entry in enumerate(_list(raw, "asks", problems)) if (ask := _ask(index, entry, entries, problems)))
+    targets = []
+    for index, target in enumerate(_list(raw, "targets", problems)):
+        if isinstance(target, str) and target in entries:
+            targets.append(target)
+        else:
+            problems.append(Problem("unknown_target", f"target {target!r} is no node of this workflow.", "Name a node id.", place=f"/targets/{index}"))
+    if problems:
+        raise DocumentError(problems)
+    return Document(str(raw.get("title", "")), str(raw.get("description", "")), nodes, asks, tuple(targets), raw)
+
+
+def load_json(text: str | bytes, *, max_bytes: int) -> Any:
+    """JSON with a size limit, no NaN, no infinity, and the line of a syntax error."""
+    if len(text) > max_bytes:
+        raise _single(
+            "document_too_large",
+            f"the document has {len(text):,} bytes, more than the limit of {max_bytes:,}.",
+            "Put large data into files and load them with a node.",
+            "/",
+        )
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise _single("bad_json", f"not valid JSON: {error.msg}.", "Correct the text there.", f"line {error.lineno} column {error.colno}") from None
+    except UnicodeDecodeError as error:
+        raise _single("bad_json", f"not valid UTF-8 at byte {error.start}.", "Save the file as UTF-8.", "/") from None
+    except RecursionError:
+        raise _single("too_deep", "the document is nested too deeply.", "Flatten it.", "/") from None
+    except ValueError as error:
+        raise _single("bad_json", f"not valid JSON: {error}.", "Correct the text.", "/") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise _single("not_finite", f"{name} is not a JSON number.", "Write a finite number.", "/")
+
+
+def override(document: Document, values: Mapping[str, Any]) -> Document:
+    """The document with `{"node.input": literal}` written over its values (and over links to the same input)."""
+    problems: list[Problem] = []
+    nodes = dict(document.nodes)
+    raw_nodes = dict(document.raw["nodes"])
+    for name, value in values.items():
+        node_id, _, port = name.partition(".")
+        node = nodes.get(node_id)
+        if node is None or not port:
+            problems.append(
+                Problem("unknown_override", f"{name!r} names no input of this workflow.", f'Write "node.input"; nodes: {_some(nodes)}.', place=name)
+            )
+            continue
+        links = {key: link for key, link in node.links.items() if key != port}
+        node = nodes[node_id] = node._replace(values={**node.values, port: value}, links=links)
+        raw_links = {key: f"{link[0]}.{link[1]}" for key, link in links.items()}
+        raw_nodes[node_id] = {**raw_nodes[node_id], "values": node.values, "links": raw_links}
+    if problems:
+        raise DocumentError(problems)
+    return document._replace(nodes=nodes, raw={**document.raw, "nodes": raw_nodes})
+
+
+def _node(id: Any, entry: Any, problems: list[Problem]) -> DocumentNode | None:
+    place = f"/nodes/{id}"
+    if not NODE_ID.fullmatch(id):
+        problems.append(Problem("bad_node_id", f"{id[:80]!r} is no node id.", "Use 1 to 128 letters, digits, '_' and '-'.", place=place))
+        return None
+    if not isinstance(entry, Mapping):
+        problems.append(Problem("bad_node", "a node is a JSON object.", 'Write {"type": "...", ...}.', id, place=place))
+        return None
+    type = entry.get("type")
+    if not isinstance(type, str):
+        problems.append(Problem("no_type", "the node has no type.", 'Add "type": "pack.name".', id, place=f"{place}/type"))
+        return None
+    values, raw_links = entry.get("values", {}), entry.get("links", {})
+    for name, part in (("values", values), ("links", raw_links)):
+        if not isinstance(part, Mapping):
+            problems.append(Problem("bad_node", f'"{name}" must be an object by input name.', "", id, place=f"{place}/{name}"))
+            return None
+    links: dict[str, tuple[str, str]] = {}
+    for port, link in raw_links.items():
+        source, dot, output = link.partition(".") if isinstance(link, str) else ("", "", "")
+        if not dot or not source or not output:
+            problems.append(
+                Problem("bad_link", f"{link!r} is no link.", 'Write "node.output".', id, port, place=f"{place}/links/{port}")
+            )
+        else:
+            links[port] = (source, output)
+    mode = entry.get("mode", "active")
+    if mode not in MODES:
+        problems.append(Problem("bad_mode", f"mode {mode!r} is unknown.", f"Use one of {', '.join(MODES)}.", id, place=f"{place}/mode"))
+        return None
+    return DocumentNode(id, type, dict(values), links, mode, str(entry.get("title", "")))
+
+
+def _ask(index: int, entry: Any, nodes: Mapping[str, Any], problems: list[Problem]) -> Ask | None:
+    place = f"/asks/{index}"
+    if not isinstance(entry, Mapping) or entry.get("node") not in nodes or not isinstance(entry.get("input"), str):
+        problems.append(Problem("bad_ask", "an ask names a node of this workflow and one of its inputs.", 'Write {"node": ..., "input": ...}.', place=place))
+        return None
+    return Ask(entry["node"], entry["input"], str(entry.get("label", "")), str(entry.get("description", "")))
+
+
+def _list(raw: Mapping[str, Any], name: str, problems: list[Problem]) -> list[Any]:
+    value = raw.get(name, [])
+    if isinstance(value, list):
+        return value
+    problems.append(Problem("bad_shape", f'"{name}" must be a list.', "", place=f"/{name}"))
+    return []
+
+
+def _check_depth(raw: Mapping[str, Any], limit: int) -> None:
+    """Without recursion, so that no nesting can overflow the stack."""
+    level: list[Any] = [raw]
+    for _ in range(limit):
+        following: list[Any] = []
+        for value in level:
+            children: Iterable[Any] = value.values() if isinstance(value, Mapping) else value
+            following.extend([child for child in children if isinstance(child, dict | list)])
+        if not following:
+            return
+        level = following
+    raise _single("too_deep", f"the document is nested more than {limit} levels deep.", "Flatten it.", "/")
+
+
+def _single(code: str, message: str, remedy: str, place: str) -> DocumentError:
+    return DocumentError([Problem(code, message, remedy, place=place)])
+
+
+def _some(names: Iterable[str], count: int = 12) -> str:
+    listed = list(names)
+    return ", ".join(listed[:count]) + (f", ... ({len(listed)})" if len(listed) > count else "")
+
+
+__all__ = ["FORMAT", "VERSION", "Ask", "Document", "DocumentNode", "load_json", "override", "parse"]

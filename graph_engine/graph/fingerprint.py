@@ -1,0 +1,44 @@
+"""Content keys: equal work has an equal key, in every process and whatever the nodes are called."""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from typing import Any
+
+from graph_engine.graph.node import NodeType
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+
+def digest(*parts: Any) -> str:
+    """128 bits of any JSON value, as 32 hexadecimal digits."""
+    return blake2b(_encode(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def step_key(type: NodeType, literals: dict[str, Any], links: list[tuple[str, str, int]], stamps: dict[str, str]) -> str:
+    """The key of a step: its type and version, its literals, the keys of what it is linked to, the files it names.
+
+    links: (port, key of the source, index of its output); stamps: content digests of the files named by literals.
+    """
+    return digest(type.id, type.version, literals, links, stamps)
+
+
+def item_key(key: str, item: int) -> str:
+    """The key of one call when a step is mapped over a list."""
+    return digest("item", key, item)
+
+
+def constant_key(key: str, name: str) -> str:
+    """The key of a value that a growing step put into its graph."""
+    return digest("constant", key, name)
+
+
+def occurrence_key(key: str, occurrence: int) -> str:
+    """Tells apart equal steps with side effects, each of which must really run."""
+    return digest("occurrence", key, occurrence)
+
+
+def run_key(key: str, run: str) -> str:
+    """The key of a result that holds for one run only, because something external had a part in it."""
+    return digest("run", key, run)

@@ -1,0 +1,303 @@
+"""Graph: a document whose every name was found and every port checked. A Graph that exists is valid and acyclic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from graph_engine.errors import GraphError, KindError, Problem
+from graph_engine.graph.document import Document, DocumentNode
+from graph_engine.graph.kinds import ANY, Kind
+from graph_engine.graph.node import NodeType
+from graph_engine.graph.port import Input
+
+if TYPE_CHECKING:
+    import networkx
+
+    from graph_engine.graph.registry import Registry
+
+OUTER = "@"
+"""The source of a link to something outside the graph: an input of the step that grew it."""
+
+
+class Link(NamedTuple):
+    node: str
+    output: int
+
+
+class GraphNode(NamedTuple):
+    id: str
+    type: NodeType
+    literals: dict[str, Any]
+    links: dict[str, Link]
+
+
+class Graph:
+    """nodes: what the targets need, sources before readers (depth first, so that a branch ends before the next begins).
+
+    outer: names of the things outside that links with node "@" refer to, by index.
+    """
+
+    def __init__(self, nodes: dict[str, GraphNode], targets: tuple[str, ...], outer: tuple[str, ...] = ()) -> None:
+        self.nodes, self.targets, self.outer = nodes, targets, outer
+
+    @cached_property
+    def digraph(self) -> networkx.DiGraph:
+        """Node ids and links for whoever wants to reason about the shape."""
+        import networkx
+
+        digraph = networkx.DiGraph()
+        digraph.add_nodes_from(self.nodes)
+        digraph.add_edges_from(
+            (link.node, node.id) for node in self.nodes.values() for link in node.links.values() if link.node != OUTER
+        )
+        return digraph
+
+
+def resolve(
+    document: Document,
+    registry: Registry,
+    targets: Sequence[str] | None = None,
+    outer: Mapping[str, Kind] | None = None,
+) -> Graph:
+    """Check a document against the node types that exist. Raises GraphError with every problem found.
+
+    Nodes that the targets do not need must exist and fit, but may lack inputs: they are still being built.
+    """
+    problems: list[Problem] = []
+    types: dict[str, NodeType] = {}
+    for id, node in document.nodes.items():
+        type = registry.get(node.type)
+        if type is None:
+            message = f"there is no node type {node.type!r}."
+            problems.append(Problem("unknown_node", message, registry.suggest(node.type), id, place=f"/nodes/{id}/type"))
+        else:
+            types[id] = type
+    if problems:
+        raise GraphError(problems)
+    nodes = document.nodes
+    if any(node.mode != "active" for node in nodes.values()):
+        nodes = _without_inactive(nodes, types)
+    wanted = _targets(nodes, types, list(targets) if targets else list(document.targets), problems)
+    if problems:
+        raise GraphError(problems)
+    order = _order(nodes, wanted)
+    if not wanted:
+        raise GraphError([Problem("no_targets", "the workflow has no node to run for.", "Add an output node.", place="/nodes")])
+    checker = _Checker(types, dict(outer or {}), problems)
+    graph_nodes = {id: checker.node(nodes[id]) for id in order}
+    for id in nodes.keys() - graph_nodes.keys():
+        checker.names(nodes[id], nodes)
+    if problems:
+        raise GraphError(problems)
+    return Graph(graph_nodes, tuple(wanted), tuple(checker.outer))
+
+
+def _targets(
+    nodes: Mapping[str, DocumentNode], types: Mapping[str, NodeType], named: list[str], problems: list[Problem]
+) -> list[str]:
+    """The named targets, else all output nodes, else the nodes that nobody reads."""
+    if named:
+        for id in named:
+            if id not in types:
+                problems.append(Problem("unknown_target", f"target {id!r} is no node of this workflow.", "Name a node id."))
+        return [id for id in dict.fromkeys(named) if id in nodes]
+    outputs = [id for id in nodes if types[id].is_output]
+    if outputs:
+        return outputs
+    read = {source for node in nodes.values() for source, _ in node.links.values()}
+    return [id for id in nodes if id not in read]
+
+
+def _order(nodes: Mapping[str, DocumentNode], targets: Iterable[str]) -> list[str]:
+    """What the targets need, sources first, by a depth-first walk without recursion. Raises GraphError for a cycle."""
+    order: list[str] = []
+    state: dict[str, bool] = {}  # False: on the path, True: done
+    for target in targets:
+        if target in state:
+            continue
+        state[target] = False
+        stack = [(target, iter([source for source, _ in nodes[target].links.values()]))]
+        while stack:
+            id, sources = stack[-1]
+            for source in sources:
+                known = state.get(source)
+                if known is None and source in nodes:
+                    state[source] = False
+                    stack.append((source, iter([above for above, _ in nodes[source].links.values()])))
+                    break
+                if known is False:
+                    raise GraphError([_cycle(nodes)])
+            else:
+                stack.pop()
+                state[id] = True
+                order.append(id)
+    if not order and nodes:
+        raise GraphError([_cycle(nodes)])
+    return order
+
+
+def _cycle(nodes: Mapping[str, DocumentNode]) -> Problem:
+    import networkx
+
+    digraph = networkx.DiGraph(
+        (source, node.id) for node in nodes.values() for source, _ in node.links.values() if source in nodes
+    )
+    try:
+        cycle = [source for source, _ in networkx.find_cycle(digraph)]
+    except networkx.NetworkXNoCycle:
+        return Problem("no_targets", "the workflow has no node to run for.", "Add an output node.", place="/nodes")
+    path = " -> ".join([*cycle, cycle[0]])
+    return Problem(
+        "cycle",
+        f"the links form a cycle: {path if len(cycle) <= 20 else f'{len(cycle)} nodes, from {cycle[0]} to {cycle[-1]}'}.",
+        "Remove one of these links; repeat work with control.repeat.",
+        cycle[0],
+        place=f"/nodes/{cycle[0]}/links",
+    )
+
+
+class _Checker:
+    """Checks node after node in topological order, because kinds tied by a TypeVar follow from their sources."""
+
+    def __init__(self, types: Mapping[str, NodeType], outer: dict[str, Kind], problems: list[Problem]) -> None:
+        self.types, self.outer, self.problems = types, outer, problems
+        self.outer_index = {name: index for index, name in enumerate(outer)}
+        self.kinds: dict[str, dict[str, Kind]] = {}
+        """node id -> kinds of its TypeVars"""
+
+    def node(self, node: DocumentNode) -> GraphNode:
+        type = self.types[node.id]
+        links: dict[str, Link] = {}
+        for port, (source, output) in node.links.items():
+            link = self._link(node, type, port, source, output)
+            if link is not None:
+                links[port] = link
+        literals: dict[str, Any] = {}
+        values = node.values
+        for input in type.inputs:
+            name = input.name
+            if name in links:
+                continue
+            if name in values:
+                self._literal(node, input, values[name], literals)
+            elif input.required:
+                if name not in node.links:
+                    self._missing(node, input)
+            elif input.default is not None:
+                literals[name] = input.default
+        for name in values:
+            if name not in type.by_name:
+                more = type.input(name)
+                if more is None:
+                    self._unknown_port(node, type, name, "values")
+                elif name not in links:
+                    self._literal(node, more, values[name], literals)
+        return GraphNode(node.id, type, literals, links)
+
+    def names(self, node: DocumentNode, nodes: Mapping[str, DocumentNode]) -> None:
+        """The lighter check of a node that nobody needs yet."""
+        type = self.types[node.id]
+        for where, ports in (("values", node.values.keys()), ("links", node.links.keys())):
+            for port in ports:
+                if type.input(port) is None:
+                    self._unknown_port(node, type, port, where)
+        for port, (source, _) in node.links.items():
+            if source not in nodes:
+                self._unknown_source(node, port, source)
+
+    def _link(self, node: DocumentNode, type: NodeType, port: str, source: str, output: str) -> Link | None:
+        input = type.by_name.get(port) or type.input(port)
+        if input is None:
+            return self._unknown_port(node, type, port, "links")
+        if source == OUTER:
+            kind, index = self.outer[output], self.outer_index[output]
+        else:
+            source_type = self.types.get(source)
+            if source_type is None:
+                return self._unknown_source(node, port, source)
+            found = source_type.output_index.get(output)
+            if found is None:
+                have = ", ".join(source_type.output_index) or "none"
+                message = f"node {source!r} ({source_type.id}) has no output {output!r}."
+                self._problem("unknown_port", message, f"Its outputs: {have}.", node.id, port, "links")
+                return None
+            index, declared = found, source_type.outputs[found]
+            kind = declared.kind
+            if declared.match:
+                kind = self.kinds.get(source, {}).get(declared.match, ANY)
+        if not input.kind.accepts(kind):
+            message = f"it takes {input.kind}, but {source}.{output} gives {kind}."
+            self._problem("wrong_kind", message, f"Link an output of kind {input.kind}.", node.id, port, "links")
+            return None
+        if input.match:
+            tied = self.kinds.setdefault(node.id, {})
+            if input.match in tied and not tied[input.match].accepts(kind):
+                message = f"it takes {tied[input.match]} like the other inputs of this node, but {source}.{output} gives {kind}."
+                self._problem("wrong_kind", message, "Link outputs of one kind.", node.id, port, "links")
+                return None
+            tied.setdefault(input.match, kind)
+        return Link(source, index)
+
+    def _literal(self, node: DocumentNode, input: Input, value: Any, literals: dict[str, Any]) -> None:
+        try:
+            literals[input.name] = input.literal(value)
+        except KindError as error:
+            problem = error.problem._replace(node=node.id, port=input.name, place=f"/nodes/{node.id}/values/{input.name}")
+            self.problems.append(problem)
+
+    def _missing(self, node: DocumentNode, input: Input) -> None:
+        remedy = "Enter a value or link it." if input.kind.literal else f"Link it to an output of kind {input.kind}."
+        message = f"the input {input.name!r} of kind {input.kind} is not connected."
+        self._problem("missing_input", message, remedy, node.id, input.name, "links")
+
+    def _unknown_port(self, node: DocumentNode, type: NodeType, port: str, where: str) -> None:
+        have = ", ".join(type.by_name) or "none"
+        self._problem("unknown_port", f"{type.id} has no input {port!r}.", f"Its inputs: {have}.", node.id, port, where)
+
+    def _unknown_source(self, node: DocumentNode, port: str, source: str) -> None:
+        message = f"it is linked to {source!r}, which is no node of this workflow."
+        self._problem("unknown_link", message, "Link it to a node that is there.", node.id, port, "links")
+
+    def _problem(self, code: str, message: str, remedy: str, node: str, port: str, where: str) -> None:
+        self.problems.append(Problem(code, message, remedy, node, port, f"/nodes/{node}/{where}/{port}"))
+
+
+def _without_inactive(nodes: Mapping[str, DocumentNode], types: Mapping[str, NodeType]) -> dict[str, DocumentNode]:
+    """Muted nodes and whatever cannot run without them are gone; a bypassed node hands its inputs through by kind."""
+
+    def through(source: str, output: str) -> tuple[str, str] | None:
+        seen = set()
+        while source in nodes and nodes[source].mode == "bypassed" and source not in seen:
+            seen.add(source)
+            index = types[source].output_index.get(output)
+            kind = types[source].outputs[index].kind if index is not None else ANY
+            fits = [
+                link
+                for port, link in nodes[source].links.items()
+                if (input := types[source].input(port)) is not None and kind.accepts(input.kind)
+            ]
+            if not fits:
+                return None
+            source, output = fits[0]
+        return None if source in gone or source in seen else (source, output)
+
+    gone = {id for id, node in nodes.items() if node.mode == "muted"}
+    kept: dict[str, DocumentNode] = {}
+    changed = True
+    while changed:
+        changed, kept = False, {}
+        for id, node in nodes.items():
+            if id in gone or node.mode == "bypassed":
+                continue
+            links = {port: link for port, old in node.links.items() if (link := through(*old)) is not None}
+            lost = [port for port in node.links if port not in links]
+            if any((input := types[id].input(port)) is not None and input.required for port in lost):
+                gone.add(id)
+                changed = True
+            else:
+                kept[id] = node._replace(links=links)
+    return kept
+
+

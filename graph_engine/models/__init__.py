@@ -1,0 +1,1 @@
+"""What a model is, without knowing any: specs, families, loading, conversion."""

@@ -1,0 +1,165 @@
+"""The scheduler's language: events that go in, instructions that come out, and the job between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from graph_engine.graph.node import NodeType
+from graph_engine.graph.outcome import Skip
+from graph_engine.graph.plan import GrownPlan, Plan
+from graph_engine.store.artifacts import Shape
+
+
+class Ref(NamedTuple):
+    """A value by reference: output number `output` of the artifact `key`, or one item of it if it is a list."""
+
+    key: str
+    output: int
+    item: int | None = None
+
+
+class Job(NamedTuple):
+    """One attempt of one step.
+
+    inputs   port -> Ref, or a list of Refs for a port that takes the whole list; lazy ports not asked for are absent
+    next_use port of a model kind -> how many steps of this run come before its next use (None: it has none)
+    """
+
+    id: int
+    key: str
+    run: str
+    node: str
+    type: NodeType
+    literals: Mapping[str, Any]
+    inputs: Mapping[str, Ref | list[Ref]]
+    device: str
+    attempt: int
+    next_use: Mapping[str, int | None]
+    sources: Mapping[str, tuple[str, bool]]
+    """Linked port -> (content key of what is linked, whether it holds for this run only), for the keys of growth."""
+    checks: tuple[str, ...]
+    """Linked ports whose value may be of another kind than theirs."""
+    local: bool
+    """The result holds for this run only."""
+
+
+# --- events: what happened ----------------------------------------------------------------------------------------
+
+
+class Submit(NamedTuple):
+    """present: shapes of the results that are there already, by key, for the keys `Scheduler.keys(plan, run)` gave."""
+
+    run: str
+    plan: Plan
+    present: Mapping[str, Shape]
+    priority: int = 0
+
+
+class Done(NamedTuple):
+    """The job's values lie under its key."""
+
+    job: int
+    shape: Shape
+    ms: float = 0.0
+
+
+class Needed(NamedTuple):
+    job: int
+    ports: tuple[str, ...]
+
+
+class Grown(NamedTuple):
+    """constants: shapes of the values the step put into its graph, which lie under their keys."""
+
+    job: int
+    grown: GrownPlan
+    present: Mapping[str, Shape]
+    constant_keys: Mapping[str, str]
+
+
+class Failed(NamedTuple):
+    """retryable: another attempt may succeed (a lost worker, a node that said so by `Needs.retries`)."""
+
+    job: int
+    error: Mapping[str, Any]
+    retryable: bool = False
+
+
+class Lost(NamedTuple):
+    """The job could not start because these keys, thought present, are gone."""
+
+    job: int
+    keys: tuple[str, ...]
+
+
+class Stopped(NamedTuple):
+    """A job that was told to stop has ended without a result."""
+
+    job: int
+
+
+class GraceOver(NamedTuple):
+    """A job that was told to stop did not; the run ends without it, its lane stays taken until it reports."""
+
+    job: int
+
+
+class Cancel(NamedTuple):
+    run: str
+
+
+Event = Submit | Done | Needed | Grown | Failed | Lost | Stopped | GraceOver | Cancel
+
+
+# --- instructions: what to do -------------------------------------------------------------------------------------
+
+
+class Start(NamedTuple):
+    job: Job
+
+
+class Stop(NamedTuple):
+    job: int
+
+
+class Assemble(NamedTuple):
+    """Make the artifact `key` out of parts that exist; one entry per output port."""
+
+    key: str
+    outputs: tuple[Ref | Skip | list[Ref | Skip], ...]
+
+
+class Drop(NamedTuple):
+    """No run holds this value any more; the cache may keep it."""
+
+    key: str
+
+
+class Notify(NamedTuple):
+    """A state event for the watchers of a run."""
+
+    run: str
+    type: str
+    node: str
+    data: dict[str, Any]
+
+
+class Output(NamedTuple):
+    """A target of the run has its result; a skipped one has no artifact, only a shape."""
+
+    run: str
+    node: str
+    key: str
+    shape: Shape
+
+
+class Ended(NamedTuple):
+    """errors: one per failed step, {node, ...}."""
+
+    run: str
+    status: str
+    errors: list[dict[str, Any]]
+
+
+Instruction = Start | Stop | Assemble | Drop | Notify | Output | Ended

@@ -1,0 +1,56 @@
+"""Who goes first: the highest priority, among equals the run that had the least so far, within a run the plan's order."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from graph_engine.schedule.states import Run, Task
+
+
+class Lane:
+    """A place where jobs run, `slots` at a time, and the tasks that are ready for it.
+
+    Fairness is start-time fair queueing (Goyal et al., 1996) with a weight of one per run: a run that comes late starts at
+    the share of the run served last, so it neither waits for the others to end nor starves them.
+    """
+
+    __slots__ = ("name", "slots", "devices", "_runs", "_queued", "_clock", "_count")
+
+    def __init__(self, name: str, slots: int, devices: tuple[str, ...] = ()) -> None:
+        self.name, self.slots = name, slots
+        self.devices = list(devices)
+        """Free devices, for a lane of devices."""
+        self._runs: list[tuple[int, float, int, Run]] = []
+        self._queued: set[str] = set()
+        self._clock = 0.0
+        self._count = 0
+
+    def push(self, task: Task, run: Run, order: int) -> None:
+        self._count += 1
+        heappush(run.ready.setdefault(self.name, []), (order, self._count, task))
+        if run.id not in self._queued:
+            self._queued.add(run.id)
+            run.share = max(run.share, self._clock)
+            heappush(self._runs, (-run.priority, run.share, run.number, run))
+
+    def pop(self) -> Task | None:
+        """The task to start next, or None."""
+        while self._runs:
+            run = self._runs[0][3]
+            ready = run.ready[self.name]
+            task = None
+            while ready and task is None:
+                candidate = heappop(ready)[2]
+                if not candidate.dead and candidate.job == 0:
+                    task = candidate
+            heappop(self._runs)
+            if task is not None:
+                self._clock = run.share
+                run.share += 1.0
+            if ready:
+                heappush(self._runs, (-run.priority, run.share, run.number, run))
+            else:
+                self._queued.discard(run.id)
+            if task is not None:
+                return task
+        return None

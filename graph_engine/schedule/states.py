@@ -1,0 +1,165 @@
+"""The scheduler's memory: runs, the plans they instantiate, the state of every step, and tasks that several steps share."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from graph_engine.graph import fingerprint
+from graph_engine.graph.plan import Plan, Step, StepLink
+from graph_engine.store.artifacts import Shape
+
+
+class State(IntEnum):
+    IDLE = 0
+    """Nobody asked for it yet."""
+    WAITING = 1
+    """For its inputs, for the graph it grew, for the calls it was mapped into, or for its task."""
+    DONE = 2
+    """Its shape is known; a skipped step is one whose every output is a Skip."""
+    FAILED = 3
+    BLOCKED = 4
+    """Something before it failed."""
+    CANCELLED = 5
+
+
+class Group:
+    """One instance of a plan within a run: the workflow itself, or a graph that a step grew.
+
+    outer: what links to the outside refer to, by index.
+    """
+
+    __slots__ = ("run", "plan", "states", "outer", "prefix", "order")
+
+    def __init__(self, run: Run, plan: Plan, outer: tuple[Source, ...], prefix: str, order: int | None) -> None:
+        self.run, self.plan, self.outer, self.prefix, self.order = run, plan, outer, prefix, order
+        self.states: list[StepState | None] = [None] * len(plan.steps)
+
+    def state(self, index: int) -> StepState:
+        found = self.states[index]
+        if found is None:
+            step = self.plan.steps[index]
+            key = fingerprint.run_key(step.key, self.run.id) if step.local else step.key
+            found = self.states[index] = StepState(self, step, key, len(self.plan.readers[index]))
+        return found
+
+
+class StepState:
+    """One step of one run; or one call of it when it is mapped (`item`); or a constant (`step` is None)."""
+
+    __slots__ = (
+        "group",
+        "step",
+        "key",
+        "state",
+        "shape",
+        "waiting",
+        "readers",
+        "uses",
+        "held",
+        "is_target",
+        "item",
+        "mapped",
+        "provided",
+        "parts",
+        "task",
+        "cause",
+    )
+
+    def __init__(self, group: Group, step: Step | None, key: str, uses: int) -> None:
+        self.group, self.step, self.key, self.uses = group, step, key, uses
+        self.state = State.IDLE
+        self.shape: Shape = ()
+        self.waiting = 0
+        self.readers: list[StepState] = []
+        self.held = False
+        self.is_target = False
+        self.item: int | None = None
+        self.mapped: dict[str, int] | None = None
+        """On an item: port -> length of the list it takes its item from."""
+        self.provided: frozenset[str] = frozenset()
+        """Lazy ports that the node asked for."""
+        self.parts: tuple[Any, ...] | None = None
+        """Where the outputs come from when other steps make them: one entry per port, Source | [Source] | Skip."""
+        self.task: Task | None = None
+        self.cause = ""
+
+    @property
+    def run(self) -> Run:
+        return self.group.run
+
+    @property
+    def id(self) -> str:
+        assert self.step is not None
+        name = self.group.prefix + self.step.node
+        return name if self.item is None else f"{name}#{self.item}"
+
+    def source(self, link: StepLink) -> Source:
+        if link.source < 0:
+            found = self.group.outer[-1 - link.source]
+        else:
+            found = (self.group.state(link.source), link.output, None)
+        if self.mapped is not None:
+            length = self.mapped.get(link.input.name)
+            if length is not None and self.item is not None:
+                return found[0], found[1], min(self.item, length - 1)
+        return found
+
+    def active(self, link: StepLink) -> bool:
+        """Is the input wanted now? Lazy ones are once the node asked."""
+        return not link.input.lazy or link.input.name in self.provided
+
+
+Source = tuple[StepState, int, int | None]
+"""(state, output, item)"""
+
+
+class Task:
+    """The work behind one key. Steps of any number of runs subscribe to it; it is done once."""
+
+    __slots__ = ("key", "owner", "subscribers", "job", "attempt", "lane", "device", "dead")
+
+    def __init__(self, key: str, owner: StepState, lane: str) -> None:
+        self.key, self.owner, self.lane = key, owner, lane
+        self.subscribers: list[StepState] = [owner]
+        self.job = 0
+        """Number of the attempt that runs now; 0 while the task is ready."""
+        self.attempt = 1
+        self.device = ""
+        self.dead = False
+        """Nobody wants it any more."""
+
+
+class Run:
+    __slots__ = (
+        "id",
+        "number",
+        "priority",
+        "present",
+        "groups",
+        "open",
+        "targets",
+        "errors",
+        "stopping",
+        "cancelled",
+        "share",
+        "ready",
+        "cached",
+        "extras",
+    )
+
+    def __init__(self, id: str, number: int, priority: int, present: dict[str, Shape]) -> None:
+        self.id, self.number, self.priority, self.present = id, number, priority, present
+        self.groups: list[Group] = []
+        self.extras: list[StepState] = []
+        """States that belong to no group: constants, and the calls of mapped steps."""
+        self.open = 0
+        """Steps that were asked for and have not come to an end."""
+        self.targets: list[StepState] = []
+        self.errors: list[dict[str, Any]] = []
+        self.stopping: set[int] = set()
+        self.cancelled = False
+        self.share = 0.0
+        """Jobs started on its behalf; the run with the smallest share of its priority goes first."""
+        self.ready: dict[str, list[tuple[int, int, Task]]] = {}
+        self.cached: list[str] = []

@@ -1,0 +1,109 @@
+"""The folders that nodes and clients may name files in, and the one place where a name becomes a path."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+from graph_engine.errors import NotFoundError, PathError
+
+_SAFE_SUFFIX = re.compile(r"\.?[A-Za-z0-9]{1,16}")
+
+
+class Folders:
+    """`input`, `output` and `temp`. A path never leaves its folder, not by `..`, not by a symbolic link."""
+
+    def __init__(self, input: Path, output: Path, temp: Path) -> None:
+        self.roots = {"input": input, "output": output, "temp": temp}
+        for root in self.roots.values():
+            root.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._counters: dict[str, int] = {}
+        self._digests: dict[tuple[str, int, int], str] = {}
+
+    def resolve(self, folder: str, name: str) -> Path:
+        """The path of `name` in `folder`, which need not exist. Raises PathError."""
+        root = self.roots.get(folder)
+        if root is None:
+            raise PathError(f"there is no folder {folder!r}.", remedy=f"Use one of {', '.join(self.roots)}.")
+        if not name or "\x00" in name or len(name) > 1024:
+            raise PathError(f"{name[:80]!r} is no file name.", remedy="Give a file name inside the folder.")
+        root = root.resolve()
+        try:
+            path = (root / name).resolve()
+        except (OSError, RuntimeError) as error:
+            raise PathError(
+                f"{name!r} is no usable path: {error}.", remedy="Give a file name inside the folder."
+            ) from None
+        if path == root or not path.is_relative_to(root):
+            raise PathError(f"{name!r} lies outside the {folder} folder.", remedy="Give a file name inside the folder.")
+        return path
+
+    def existing(self, name: str, folder: str = "input") -> Path:
+        """A file that is there. `output/NAME` and `temp/NAME` reach the other folders when input has no such file."""
+        path = self.resolve(folder, name)
+        if path.is_file():
+            return path
+        other, slash, rest = name.partition("/")
+        if slash and other in self.roots and rest:
+            path = self.resolve(other, rest)
+            if path.is_file():
+                return path
+        raise NotFoundError(
+            f"there is no file {name!r} in the {folder} folder.",
+            remedy="Upload it, or choose a file that is there.",
+            code="file_not_found",
+        )
+
+    def fresh(self, folder: str, name: str, suffix: str) -> Path:
+        """A new path NAME_00001.SUFFIX; an empty file is created there so that no two jobs get the same."""
+        if not _SAFE_SUFFIX.fullmatch(suffix):
+            raise PathError(f"{suffix!r} is no file suffix.", remedy="Use letters and digits.")
+        stem = self.resolve(folder, name)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        ending = f".{suffix.lstrip('.')}"
+        with self._lock:
+            number = self._counters.get(str(stem)) or self._highest(stem)
+            while True:
+                number += 1
+                path = stem.with_name(f"{stem.name}_{number:05}{ending}")
+                try:
+                    path.touch(exist_ok=False)
+                except FileExistsError:
+                    continue
+                self._counters[str(stem)] = number
+                return path
+
+    @staticmethod
+    def _highest(stem: Path) -> int:
+        pattern = re.compile(re.escape(stem.name) + r"_(\d{1,9})\.\w+")
+        found = (pattern.fullmatch(path.name) for path in stem.parent.iterdir())
+        return max((int(match[1]) for match in found if match), default=0)
+
+    def describe(self, path: Path, media_type: str, **facts: Any) -> dict[str, Any]:
+        """The FILE value of a file in one of the folders."""
+        path = path.resolve()
+        for folder, root in self.roots.items():
+            root = root.resolve()
+            if path.is_relative_to(root):
+                name = path.relative_to(root).as_posix()
+                return {"folder": folder, "name": name, "media_type": media_type, "bytes": path.stat().st_size, **facts}
+        raise PathError(f"{path} lies outside the folders.", remedy="Write under context.output_path().")
+
+    def digest(self, name: str) -> str:
+        """Content digest of an input file, remembered by size and modification time; empty if it is not there."""
+        try:
+            path = self.existing(name)
+            facts = path.stat()
+        except (PathError, NotFoundError, OSError):
+            return ""
+        key = (str(path), facts.st_size, facts.st_mtime_ns)
+        known = self._digests.get(key)
+        if known is None:
+            with path.open("rb") as file:
+                known = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            self._digests[key] = known
+        return known

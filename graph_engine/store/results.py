@@ -1,0 +1,47 @@
+"""Results as JSON: what a run's record says of each target, small things whole and large things by reference."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from graph_engine.graph.kinds import FILE, describe
+from graph_engine.graph.node import NodeType
+from graph_engine.graph.outcome import Skip
+from graph_engine.store.artifacts import Artifact, Shape
+
+WHOLE_BYTES = 64 * 1024
+"""JSON up to this size stands in the record itself."""
+
+
+def result_of(type: NodeType, artifact: Artifact | None, shape: Shape) -> tuple[dict[str, Any], bool]:
+    """{port: JSON value}, and whether something in it is only referred to and must be kept to be fetched."""
+    result: dict[str, Any] = {}
+    referred = False
+    for index, port in enumerate(type.outputs):
+        port_shape = shape[index] if index < len(shape) else None
+        if isinstance(port_shape, Skip):
+            result[port.name] = {"skipped": port_shape.message}
+        elif artifact is None:
+            result[port.name] = {"skipped": "the result is gone; run again"}
+        else:
+            value = artifact.outputs[index]
+            entry = _json(port.kind.name, value)
+            if entry is None:
+                referred = True
+                entry = {"artifact": artifact.key, "port": index, "kind": port.kind.name, "summary": describe(value)}
+            result[port.name] = entry[0] if isinstance(entry, tuple) else entry
+    return result, referred
+
+
+def _json(kind: str, value: Any) -> tuple[Any] | None:
+    """(value,) when it can stand in the record, else None."""
+    if kind == FILE.name:
+        if isinstance(value, list):
+            return ([{"skipped": one.message} if isinstance(one, Skip) else {"file": dict(one)} for one in value],)
+        return ({"file": dict(value)},)
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return (json.loads(text),) if len(text) <= WHOLE_BYTES else None

@@ -1,0 +1,1 @@
+"""Workflows that ship with Anyloom: JSON files, and the media they load."""
