@@ -185,10 +185,11 @@ class Runner:
             grown = grow_plan(grow, job.type, job.key, own, job.literals, self.registry, self.stamp)
         except Exception as error:
             return Failed(job.id, explain(error, job.type).to_dict())
-        constants: dict[str, str] = {}
-        for name, value in grown.constants.items():
-            constants[name] = fingerprint.constant_key(job.key, name)
-            self.vault.hold(Artifact.of(constants[name], (value,)))
+        constants: dict[str, tuple[str, Shape]] = {}
+        for name, (value, whole) in grown.constants.items():
+            artifact = Artifact.of(fingerprint.constant_key(job.key, name), (value,), (whole,))
+            constants[name] = artifact.key, artifact.shape
+            self.vault.hold(artifact)
         present = self.vault.present(self.scheduler.keys(grown.plan, job.run))
         return Grown(job.id, grown, present, constants)
 

@@ -111,12 +111,13 @@ class GrownPlan(NamedTuple):
     """What a step grew into.
 
     outputs    one entry per output port of the step: Source, a list of Sources, or a Skip
-    constants  Python values that the step put into its graph, by name; `outer` of the plan refers to them
+    constants  Python values that the step put into its graph, by name, each with whether it is a whole list of values;
+               `outer` of the plan refers to them
     """
 
     plan: Plan
     outputs: tuple[Any, ...]
-    constants: dict[str, Any]
+    constants: dict[str, tuple[Any, bool]]
 
 
 class GrownSource(NamedTuple):
@@ -139,12 +140,13 @@ def grow_plan(
 
     own: the parent's linked inputs as (content key, local, kind); literals: its other inputs.
     """
-    constants: dict[str, Any] = {}
+    constants: dict[str, tuple[Any, bool]] = {}
     outer: dict[str, Kind] = {}
     keys: dict[str, tuple[str, bool]] = {}
 
-    def constant(name: str, value: Any, kind: Kind) -> tuple[str, str]:
-        constants[name], outer[name] = value, kind
+    def constant(name: str, value: Any, kind: Kind, as_list: bool = False) -> tuple[str, str]:
+        whole = as_list and isinstance(value, list | tuple)
+        constants[name], outer[name] = (list(value) if whole else value, whole), kind
         keys[name] = (fingerprint.constant_key(parent_key, name), False)
         return OUTER, name
 
@@ -156,7 +158,7 @@ def grow_plan(
         input = parent.input(port)
         if input is None:
             raise _bad_growth(parent, f"it hands on its input {port!r}, which it does not have")
-        return constant(f"={port}", literals.get(port), input.kind)
+        return constant(f"={port}", literals.get(port), input.kind, input.as_list)
 
     nodes: dict[str, DocumentNode] = {}
     for id, grown in grow.nodes.items():
@@ -168,7 +170,7 @@ def grow_plan(
             if input is None or (input.kind.literal and _is_json(value)):
                 values[port] = value
             else:
-                links[port] = constant(f"={id}.{port}", value, input.kind)
+                links[port] = constant(f"={id}.{port}", value, input.kind, input.as_list)
         for port, link in grown.links.items():
             links[port] = own_input(link.port) if isinstance(link, OwnInput) else (link.node, link.port)
         nodes[id] = DocumentNode(id, grown.type, values, links)

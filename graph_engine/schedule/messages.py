@@ -70,12 +70,12 @@ class Needed(NamedTuple):
 
 
 class Grown(NamedTuple):
-    """constants: shapes of the values the step put into its graph, which lie under their keys."""
+    """constants: key and shape of each value that the step put into its graph."""
 
     job: int
     grown: GrownPlan
     present: Mapping[str, Shape]
-    constant_keys: Mapping[str, str]
+    constants: Mapping[str, tuple[str, Shape]]
 
 
 class Failed(NamedTuple):

@@ -47,7 +47,7 @@ from graph_engine.schedule.states import Group, Run, Source, State, StepState, T
 from graph_engine.store.artifacts import ListShape, PortShape, Shape
 
 MAX_GROWTH = 100_000
-"""Steps that one run may grow in all; a loop without an end stops here with an error instead of filling the memory."""
+"""Graphs that one run may grow in all; a loop without an end stops here with an error instead of filling the memory."""
 
 
 class Scheduler:
@@ -67,7 +67,6 @@ class Scheduler:
         self._ready: deque[StepState] = deque()
         self._job_count = 0
         self._run_count = 0
-        self._grown = 0
 
     # --- the door -------------------------------------------------------------------------------------------------
 
@@ -116,10 +115,12 @@ class Scheduler:
         if task is None:
             return
         self._retire(task)
-        self.known[task.key] = event.shape
+        key = task.key
+        self.known[key] = event.shape
+        self.holds[key] = self.holds.get(key, 0) + 1  # until every subscriber has it: the first one's run may end at once
         for state in task.subscribers:
             self._complete(state, event.shape, ms=event.ms)
-        self._release_unheld(task.key)
+        self._unhold(key)
 
     def _on_needed(self, event: Needed) -> None:
         task = self._report(event.job)
@@ -141,17 +142,17 @@ class Scheduler:
 
     def _on_grown(self, event: Grown) -> None:
         task = self._report(event.job)
-        if task is None:
-            return
-        self._retire(task)
-        self._grown += len(event.grown.plan.steps)
-        for state in task.subscribers:
-            state.task = None
-            if len(state.run.groups) > MAX_GROWTH:
-                message = f"the run grew more than {MAX_GROWTH} graphs; does the loop have an end?"
-                self._fail(state, {"code": "growth_without_end", "message": message})
-            else:
-                self._grow(state, event.grown, event.present, event.constant_keys)
+        if task is not None:
+            self._retire(task)
+            for state in task.subscribers:
+                state.task = None
+                if len(state.run.groups) > MAX_GROWTH:
+                    message = f"the run grew more than {MAX_GROWTH} graphs; does the loop have an end?"
+                    self._fail(state, {"code": "growth_without_end", "message": message})
+                else:
+                    self._grow(state, event.grown, event.present, event.constants)
+        for key, _ in event.constants.values():
+            self._release_unheld(key)
 
     def _on_failed(self, event: Failed) -> None:
         task = self._report(event.job)
@@ -305,18 +306,18 @@ class Scheduler:
             if shape is None:
                 continue
             input = link.input
+            if state.mapped is not None and isinstance(shape, ListShape) and not input.as_list:
+                # A list that one call of a mapped step asked for: it takes its own item, like from the others.
+                state.mapped = {**state.mapped, input.name: shape.length}
+                shape = _port_shape(shape, min(state.item or 0, shape.length - 1)) if shape.length else Skip("the list is empty")
+                if shape is None:
+                    continue
             if isinstance(shape, Skip):
                 if input.required and not input.as_list:
                     self._complete(state, (shape,) * len(state.step.type.outputs), skipped=True)
                     return
             elif not input.as_list:
-                if state.mapped is None:
-                    length = max(length, shape.length)
-                elif shape.length:  # a list that a call of a mapped step asked for
-                    state.mapped = {**state.mapped, input.name: shape.length}
-                else:
-                    self._complete(state, (Skip("the list is empty"),) * len(state.step.type.outputs), skipped=True)
-                    return
+                length = max(length, shape.length)
         if length >= 0:
             self._map(state)
             return
@@ -356,10 +357,12 @@ class Scheduler:
             item.item, item.mapped, item.provided = index, lengths, state.provided
             items.append(item)
         state.run.extras.extend(items)
+        for source in _sources(state):  # the calls read what the step reads, also when the step itself is blocked by one
+            source.uses += count
         state.parts = tuple([(item, output, None) for item in items] for output in range(len(step.type.outputs)))
         self._wait_for_parts(state, items)
 
-    def _grow(self, state: StepState, grown: GrownPlan, present: Mapping[str, Shape], constants: Mapping[str, str]) -> None:
+    def _grow(self, state: StepState, grown: GrownPlan, present: Mapping[str, Shape], constants: Mapping[str, tuple[str, Shape]]) -> None:
         """The step waits for the parts of its graph that its outputs come from, and for that graph's output nodes."""
         run = state.run
         run.present.update(present)
@@ -371,8 +374,9 @@ class Scheduler:
             if name in by_port:
                 outer.append(by_port[name])
             else:
-                constant = StepState(state.group, None, constants[name], 1)
-                constant.state, constant.shape = State.DONE, (None,)
+                key, shape = constants[name]
+                constant = StepState(state.group, None, key, 1)
+                constant.state, constant.shape = State.DONE, shape
                 self.known[constant.key] = constant.shape
                 self._hold(constant)
                 run.extras.append(constant)
@@ -382,6 +386,9 @@ class Scheduler:
             prefix = f"{prefix.partition('/')[0]}/~{len(run.groups)}/"
         group = Group(run, grown.plan, tuple(outer), prefix, self._order(state))
         run.groups.append(group)
+        for step_within in grown.plan.steps:  # so do the steps of a graph that was grown
+            for source in dict.fromkeys(outer[-1 - link.source][0] for link in step_within.links if link.source < 0):
+                source.uses += 1
 
         def locate(part: Any) -> Any:
             if isinstance(part, GrownSource):
@@ -496,14 +503,8 @@ class Scheduler:
         """A step is over: what it read is used one time less, and its run may be over too."""
         readers, state.readers = state.readers, []
         del readers
-        if state.step is not None and state.item is None:
-            seen: list[StepState] = []
-            for link in state.step.links:
-                if link.source >= 0:
-                    source = state.group.states[link.source]
-                    if source is not None and source not in seen:
-                        seen.append(source)
-                        self._unuse(source)
+        for source in _sources(state):
+            self._unuse(source)
         if state.uses <= 0:
             self._unuse(state)
         run = state.group.run
@@ -700,6 +701,18 @@ def _port_shape(shape: PortShape, item: int | None) -> PortShape:
     if item is None or not isinstance(shape, ListShape):
         return shape
     return Skip() if item in shape.skipped else None
+
+
+def _sources(state: StepState) -> list[StepState]:
+    """What a step reads, each once, as far as anybody asked for it."""
+    found: list[StepState] = []
+    if state.step is not None:
+        group = state.group
+        for link in state.step.links:
+            source = group.states[link.source] if link.source >= 0 else group.outer[-1 - link.source][0]
+            if source is not None and source not in found:
+                found.append(source)
+    return found
 
 
 def _flat(entry: Any) -> list[Any]:

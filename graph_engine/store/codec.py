@@ -141,6 +141,8 @@ def _value(tree: Any, body: memoryview, depth: int) -> Any:
     if kind is dict:
         if depth > DEPTH_LIMIT + 2:
             raise damaged("it is nested too deep")
+        if not all(type(name) is str for name in tree):
+            raise damaged("it has keys that are not text")
         return {name: _value(item, body, depth + 1) for name, item in tree.items()}
     if tree is None or kind in (bool, int, float, str, bytes):
         return tree

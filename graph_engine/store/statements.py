@@ -77,6 +77,9 @@ def _add_many(connection: sqlite3.Connection, rows: list[RunRow]) -> list[int] |
     return numbers
 
 
+# SQLite names the columns of VALUES column1, column2, ... The statements begin with their verb and not with WITH,
+# because Python's sqlite3 counts the changed rows of those only.
+
 # --- start: (id, unix seconds) ------------------------------------------------------------------------------------
 
 
@@ -87,8 +90,8 @@ def _start(connection: sqlite3.Connection, record: tuple[str, float]) -> bool:
 def _start_many(connection: sqlite3.Connection, records: list[tuple[str, float]]) -> list[bool] | None:
     values, bound = _values(records)
     query = (
-        f"WITH new (run, moment) AS (VALUES {values}) UPDATE runs SET status = 'running', started = moment,"
-        f" starts = starts + 1 FROM new WHERE id = run AND {_UNFINISHED}"
+        "UPDATE runs SET status = 'running', started = column2, starts = starts + 1"
+        f" FROM (VALUES {values}) WHERE id = column1 AND {_UNFINISHED}"
     )
     return [True] * len(records) if connection.execute(query, bound).rowcount == len(records) else None
 
@@ -103,13 +106,13 @@ def _journal(connection: sqlite3.Connection, record: tuple[str, str, bytes]) -> 
 def _journal_many(connection: sqlite3.Connection, records: list[tuple[str, str, bytes]]) -> list[bool] | None:
     values, bound = _values(records)
     query = (
-        f"WITH new (run, key, payload) AS (VALUES {values}) INSERT OR IGNORE INTO journal"
-        f" SELECT run, key, payload FROM new JOIN runs ON id = run WHERE {_UNFINISHED}"
+        "INSERT OR IGNORE INTO journal SELECT column1, column2, column3"
+        f" FROM (VALUES {values}) JOIN runs ON id = column1 WHERE {_UNFINISHED}"
     )
     return [True] * len(records) if connection.execute(query, bound).rowcount == len(records) else None
 
 
-# --- finish: (id, status, unix seconds, result, error); a trigger drops the journal ------------------------------------------------------------
+# --- finish: (id, status, unix seconds, result, error); a trigger drops the journal -------------------------------
 
 
 def _finish(connection: sqlite3.Connection, record: tuple[str, str, float, str | None, str | None]) -> bool:
@@ -126,8 +129,8 @@ def _finish_many(
 ) -> list[bool] | None:
     values, bound = _values(records)
     query = (
-        f"WITH new (run, outcome, moment, answer, failure) AS (VALUES {values}) UPDATE runs SET status = outcome,"
-        f" finished = moment, result = answer, error = failure FROM new WHERE id = run AND {_UNFINISHED}"
+        "UPDATE runs SET status = column2, finished = column3, result = column4, error = column5"
+        f" FROM (VALUES {values}) WHERE id = column1 AND {_UNFINISHED}"
     )
     return [True] * len(records) if connection.execute(query, bound).rowcount == len(records) else None
 

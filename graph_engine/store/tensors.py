@@ -29,7 +29,9 @@ def tensor_bytes(tensor: Any) -> tuple[str, tuple[int, ...], memoryview]:
     plain = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
     if plain.numel() == 0:
         return dtype, tuple(tensor.shape), memoryview(b"")
-    return dtype, tuple(tensor.shape), memoryview(plain.reshape(-1).view(torch.uint8).numpy())
+    # A tensor of one element counts as contiguous whatever its strides; a view of its bytes wants a stride of one.
+    flat = plain.reshape(-1).as_strided((plain.numel(),), (1,))
+    return dtype, tuple(tensor.shape), memoryview(flat.view(torch.uint8).numpy())
 
 
 def tensor_from(dtype: Any, shape: Any, data: memoryview) -> Any:

@@ -1,0 +1,180 @@
+"""AsyncClient: what a server can do, as coroutines. A websocket carries everything but the bytes of files."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from graph_engine.client.connection import Connection, NoServerError, ServerError
+from graph_engine.client.result import Result
+
+PIECE_BYTES = 1 << 20
+RETRY_S = 0.2
+Json = dict[str, Any]
+
+
+class AsyncClient:
+    """`async with AsyncClient() as client:`; connects with the first call, and again when the connection broke."""
+
+    def __init__(
+        self, url: str = "http://127.0.0.1:8188", token: str | None = None, *, name: str = "", patience_s: float = 30.0
+    ) -> None:
+        """patience_s: how long `events` tries to reach a server that went away."""
+        self.patience_s = patience_s
+        self._server = Connection(url, token, name)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._server.close()
+
+    async def hello(self) -> Json:
+        found: Json = await self._server.ask("hello")
+        return found
+
+    async def system(self) -> Json:
+        found: Json = await self._server.ask("system")
+        return found
+
+    async def nodes(self) -> list[Json]:
+        found: list[Json] = (await self._server.ask("nodes"))["nodes"]
+        return found
+
+    async def workflows(self) -> list[Json]:
+        found: list[Json] = (await self._server.ask("workflows"))["workflows"]
+        return found
+
+    async def workflow(self, name: str) -> Json:
+        found: Json = await self._server.ask("workflow", name=name)
+        return found
+
+    async def validate(self, workflow: str | Mapping[str, Any], values: Mapping[str, Any] | None = None) -> Json:
+        found: Json = await self._server.ask("validate", **_named(workflow), values=values)
+        return found
+
+    async def submit(
+        self,
+        workflow: str | Mapping[str, Any],
+        values: Mapping[str, Any] | None = None,
+        *,
+        targets: Sequence[str] | None = None,
+        priority: int = 0,
+        name: str = "",
+    ) -> str:
+        """The id of the run, which survives whatever happens to the server.
+
+        workflow: the name of a saved one, or its JSON. values: {"node.input": literal}.
+        """
+        fields = {"values": values, "targets": targets and list(targets), "priority": priority, "name": name}
+        found: str = (await self._server.ask("submit", **_named(workflow), **fields))["id"]
+        return found
+
+    async def run(
+        self, workflow: str | Mapping[str, Any], values: Mapping[str, Any] | None = None, **more: Any
+    ) -> Result:
+        """Submit, and wait for the end."""
+        return await self.wait(await self.submit(workflow, values, **more))
+
+    async def wait(self, run: str) -> Result:
+        async for _ in self.events(run):
+            pass
+        return await self.result(run)
+
+    async def result(self, run: str) -> Result:
+        """The run as it is now."""
+        return Result(await self._server.ask("run", run=run))
+
+    async def runs(self, **filters: Any) -> list[Json]:
+        """Newest first; status, client, limit, before."""
+        found: list[Json] = (await self._server.ask("runs", **filters))["runs"]
+        return found
+
+    async def cancel(self, run: str) -> bool:
+        found: bool = (await self._server.ask("cancel", run=run))["cancelled"]
+        return found
+
+    async def events(self, run: str, after: int = 0) -> AsyncIterator[Json]:
+        """Every event of the run after number `after` to its end, whatever happens to the connection on the way."""
+        clock = asyncio.get_running_loop().time
+        until = 0.0  # a server that never answered is not waited for
+        while True:
+            try:
+                async with aclosing(self._server.watch(run, after)) as events:
+                    async for event in events:
+                        if event is None:
+                            until = math.inf
+                            continue
+                        after = event["seq"]
+                        yield event
+                        if event["type"] == "finished":
+                            return
+            except NoServerError:
+                until = min(until, clock() + self.patience_s)
+                if clock() >= until:
+                    raise
+                await asyncio.sleep(RETRY_S)
+
+    async def artifact(self, key: str, port: int = 0) -> bytes:
+        """A large value, as graph_engine.store.codec encodes it."""
+        pieces = []
+        async for result in self._server.exchange("fetch", artifact=key, port=port):
+            pieces.append(result["data"])
+            if not result["more"]:
+                break
+        return b"".join(pieces)
+
+    async def upload(self, path: str | Path, name: str = "") -> str:
+        """Bring a file into the server's input folder; the name to use in a workflow."""
+        import aiohttp
+
+        source = Path(path)
+        with source.open("rb") as file:  # noqa: ASYNC230  (aiohttp reads it in a thread)
+            form = aiohttp.FormData()
+            form.add_field("file", file, filename=name or source.name, content_type="application/octet-stream")
+            try:
+                async with self._server.http().post(f"{self._server.url}/api/v1/files", data=form) as response:
+                    answer = await response.json()
+            except aiohttp.ClientError as error:
+                raise self._server.nobody(error) from None
+        if response.status >= 400:
+            raise ServerError(answer["error"])
+        stored: str = answer["files"][0]["name"]
+        return stored
+
+    async def download(self, file: Mapping[str, Any], to: str | Path) -> Path:
+        """Write a file of the server (an entry of `Result.files`) to `to`: a path, or a folder that exists."""
+        import aiohttp
+
+        path = Path(to)
+        if path.is_dir():
+            path = path / PurePosixPath(file["name"]).name
+        try:
+            async with self._server.http().get(
+                f"{self._server.url}/api/v1/files/{file['folder']}/{quote(file['name'])}"
+            ) as response:
+                if response.status >= 400:
+                    raise ServerError((await response.json())["error"])
+                with path.open("wb") as target:
+                    async for piece in response.content.iter_chunked(PIECE_BYTES):
+                        await asyncio.to_thread(target.write, piece)
+        except aiohttp.ClientError as error:
+            raise self._server.nobody(error) from None
+        return path
+
+    async def save(self, result: Result, folder: str | Path) -> list[Path]:
+        """Write all files of a result into `folder`; their paths."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        return [await self.download(file, folder) for file in result.files]
+
+
+def _named(workflow: str | Mapping[str, Any]) -> Json:
+    return {"workflow": workflow} if isinstance(workflow, str) else {"document": dict(workflow)}

@@ -1,0 +1,107 @@
+"""The scheduler against the recursive reference interpreter, on random graphs and in any order of completion."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from graph_engine.graph.outcome import Skip
+
+from . import reference, vocabulary
+from .world import World
+
+RELAXED = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def same(expected: Any, results: dict[str, Any], target: str) -> bool:
+    if expected is reference.FAIL:
+        return target not in results
+    found = results.get(target, "absent")
+    if isinstance(expected, Skip):
+        return isinstance(found, Skip)
+    if isinstance(expected, reference.Listed):
+        return isinstance(found, list) and [_hole(one) for one in expected] == [_hole(one) for one in found]
+    return found == expected
+
+
+def _hole(value: Any) -> Any:
+    return "hole" if isinstance(value, Skip) else value
+
+
+def expected_status(expected: dict[str, Any], events: list[Any]) -> str:
+    good = sum(value is not reference.FAIL for value in expected.values())
+    failed = any(event.type == "failed" for event in events)
+    if good == len(expected):
+        return "partial" if failed else "succeeded"
+    return "partial" if good else "failed"
+
+
+@RELAXED
+@given(vocabulary.workflows(), st.integers(0, 2**32), st.sampled_from(["none", "bytes:1MB"]))
+def test_one_run_means_what_the_reference_means(document: dict[str, Any], seed: int, cache: str) -> None:
+    async def scenario() -> None:
+        world = World(vocabulary.REGISTRY, cache, random.Random(seed))
+        world.submit("r", document)
+        await world.settle()
+        expected = reference.run(document, vocabulary.REGISTRY)
+        for target, value in expected.items():
+            assert same(value, world.results["r"], target), (target, value, world.results["r"], world.events("r"))
+        assert world.status["r"] == expected_status(expected, world.events("r"))
+        world.check_empty()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.law("P2")
+@RELAXED
+@given(st.lists(vocabulary.workflows(8), min_size=2, max_size=4), st.integers(0, 2**32))
+def test_several_runs_share_work_and_keep_their_results(documents: list[dict[str, Any]], seed: int) -> None:
+    async def scenario() -> None:
+        source = random.Random(seed)
+        world = World(vocabulary.REGISTRY, "bytes:1MB", source)
+        documents.append(documents[0])
+        for number, document in enumerate(documents):
+            world.submit(f"r{number}", document, priority=source.choice([0, 0, 5]))
+            for _ in range(source.randrange(4)):
+                await world.turn()
+        await world.settle()
+        for number, document in enumerate(documents):
+            for target, value in reference.run(document, vocabulary.REGISTRY).items():
+                assert same(value, world.results[f"r{number}"], target)
+        world.check_empty()
+        if not any(event.type == "failed" for run in world.logs for event in world.events(run)):
+            # A step that asks for lazy inputs or grows is called again to go on; everything else once in all runs.
+            again = {"p.pick", "p.count", "p.spread", "p.hand_on", "p.constant_growth"}
+            if not any(node["type"] in again for document in documents for node in document["nodes"].values()):
+                assert max(world.calls.values(), default=0) <= 1
+
+    asyncio.run(scenario())
+
+
+@RELAXED
+@given(vocabulary.workflows(), vocabulary.workflows(8), st.integers(0, 2**32), st.integers(0, 12))
+def test_cancel_at_any_moment_ends_that_run_and_no_other(
+    document: dict[str, Any], other: dict[str, Any], seed: int, turns: int
+) -> None:
+    async def scenario() -> None:
+        world = World(vocabulary.REGISTRY, "none", random.Random(seed))
+        world.submit("r", document)
+        world.submit("other", other)
+        for _ in range(turns):
+            await world.turn()
+        ended_before = "r" in world.status
+        world.runner.cancel("r")
+        world.runner.cancel("r")
+        await world.settle()
+        if not ended_before:
+            assert world.status["r"] == "cancelled"
+        for target, value in reference.run(other, vocabulary.REGISTRY).items():
+            assert same(value, world.results["other"], target)
+        world.check_empty()
+
+    asyncio.run(scenario())

@@ -1,0 +1,114 @@
+"""A world for the scheduler without threads or time: jobs end one by one, in an order that a random source decides."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from graph_engine.execute.call import call
+from graph_engine.execute.events import Event, EventLog
+from graph_engine.execute.executor import Interrupted, Report, Work
+from graph_engine.execute.runner import Hooks, Runner
+from graph_engine.graph.document import parse
+from graph_engine.graph.graph import resolve
+from graph_engine.graph.outcome import Skip
+from graph_engine.graph.plan import make_plan
+from graph_engine.graph.registry import Registry
+from graph_engine.schedule.scheduler import Scheduler
+from graph_engine.store.artifacts import Artifact, Shape
+from graph_engine.store.memory_store import MemoryStore
+from graph_engine.store.vault import Vault
+
+LANES = {"pool": 3, "async": 3, "inline": 2}
+
+
+class RandomExecutor:
+    """Starts nothing by itself: `turn` ends a random one of the jobs that were started."""
+
+    lanes: Mapping[str, int] = LANES
+    devices = ("cpu",)
+
+    def __init__(self, world: World) -> None:
+        self.world, self.waiting, self.stopped = world, {}, set()  # type: ignore[var-annotated]
+
+    def start(self, work: Work) -> None:
+        assert work.job.id not in self.waiting
+        self.waiting[work.job.id] = work
+
+    def stop(self, job: int) -> None:
+        self.stopped.add(job)
+
+    def abandon(self, job: int) -> None:
+        raise AssertionError("nothing hangs here")
+
+    async def close(self) -> None: ...
+
+    def turn(self, source: random.Random) -> None:
+        job = source.choice(sorted(self.waiting))
+        work = self.waiting.pop(job)
+        self.world.calls[work.job.key] = self.world.calls.get(work.job.key, 0) + 1
+        report: Report = Interrupted() if job in self.stopped and source.random() < 0.5 else call(work)
+        self.world.runner.report(job, report)
+        if source.random() < 0.1:  # a doubled report changes nothing (P3)
+            self.world.runner.report(job, report)
+
+
+class World:
+    """Runs documents on a real Runner and Scheduler; use inside a running loop."""
+
+    def __init__(self, registry: Registry, cache: str, source: random.Random) -> None:
+        self.registry, self.source = registry, source
+        self.calls: dict[str, int] = {}
+        self.results: dict[str, dict[str, Any]] = {}
+        self.status: dict[str, str] = {}
+        self.logs: dict[str, EventLog] = {}
+        self.scheduler = Scheduler(LANES, ("cpu",))
+        self.vault = Vault(MemoryStore(cache), None, 0.0)
+        hooks = Hooks(lambda job: None, lambda run, artifact: None, self._output, self._ended)  # type: ignore[arg-type,return-value]
+        self.runner = Runner(self.scheduler, self.vault, registry, lambda name: "", 1.0, hooks)
+        self.executor = RandomExecutor(self)
+        self.runner.executor = self.executor
+
+    def submit(self, run: str, document: Mapping[str, Any], priority: int = 0) -> None:
+        graph = resolve(parse(document), self.registry)
+        self.results[run], self.logs[run] = {}, EventLog()
+        self.runner.submit(run, make_plan(graph, lambda name: ""), self.logs[run], priority)
+
+    async def turn(self) -> bool:
+        """One job ends, if any runs; returns whether any did."""
+        if not self.executor.waiting:
+            return False
+        self.executor.turn(self.source)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return True
+
+    async def settle(self) -> None:
+        while await self.turn():
+            pass
+
+    def events(self, run: str) -> list[Event]:
+        return self.logs[run].after(0, 1_000_000)
+
+    def _output(self, run: str, node: str, artifact: Artifact | None, shape: Shape) -> None:
+        assert node not in self.results[run], "a target has one result"
+        value = shape[0] if isinstance(shape[0], Skip) else artifact.outputs[0] if artifact else None
+        self.results[run][node] = value
+
+    def _ended(self, run: str, status: str, errors: list[dict[str, Any]]) -> None:
+        assert run not in self.status, "a run ends once"
+        self.status[run] = status
+
+    def check_empty(self) -> None:
+        """Nothing is left of ended runs."""
+        scheduler = self.scheduler
+        assert not scheduler.runs
+        assert not scheduler.tasks
+        assert not scheduler.jobs
+        assert not scheduler.holds
+        assert not scheduler.known
+        assert not self.vault._held
+        assert all(scheduler.lanes[name].slots == slots for name, slots in LANES.items())
+        assert scheduler.lanes["device"].devices == ["cpu"]
