@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
@@ -138,8 +139,9 @@ class AsyncClient:
 
         source = Path(path)
         with source.open("rb") as file:  # noqa: ASYNC230  (aiohttp reads it in a thread)
-            form = aiohttp.FormData()
-            form.add_field("file", file, filename=name or source.name, content_type="application/octet-stream")
+            form = aiohttp.FormData(quote_fields=False)  # as browsers do: the name as it is
+            plain = re.sub(r'["\x00-\x1f]', "_", name or source.name)
+            form.add_field("file", file, filename=plain, content_type="application/octet-stream")
             try:
                 async with self._server.http().post(f"{self._server.url}/api/v1/files", data=form) as response:
                     answer = await response.json()

@@ -38,7 +38,9 @@ from graph_engine.schedule.messages import (
     Needed,
     Notify,
     Output,
+    Pause,
     Ref,
+    Resume,
     Start,
     Stop,
     Stopped,
@@ -133,6 +135,8 @@ class Runner:
             job, type, data = inbox.popleft()
             if type == "report":
                 self._carry_out(self.scheduler.handle(self._event(job, data)))
+            elif type == "resume":
+                self._carry_out(self.scheduler.handle(Resume()))
             else:
                 for run, node in self.scheduler.watchers(job):
                     self._log(run, type, node, data)
@@ -269,6 +273,9 @@ class Runner:
                 values[port] = value
         return values, missing
 
+    def _pause(self, instruction: Pause) -> None:
+        self._loop.call_soon(self._put, (0, "resume", None))
+
     def _stop(self, instruction: Stop) -> None:
         self.executor.stop(instruction.job)
         self._loop.call_later(self.grace_s, self._grace_over, instruction.job)
@@ -342,6 +349,7 @@ class Runner:
 
 _REST: dict[type, Callable[[Runner, Any], None]] = {
     Stop: Runner._stop,
+    Pause: Runner._pause,
     Assemble: Runner._assemble,
     Output: Runner._output,
     Ended: Runner._ended,

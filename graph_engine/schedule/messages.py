@@ -109,7 +109,11 @@ class Cancel(NamedTuple):
     run: str
 
 
-Event = Submit | Done | Needed | Grown | Failed | Lost | Stopped | GraceOver | Cancel
+class Resume(NamedTuple):
+    """The answer to `Pause`."""
+
+
+Event = Submit | Done | Needed | Grown | Failed | Lost | Stopped | GraceOver | Cancel | Resume
 
 
 # --- instructions: what to do -------------------------------------------------------------------------------------
@@ -154,6 +158,10 @@ class Output(NamedTuple):
     shape: Shape
 
 
+class Pause(NamedTuple):
+    """There is more to decide; come back with `Resume` after others had their turn."""
+
+
 class Ended(NamedTuple):
     """errors: one per failed step, {node, ...}."""
 
@@ -162,4 +170,4 @@ class Ended(NamedTuple):
     errors: list[dict[str, Any]]
 
 
-Instruction = Start | Stop | Assemble | Drop | Notify | Output | Ended
+Instruction = Start | Stop | Assemble | Drop | Notify | Output | Pause | Ended

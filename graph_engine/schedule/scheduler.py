@@ -36,7 +36,9 @@ from graph_engine.schedule.messages import (
     Needed,
     Notify,
     Output,
+    Pause,
     Ref,
+    Resume,
     Start,
     Stop,
     Stopped,
@@ -48,6 +50,9 @@ from graph_engine.store.artifacts import ListShape, PortShape, Shape
 
 MAX_GROWTH = 100_000
 """Graphs that one run may grow in all; a loop without an end stops here with an error instead of filling the memory."""
+
+ASK_AT_ONCE = 2_000
+"""Steps asked for within one event: a few milliseconds' worth, so that a large workflow leaves the loop to others."""
 
 
 class Scheduler:
@@ -64,7 +69,10 @@ class Scheduler:
         """Shapes of the results that some run holds."""
         self.holds: dict[str, int] = {}
         self._out: list[Instruction] = []
+        self._asked: list[StepState] = []
         self._ready: deque[StepState] = deque()
+        self._fresh: dict[str, Run] = {}
+        """Runs that found something cached since the last news."""
         self._job_count = 0
         self._run_count = 0
 
@@ -104,7 +112,6 @@ class Scheduler:
         for target in run.targets:
             if target.state is State.IDLE and not self._cached(target):
                 self._demand(target)
-        self._flush_cached(run)
         for target in run.targets:
             if target.state is State.DONE:
                 self._out.append(Output(run.id, target.id, target.key, target.shape))
@@ -214,38 +221,37 @@ class Scheduler:
         run.open = 0
         self._maybe_end(run)
 
+    def _on_resume(self, event: Resume) -> None:
+        """Go on asking, in `_settle`."""
+
     # --- a step's way ---------------------------------------------------------------------------------------------
 
     def _demand(self, state: StepState) -> None:
-        """Ask for a step and, where they are not there, for what it reads. No recursion: chains may be long."""
-        stack = [state]
-        while stack:
-            state = stack.pop()
-            if state.state is not State.IDLE:
-                continue
-            state.state = State.WAITING
-            state.group.run.open += 1
-            waiting = 0
-            unfit = None
-            assert state.step is not None
-            for link in state.step.links:
-                if state.active(link):
-                    source = state.source(link)[0]
-                    if source.state is State.DONE:
+        """Ask for a step. What it reads is asked for in turn, when it is its turn: no recursion, chains may be long."""
+        state.state = State.WAITING
+        state.group.run.open += 1
+        self._asked.append(state)
+
+    def _ask_sources(self, state: StepState) -> None:
+        waiting = 0
+        assert state.step is not None
+        for link in state.step.links:
+            if state.active(link):
+                source = state.source(link)[0]
+                if source.state is State.DONE:
+                    continue
+                if source.state is State.IDLE:
+                    if self._cached(source):
                         continue
-                    if source.state is State.IDLE:
-                        if self._cached(source):
-                            continue
-                        stack.append(source)
-                    elif source.state is not State.WAITING:
-                        unfit = source
-                    source.readers.append(state)
-                    waiting += 1
-            state.waiting = waiting
-            if unfit is not None:
-                self._block(state, unfit)
-            elif waiting == 0:
-                self._ready.append(state)
+                    self._demand(source)
+                elif source.state is not State.WAITING:
+                    self._block(state, source)
+                    return
+                source.readers.append(state)
+                waiting += 1
+        state.waiting = waiting
+        if waiting == 0:
+            self._ready.append(state)
 
     def _await_inputs(self, state: StepState, ports: frozenset[str] | None) -> None:
         """Wait again, for these lazy ports (or for whatever of all inputs is not there)."""
@@ -278,18 +284,31 @@ class Scheduler:
         state.state, state.shape = State.DONE, shape
         self._hold(state)
         run.cached.append(state.id)
+        self._fresh[run.id] = run
         return True
 
     def _settle(self) -> None:
         """Let every step that has its inputs take its next step, then fill the lanes."""
-        ready = self._ready
-        while ready:
-            state = ready.popleft()
-            if state.state is State.WAITING:
-                if state.parts is not None:
-                    self._assemble(state)
-                else:
-                    self._begin(state)
+        asked, ready, turns = self._asked, self._ready, ASK_AT_ONCE
+        while ready or (asked and turns):
+            if asked and turns:
+                turns -= 1
+                state = asked.pop()
+                if state.state is State.WAITING:
+                    self._ask_sources(state)
+            else:
+                state = ready.popleft()
+                if state.state is State.WAITING:
+                    if state.parts is not None:
+                        self._assemble(state)
+                    else:
+                        self._begin(state)
+        if asked:
+            self._out.append(Pause())
+        for run in self._fresh.values():
+            self._notify(run, "cached", "", {"nodes": run.cached})
+            run.cached = []
+        self._fresh.clear()
         for lane in self.lanes.values():
             while lane.slots > 0 and (task := lane.pop()) is not None:
                 self._start(task, lane)
@@ -418,7 +437,6 @@ class Scheduler:
         state.waiting = waiting
         if waiting == 0:
             self._ready.append(state)
-        self._flush_cached(state.run)
 
     def _assemble(self, state: StepState) -> None:
         """Make the step's artifact out of its parts, by reference."""
@@ -461,7 +479,7 @@ class Scheduler:
             self._notify(run, "skipped", state.id, {"message": reason} if reason else {})
         elif cached:
             run.cached.append(state.id)
-            self._flush_cached(run)
+            self._fresh[run.id] = run
         else:
             self._notify(run, "done", state.id, {"ms": ms} if ms else {})
         if state.is_target:
@@ -536,6 +554,9 @@ class Scheduler:
         if run.open > 0 or run.stopping or self.runs.get(run.id) is not run:
             return
         del self.runs[run.id]
+        if run.cached:
+            self._notify(run, "cached", "", {"nodes": run.cached})
+            self._fresh.pop(run.id, None)
         good = sum(target.state is State.DONE for target in run.targets)
         if run.cancelled:
             status = "cancelled"
@@ -675,11 +696,6 @@ class Scheduler:
     def _notify(self, run: Run, type: str, node: str, data: dict[str, Any]) -> None:
         self._out.append(Notify(run.id, type, node, data))
 
-    def _flush_cached(self, run: Run) -> None:
-        if run.cached:
-            self._notify(run, "cached", "", {"nodes": run.cached})
-            run.cached = []
-
 
 _UNFIT = (State.FAILED, State.BLOCKED, State.CANCELLED)
 
@@ -693,6 +709,7 @@ _HANDLERS: dict[type, str] = {
     Stopped: "_on_stopped",
     GraceOver: "_on_grace_over",
     Cancel: "_on_cancel",
+    Resume: "_on_resume",
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 from graph_engine.errors import AnyloomError, StoreError
 from graph_engine.graph.outcome import UNSET, Skip, Unset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -27,7 +28,7 @@ _ONE_RECORD = (
     TypeError,
     OverflowError,
 )
-"""What concerns one record (a value that cannot be bound, a duplicate, bad Unicode) and leaves the transaction whole."""
+"""What concerns one record (a value that cannot be bound, a duplicate, bad text) and leaves the transaction whole."""
 
 
 class _Write(NamedTuple):
@@ -101,7 +102,7 @@ class GroupWriter:
                     return results
                 self._connection.execute("ROLLBACK")
                 singly.add(odd)
-        except Exception as error:  # noqa: BLE001 - those who wait must hear it, and the thread must live
+        except Exception as error:  # those who wait must hear it, and the thread must live
             failure = described(error, self._folder)
             failure.__cause__ = error
             try:
@@ -112,7 +113,7 @@ class GroupWriter:
             return [failure] * len(batch)
 
     def _apply(self, batch: list[_Write], singly: set[Command]) -> tuple[Command | None, list[Any]]:
-        """The results, or the command that must be carried out singly because one of its records is out of the ordinary."""
+        """The results; or the command that must be carried out singly, for one of its records is no ordinary case."""
         results: list[Any] = [None] * len(batch)
         for command, places in _groups(batch):
             records = [batch[place].record for place in places]
@@ -171,10 +172,8 @@ def _deliver(batch: list[_Write], results: list[Any]) -> None:
     for write, result in zip(batch, results, strict=True):
         by_loop.setdefault(write.future.get_loop(), []).append((write.future, result))
     for loop, answers in by_loop.items():
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more, and the rows are safe
             loop.call_soon_threadsafe(_resolve, answers)
-        except RuntimeError:
-            pass  # the loop was closed: nobody waits any more, and the rows are safe
 
 
 def _resolve(answers: list[tuple[asyncio.Future[Any], Any]]) -> None:

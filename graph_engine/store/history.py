@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,8 +53,8 @@ class RunRow:
     """Results of finished side-effecting steps by key; filled by `unfinished` and `recover` only."""
 
 
-_COLUMNS = "number, id, status, name, client, priority, nodes, targets, created, started, finished, boots, starts, result, error"
-_NAMES = tuple(_COLUMNS.split(", "))
+_NAMES = tuple(item.name for item in fields(RunRow) if item.name not in ("document", "journal"))
+_COLUMNS = ", ".join(_NAMES)
 
 
 _TIMES = ("created", "started", "finished")
@@ -76,10 +76,10 @@ def _row(values: tuple[Any, ...], document: str = "") -> RunRow:
 
 
 def _listed(entry: list[Any]) -> RunRow:
-    fields = dict(zip(_NAMES, entry, strict=True))
+    values = dict(zip(_NAMES, entry, strict=True))
     for name in _TIMES:
-        fields[name] = None if fields[name] is None else float(fields[name])
-    return RunRow(**fields)
+        values[name] = None if values[name] is None else float(values[name])
+    return RunRow(**values)
 
 
 class History:
@@ -135,7 +135,7 @@ class History:
         limit: int = 100,
         before: int | None = None,
     ) -> list[RunRow]:
-        """Newest first, without documents. before: only rows with a smaller number (the last one of the page before)."""
+        """Newest first, without documents. before: only smaller numbers (the last of the page before)."""
         where, values = _filter(status, client)
         if before is not None:
             where, values = f"{where} AND number < ?", [*values, before]
@@ -143,11 +143,11 @@ class History:
         def read(connection: sqlite3.Connection) -> list[RunRow]:
             # One JSON text instead of many rows: SQLite gives the interpreter lock back at every row, and a thread
             # waits up to 5 ms for it while another computes. Seventeen digits keep a double exact.
-            fields = ", ".join(
+            columns = ", ".join(
                 f"iif({name} IS NULL, NULL, printf('%!.17g', {name}))" if name in _TIMES else name for name in _NAMES
             )
             query = (
-                f"SELECT json_group_array(json_array({fields})) FROM"
+                f"SELECT json_group_array(json_array({columns})) FROM"
                 f" (SELECT * FROM runs WHERE {where} ORDER BY number DESC LIMIT ?)"
             )
             (text,) = connection.execute(query, [*values, max(0, limit)]).fetchone()

@@ -17,7 +17,7 @@ class RunQueue(History):
     """Accepted runs in SQLite, with their history. One per data folder; use it from one event loop.
 
     Writing methods return a future that is done once the change is durable: await it to be sure of that, or let it
-    go. A run's writes happen in the order of their calls. Every method raises StoreError when the disk or the file fails.
+    go. A run's writes happen in the order of their calls. Every method raises StoreError when the disk fails.
     """
 
     def __init__(self, folder: Path | str) -> None:

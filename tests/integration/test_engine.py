@@ -1,0 +1,275 @@
+"""The engine as a whole, on real threads and a real data folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from graph_engine.engine import Engine
+from graph_engine.errors import DocumentError, GraphError, NotFoundError, RequestError, StoreError
+from graph_engine.models.catalog import Catalog
+from graph_engine.record import RunRecord
+from graph_engine.settings import Settings
+
+from .nodes_for_engine import CALLS, REGISTRY
+
+pytestmark = pytest.mark.asyncio
+
+
+def document(**nodes: Any) -> dict[str, Any]:
+    return {"format": "anyloom", "version": 1, "nodes": nodes}
+
+
+def step(type: str, links: dict[str, str] | None = None, **values: Any) -> dict[str, Any]:
+    return {"type": f"e.{type}", "values": values, "links": links or {}}
+
+
+async def open_engine(folder: Path, **settings: Any) -> Engine:
+    return await Engine.open(Settings(data_dir=folder, grace_s=0.3, **settings), registry=REGISTRY, catalog=Catalog())
+
+
+@pytest_asyncio.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    CALLS.clear()
+    engine = await open_engine(tmp_path)
+    yield engine
+    await engine.close()
+
+
+async def finish(engine: Engine, workflow: dict[str, Any], **options: Any) -> RunRecord:
+    record = await engine.submit(workflow, **options)
+    return await engine.wait(record.id, 20)
+
+
+async def types_of(engine: Engine, run: str, after: int = 0) -> list[tuple[str, str]]:
+    return [(event.type, event.node) async for batch in engine.watch(run, after) for event in batch]
+
+
+async def test_results_stand_in_the_record_and_in_history(engine: Engine) -> None:
+    record = await finish(engine, document(a=step("add", a=1, b=2), b=step("add", {"a": "a.int"}, b=10)), name="sum")
+    assert (record.status, record.result, record.nodes) == ("succeeded", {"b": {"int": 13}}, 2)
+    listed = await engine.runs(limit=5)
+    assert [(row.id, row.name, row.status) for row in listed] == [(record.id, "sum", "succeeded")]
+    assert (await engine.document(record.id))["nodes"]["a"]["values"] == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("branches", [2, 8])
+@pytest.mark.parametrize("kind", ["sleep", "async_sleep"])
+async def test_independent_branches_run_side_by_side(engine: Engine, branches: int, kind: str) -> None:
+    nodes = {f"s{n}": step(kind, seconds=1.0, value=n) for n in range(branches)}
+    began = time.monotonic()
+    record = await finish(engine, document(**nodes))
+    assert record.status == "succeeded"
+    assert time.monotonic() - began < 1.5
+
+
+async def test_two_runs_interleave(engine: Engine) -> None:
+    def chain(first: int) -> dict[str, Any]:
+        nodes = {"n0": step("sleep", seconds=0.1, value=first)}
+        for n in range(1, 6):
+            nodes[f"n{n}"] = step("sleep", {"value": f"n{n - 1}.int"}, seconds=0.1)
+        return document(**nodes)
+
+    began = time.monotonic()
+    records = [await engine.submit(chain(n)) for n in (1, 2)]
+    ended = [await engine.wait(record.id, 20) for record in records]
+    assert [record.status for record in ended] == ["succeeded", "succeeded"]
+    assert time.monotonic() - began < 1.0  # one after the other would take 1.2 s
+
+
+async def test_a_device_lane_takes_one_job_at_a_time(engine: Engine) -> None:
+    began = time.monotonic()
+    nodes = {f"d{n}": step("device_sleep", seconds=0.15, value=n) for n in range(3)}
+    assert (await finish(engine, document(**nodes))).status == "succeeded"
+    assert time.monotonic() - began >= 0.45
+
+
+@pytest.mark.law("P2")
+async def test_identical_work_of_two_runs_is_done_once(engine: Engine) -> None:
+    workflow = document(a=step("sleep", seconds=0.3, value=77))
+    other = document(renamed=step("sleep", seconds=0.3, value=77), b=step("add", {"a": "renamed.int"}, b=1))
+    first, second = await engine.submit(workflow), await engine.submit(other)
+    assert (await engine.wait(first.id, 5)).result == {"a": {"int": 77}}
+    assert (await engine.wait(second.id, 5)).result == {"b": {"int": 78}}
+    assert (await finish(engine, workflow)).result == {"a": {"int": 77}}
+    assert CALLS["sleep 77"] == 1
+
+
+@pytest.mark.law("P2")
+async def test_a_result_on_disk_serves_the_next_engine(tmp_path: Path) -> None:
+    CALLS.clear()
+    workflow = document(a=step("sleep", seconds=0.1, value=5))
+    for expected in ("done", "cached"):
+        engine = await open_engine(tmp_path)
+        record = await finish(engine, workflow)
+        assert record.result == {"a": {"int": 5}}
+        assert any(type == expected for type, _ in await types_of(engine, record.id))
+        await engine.close()
+    assert CALLS["sleep 5"] == 1
+
+
+@pytest.mark.law("P6")
+async def test_a_failure_leaves_its_siblings_running(engine: Engine) -> None:
+    record = await finish(
+        engine,
+        document(
+            bad=step("fail", a=3),
+            after=step("add", {"a": "bad.int"}),
+            good=step("sleep", seconds=0.2, value=9),
+            end=step("add", {"a": "good.int"}, b=1),
+        ),
+    )
+    assert record.status == "partial"
+    assert record.result == {"end": {"int": 10}}
+    (error,) = record.errors
+    assert (error["code"], error["node"], error["remedy"]) == ("no_good", "bad", "Choose another number.")
+    assert ("blocked", "after") in await types_of(engine, record.id)
+
+
+async def test_nothing_but_failures_is_failed(engine: Engine) -> None:
+    assert (await finish(engine, document(bad=step("fail", a=3)))).status == "failed"
+
+
+async def test_a_wrong_value_is_refused_at_the_output_that_made_it(engine: Engine) -> None:
+    record = await finish(engine, document(w=step("wrong_image")))
+    (error,) = record.errors
+    assert (error["code"], error["node"], error["port"]) == ("wrong_output", "w", "text")
+
+
+async def test_retries_are_counted_and_shown(engine: Engine) -> None:
+    record = await finish(engine, document(h=step("hiccup", name="twice", failures=2)))
+    assert record.result == {"h": {"int": 3}}
+    assert [type for type, _ in await types_of(engine, record.id)].count("retrying") == 2
+    assert (await finish(engine, document(h=step("hiccup", name="thrice", failures=3)))).status == "failed"
+    assert CALLS["thrice"] == 3
+
+
+async def test_a_node_that_takes_too_long_fails_with_its_limit(engine: Engine) -> None:
+    began = time.monotonic()
+    record = await finish(engine, document(s=step("slow_fail")))
+    assert record.errors[0]["code"] == "timeout"
+    assert time.monotonic() - began < 2
+
+
+async def test_cancel_ends_a_node_at_its_next_check(engine: Engine) -> None:
+    record = await engine.submit(document(w=step("wait", seconds=10.0, value=1), x=step("add", {"a": "w.int"})))
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    assert await engine.cancel(record.id)
+    assert (await engine.wait(record.id, 5)).status == "cancelled"
+    assert time.monotonic() - began < 0.5
+    assert not await engine.cancel(record.id)
+    with pytest.raises(NotFoundError):
+        await engine.cancel("nobody")
+
+
+async def test_a_stubborn_node_keeps_nobody_waiting(engine: Engine) -> None:
+    record = await engine.submit(document(s=step("stubborn", seconds=1.5)))
+    await asyncio.sleep(0.1)
+    began = time.monotonic()
+    await engine.cancel(record.id)
+    assert (await engine.wait(record.id, 5)).status == "cancelled"
+    assert time.monotonic() - began < 1.0
+    assert (await finish(engine, document(a=step("sleep", seconds=0.01, value=2)))).status == "succeeded"
+
+
+async def test_cancelling_one_of_two_runs_leaves_their_common_work_alone(engine: Engine) -> None:
+    workflow = document(w=step("wait", seconds=0.4, value=4))
+    first, second = await engine.submit(workflow), await engine.submit(workflow)
+    await asyncio.sleep(0.1)
+    await engine.cancel(first.id)
+    assert (await engine.wait(first.id, 5)).status == "cancelled"
+    assert (await engine.wait(second.id, 5)).result == {"w": {"int": 4}}
+    assert CALLS["wait 4"] == 1
+
+
+async def test_priority_goes_first(tmp_path: Path) -> None:
+    engine = await open_engine(tmp_path, pool_threads=1)
+    log = tmp_path / "order"
+    await engine.submit(document(a=step("sleep", seconds=0.2, value=1)))
+    await asyncio.sleep(0.05)
+    low = await engine.submit(document(a=step("append", path=str(log), line="low")))
+    high = await engine.submit(document(a=step("append", path=str(log), line="high")), priority=5)
+    for record in (low, high):
+        await engine.wait(record.id, 5)
+    assert log.read_text().split() == ["high", "low"]
+    await engine.close()
+
+
+async def test_chunks_are_complete_and_previews_are_fresh(engine: Engine) -> None:
+    words = " ".join(f"w{n}" for n in range(20))
+    record = await engine.submit(document(s=step("stream", words=words)))
+    events = [event async for batch in engine.watch(record.id) for event in batch]
+    assert [event.data["text"] for event in events if event.type == "chunk"] == words.split()
+    assert events[-1].type == "finished"
+    numbers = [event.seq for event in events]
+    assert numbers == sorted(set(numbers))
+
+
+async def test_a_watcher_resumes_after_the_last_event_it_saw(engine: Engine) -> None:
+    record = await finish(engine, document(a=step("add", a=1), b=step("add", {"a": "a.int"})))
+    whole = await types_of(engine, record.id)
+    for gap in range(len(whole)):
+        assert await types_of(engine, record.id, after=gap) == whole[gap:]
+
+
+async def test_external_steps_run_again_and_pure_ones_do_not(engine: Engine, tmp_path: Path) -> None:
+    log = tmp_path / "lines"
+    workflow = document(
+        a=step("sleep", seconds=0.01, value=3),
+        x=step("append", {"after": "a.int"}, path=str(log), line="x"),
+        y=step("append", {"after": "a.int"}, path=str(log), line="x"),
+    )
+    for _ in range(2):
+        assert (await finish(engine, workflow)).status == "succeeded"
+    assert log.read_text().split() == ["x"] * 4
+    assert CALLS["sleep 3"] == 1
+
+
+async def test_refusals_name_the_place(engine: Engine) -> None:
+    with pytest.raises(GraphError) as caught:
+        await engine.submit(document(a=step("add", {"a": "b.int"}, b=1), b=step("add", {"a": "a.int"})))
+    assert caught.value.problem.code == "cycle"
+    assert "a -> b -> a" in caught.value.message or "b -> a -> b" in caught.value.message
+    with pytest.raises(DocumentError):
+        await engine.submit("{")
+    with pytest.raises(DocumentError):
+        await engine.submit(document(a=step("add", a=1)), values={"nobody.a": 2})
+    with pytest.raises(RequestError):
+        await engine.submit(document(a=step("add", a=1)), priority=10**9)
+    assert await engine.runs() == []
+
+
+async def test_one_engine_per_folder(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        await open_engine(tmp_path)
+
+
+@pytest.mark.law("P10")
+async def test_ten_thousand_nodes_leave_the_loop_free(engine: Engine) -> None:
+    nodes = {"n0": step("add", a=0)}
+    nodes |= {f"n{n}": step("add", {"a": f"n{n - 1}.int"}, b=1) for n in range(1, 10_000)}
+    text = json.dumps(document(**nodes))
+    longest, running = 0.0, True
+
+    async def pulse() -> None:
+        nonlocal longest
+        while running:
+            # The loop's own thread time: what it was kept busy, whatever else this machine is doing.
+            began = time.thread_time()
+            await asyncio.sleep(0)
+            longest = max(longest, time.thread_time() - began)
+
+    watcher = asyncio.create_task(pulse())
+    record = await finish(engine, json.loads(text))
+    running = False
+    await watcher
+    assert record.result == {"n9999": {"int": 9999}}
+    assert longest < 0.05, f"the loop was blocked for {longest * 1000:.0f} ms"
