@@ -49,7 +49,8 @@ from graph_engine.store.vault import Vault
 
 LARGE_DOCUMENT_BYTES = 48 * 1024
 """Documents above this are checked and planned in a thread, so that the loop stays free (law P10)."""
-PLANS_KEPT = 32
+PLANNED_STEPS_KEPT = 30_000
+"""Plans of recent documents are kept up to so many steps in all, so that submitting one again costs a look-up."""
 SEQ_PER_BOOT = 1_000_000_000
 """Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
 
@@ -65,11 +66,13 @@ class _Ready(NamedTuple):
 class _Live:
     """A run that this engine has in memory: active, or ended and still watched or recent."""
 
-    __slots__ = ("record", "log", "plan", "raw", "ended")
+    __slots__ = ("record", "log", "types", "raw", "ended")
 
     def __init__(self, record: RunRecord, log: EventLog, plan: Plan, raw: dict[str, Any]) -> None:
-        self.record, self.log, self.raw = record, log, raw
-        self.plan: Plan | None = plan
+        self.record, self.log = record, log
+        self.raw: dict[str, Any] | None = raw
+        """The workflow, for media that carry it; None once the run has ended (the queue has it)."""
+        self.types = {plan.steps[index].node: plan.steps[index].type for index in plan.targets}
         self.ended = asyncio.Event()
 
 
@@ -233,8 +236,9 @@ class Engine:
             else:
                 ready = self._plan(source, values, targets)
             self._plans[key] = ready
-            if len(self._plans) > PLANS_KEPT:
-                self._plans.popitem(last=False)
+            kept = sum(len(known.plan.steps) for known in self._plans.values())
+            while kept > PLANNED_STEPS_KEPT and len(self._plans) > 1:
+                kept -= len(self._plans.popitem(last=False)[1].plan.steps)
         else:
             self._plans.move_to_end(key)
         if values is None:
@@ -345,7 +349,7 @@ class Engine:
     async def document(self, run_id: str) -> dict[str, Any]:
         """The workflow that ran, with the values it ran with."""
         live = self._live.get(run_id)
-        if live is not None:
+        if live is not None and live.raw is not None:
             return live.raw
         row = await self._queue.get(run_id)
         if row is None:
@@ -396,10 +400,9 @@ class Engine:
 
     def _output(self, run: str, node: str, artifact: Artifact | None, shape: Shape) -> None:
         live = self._live.get(run)
-        if live is None or live.plan is None:
+        if live is None:
             return
-        type = next(step.type for index in live.plan.targets if (step := live.plan.steps[index]).node == node)
-        result, referred = result_of(type, artifact, shape)
+        result, referred = result_of(live.types[node], artifact, shape)
         if referred and artifact is not None:
             self._vault.memory.put(artifact)
             self._vault.save(artifact)
@@ -416,7 +419,8 @@ class Engine:
         self._keep(self._queue.finish(run, status, result=result, error=error, at=record.finished))
         live.log.add("finished", "", _ending(record))
         live.log.forget_transient()
-        live.plan = None
+        live.raw = None
+        live.types = {}
         live.ended.set()
         self._old_events += len(live.log.events)
         self._forget()

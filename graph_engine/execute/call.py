@@ -18,17 +18,21 @@ from graph_engine.graph.port import Output
 
 
 def arguments(work: Work) -> dict[str, Any]:
-    """What the function is called with: literals, linked values, `UNSET` for lazy inputs not asked for yet."""
+    """What the function is called with: literals, linked values, `UNSET` for lazy inputs not asked for yet, None for lazy
+    inputs that were asked for and have nothing."""
     job, type = work.job, work.job.type
     given = {**job.literals, **work.inputs}
     for name in job.checks:
         if name in given:
             given[name] = _arrived(type, name, given[name])
+    if type.is_lazy:
+        for name in job.sources:
+            port = type.input(name)
+            if name not in given and port is not None and port.lazy:
+                given[name] = None if name in job.asked else UNSET
     for port in type.inputs:
         if port.name not in given:
-            if port.lazy and port.name in job.sources:
-                given[port.name] = UNSET
-            elif port.required or port.default is not None:
+            if port.required or port.default is not None:
                 given[port.name] = port.default
     if type.context_name:
         given[type.context_name] = work.context

@@ -81,6 +81,8 @@ class NodeType:
     function: Callable[..., Any]
     is_output: bool
     is_async: bool
+    is_lazy: bool
+    """Some input is lazy."""
     context_name: str
     """Name of the parameter of type `NodeContext`, or empty."""
     more: Input | None
@@ -204,6 +206,7 @@ def read(
         function=function,
         is_output=output,
         is_async=is_async,
+        is_lazy=any(port.lazy for port in inputs) or (more is not None and more.lazy),
         context_name=context_name,
         more=more,
         origin=origin,

@@ -40,6 +40,8 @@ class Job(NamedTuple):
     """Linked port -> (content key of what is linked, whether it holds for this run only), for the keys of growth."""
     checks: tuple[str, ...]
     """Linked ports whose value may be of another kind than theirs."""
+    asked: frozenset[str]
+    """Lazy ports the node asked for; one of these without an input was skipped."""
     local: bool
     """The result holds for this run only."""
 

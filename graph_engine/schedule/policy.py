@@ -14,13 +14,14 @@ class Lane:
     the share of the run served last, so it neither waits for the others to end nor starves them.
     """
 
-    __slots__ = ("name", "slots", "devices", "_runs", "_queued", "_clock", "_count")
+    __slots__ = ("name", "slots", "devices", "queue", "_queued", "_clock", "_count")
 
     def __init__(self, name: str, slots: int, devices: tuple[str, ...] = ()) -> None:
         self.name, self.slots = name, slots
         self.devices = list(devices)
         """Free devices, for a lane of devices."""
-        self._runs: list[tuple[int, float, int, Run]] = []
+        self.queue: list[tuple[int, float, int, Run]] = []
+        """Runs that have something ready for this lane; empty when none has."""
         self._queued: set[str] = set()
         self._clock = 0.0
         self._count = 0
@@ -31,24 +32,24 @@ class Lane:
         if run.id not in self._queued:
             self._queued.add(run.id)
             run.share = max(run.share, self._clock)
-            heappush(self._runs, (-run.priority, run.share, run.number, run))
+            heappush(self.queue, (-run.priority, run.share, run.number, run))
 
     def pop(self) -> Task | None:
         """The task to start next, or None."""
-        while self._runs:
-            run = self._runs[0][3]
+        while self.queue:
+            run = self.queue[0][3]
             ready = run.ready[self.name]
             task = None
             while ready and task is None:
                 candidate = heappop(ready)[2]
                 if not candidate.dead and candidate.job == 0:
                     task = candidate
-            heappop(self._runs)
+            heappop(self.queue)
             if task is not None:
                 self._clock = run.share
                 run.share += 1.0
             if ready:
-                heappush(self._runs, (-run.priority, run.share, run.number, run))
+                heappush(self.queue, (-run.priority, run.share, run.number, run))
             else:
                 self._queued.discard(run.id)
             if task is not None:

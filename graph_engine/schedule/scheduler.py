@@ -61,6 +61,7 @@ class Scheduler:
     def __init__(self, lanes: Mapping[str, int], devices: tuple[str, ...] = (), max_attempts: int = 3) -> None:
         self.lanes = {name: Lane(name, slots) for name, slots in lanes.items()}
         self.lanes["device"] = Lane("device", len(devices), devices)
+        self._lanes = tuple(self.lanes.values())
         self.max_attempts = max_attempts
         self.runs: dict[str, Run] = {}
         self.tasks: dict[str, Task] = {}
@@ -195,7 +196,7 @@ class Scheduler:
                     if source.held:
                         source.held = False
                         self._unhold(source.key)
-                    source.state = State.IDLE
+                    source.state, source.parts = State.IDLE, None
             self._await_inputs(state, None)
 
     def _on_stopped(self, event: Stopped) -> None:
@@ -309,8 +310,8 @@ class Scheduler:
             self._notify(run, "cached", "", {"nodes": run.cached})
             run.cached = []
         self._fresh.clear()
-        for lane in self.lanes.values():
-            while lane.slots > 0 and (task := lane.pop()) is not None:
+        for lane in self._lanes:
+            while lane.queue and lane.slots > 0 and (task := lane.pop()) is not None:
                 self._start(task, lane)
 
     def _begin(self, state: StepState) -> None:
@@ -374,8 +375,12 @@ class Scheduler:
         for index in range(count):
             item = StepState(state.group, step, fingerprint.item_key(state.key, index), 1)
             item.item, item.mapped, item.provided = index, lengths, state.provided
+            item.id = f"{state.id}#{index}"
             items.append(item)
         state.run.extras.extend(items)
+        for link in step.links:  # also lazy ones, which nobody may have asked for yet
+            if link.source >= 0:
+                state.group.state(link.source)
         for source in _sources(state):  # the calls read what the step reads, also when the step itself is blocked by one
             source.uses += count
         state.parts = tuple([(item, output, None) for item in items] for output in range(len(step.type.outputs)))
@@ -636,6 +641,7 @@ class Scheduler:
             next_use,
             sources,
             tuple(checks),
+            state.provided,
             step.local,
         )
 

@@ -50,6 +50,7 @@ class StepState:
     __slots__ = (
         "group",
         "step",
+        "id",
         "key",
         "state",
         "shape",
@@ -68,6 +69,7 @@ class StepState:
 
     def __init__(self, group: Group, step: Step | None, key: str, uses: int) -> None:
         self.group, self.step, self.key, self.uses = group, step, key, uses
+        self.id = "" if step is None else group.prefix + step.node
         self.state = State.IDLE
         self.shape: Shape = ()
         self.waiting = 0
@@ -87,12 +89,6 @@ class StepState:
     @property
     def run(self) -> Run:
         return self.group.run
-
-    @property
-    def id(self) -> str:
-        assert self.step is not None
-        name = self.group.prefix + self.step.node
-        return name if self.item is None else f"{name}#{self.item}"
 
     def source(self, link: StepLink) -> Source:
         if link.source < 0:

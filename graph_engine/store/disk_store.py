@@ -53,6 +53,10 @@ class DiskStore:
         self.shapes: OrderedDict[str, Stored] = OrderedDict()
         """By key, least recently used first. Read it freely; only this class changes it."""
         self._gate = threading.Lock()
+        """Held while a file appears or goes, so that the table says what is there."""
+        self._scanning = threading.Lock()
+        self._changed: set[str] | None = None
+        """Keys entered or dropped since the scan under way began; None while there is none."""
         self._bytes = 0
         self._hits = self._misses = self._evictions = 0
         self._serial = itertools.count()
@@ -72,7 +76,7 @@ class DiskStore:
         if stored is None:
             path = self._path(key)
             if os.path.exists(path) and (stored := self._read_head(path, key)) is not None:
-                self._remember(key, stored)
+                self._settle(key, stored)
         return stored
 
     def get(self, key: str) -> Artifact | None:
@@ -91,7 +95,7 @@ class DiskStore:
                 raise StoreError(f"{path} holds another artifact.", code="value_damaged")
             os.utime(path)
         except FileNotFoundError:
-            self._forget(key)
+            self._settle(key, None)
             self._misses += 1
             return None
         except StoreError:
@@ -101,7 +105,7 @@ class DiskStore:
         except OSError as error:
             raise self._unusable("read", error) from error
         self._hits += 1
-        self._remember(key, Stored(artifact.shape, artifact.bytes, len(buffer)))
+        self._settle(key, Stored(artifact.shape, artifact.bytes, len(buffer)))
         return artifact
 
     def put(self, artifact: Artifact) -> bool:
@@ -110,22 +114,22 @@ class DiskStore:
         Raises StoreError for outputs that have no form on disk (code `value_unstorable`) and when the disk fails.
         """
         path = self._path(artifact.key)
-        if artifact.key in self.shapes and os.path.exists(path):
-            self._remember(artifact.key, self.shapes.get(artifact.key))
+        known = self.shapes.get(artifact.key)
+        if known is not None and os.path.exists(path):
             with contextlib.suppress(OSError):
                 os.utime(path)  # so that other processes see the use
+            self._settle(artifact.key, known)
             return True
         pieces = encode_artifact_pieces(artifact)
-        size = sum(map(len, pieces))
-        if size > self.quota_bytes:
+        stored = Stored(artifact.shape, artifact.bytes, sum(map(len, pieces)))
+        if stored.file_bytes > self.quota_bytes:
             return False
         try:
             try:
-                self._write(path, pieces)
+                self._write(path, pieces, artifact.key, stored)
             except FileNotFoundError:  # somebody emptied the folder
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                self._write(path, pieces)
-            self._remember(artifact.key, Stored(artifact.shape, artifact.bytes, size))
+                self._write(path, pieces, artifact.key, stored)
             self._shrink()
         except OSError as error:
             raise self._unusable("written", error) from error
@@ -133,12 +137,13 @@ class DiskStore:
 
     def discard(self, key: str) -> bool:
         """Returns whether its file was there."""
-        self._forget(key)
-        try:
-            os.unlink(self._path(key))
-            return True
-        except OSError:
-            return False
+        with self._gate:
+            self._enter(key, None)
+            try:
+                os.unlink(self._path(key))
+                return True
+            except OSError:
+                return False
 
     def clear(self) -> None:
         """Removes every artifact, those of other processes included."""
@@ -168,7 +173,7 @@ class DiskStore:
             name = "~" + hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=32).hexdigest()
         return f"{self._root}/{zlib.crc32(name.encode()) & 255:02x}/{name}{_SUFFIX}"
 
-    def _write(self, path: str, pieces: list[Buffer]) -> None:
+    def _write(self, path: str, pieces: list[Buffer], key: str, stored: Stored) -> None:
         aside = f"{os.path.dirname(path)}/{_TEMPORARY}{os.getpid()}-{next(self._serial)}-{os.urandom(4).hex()}"
         try:
             with open(aside, "xb", buffering=0) as file:
@@ -178,27 +183,29 @@ class DiskStore:
                         view = view[file.write(view) :]
                 if self._fsync:
                     os.fsync(file.fileno())
-            os.replace(aside, path)
+            with self._gate:
+                os.replace(aside, path)
+                self._enter(key, stored)
         except BaseException:
             _remove(aside)
             raise
 
     # --- the table -----------------------------------------------------------------------------------------------
 
-    def _remember(self, key: str, stored: Stored | None) -> None:
-        """Makes the key the latest used one."""
-        if stored is None:
-            return
-        with self._gate:
-            old = self.shapes.pop(key, None)
-            self._bytes += stored.file_bytes - (old.file_bytes if old else 0)
+    def _enter(self, key: str, stored: Stored | None) -> None:
+        """Makes the key the latest used one, or (None) drops it. The caller holds the gate."""
+        old = self.shapes.pop(key, None)
+        if stored is not None:
             self.shapes[key] = stored
+        self._bytes += (stored.file_bytes if stored else 0) - (old.file_bytes if old else 0)
+        if self._changed is not None:
+            self._changed.add(key)
 
-    def _forget(self, key: str) -> None:
+    def _settle(self, key: str, stored: Stored | None) -> None:
+        """Enter what was found a moment ago, unless another thread has changed it since."""
         with self._gate:
-            old = self.shapes.pop(key, None)
-            if old is not None:
-                self._bytes -= old.file_bytes
+            if os.path.exists(self._path(key)) == (stored is not None):
+                self._enter(key, stored)
 
     def _shrink(self) -> None:
         if self._bytes <= self.quota_bytes:
@@ -209,16 +216,22 @@ class DiskStore:
             with self._gate:
                 if self._bytes <= self.quota_bytes or not self.shapes:
                     return
-                key, oldest = self.shapes.popitem(last=False)
-                self._bytes -= oldest.file_bytes
+                key = next(iter(self.shapes))
+                self._enter(key, None)
+                _remove(self._path(key))
                 self._evictions += 1
-            _remove(self._path(key))
 
     def _scan(self) -> None:
         """Make the table anew from the folder: files by their last use, stale leftovers of crashed writers removed."""
+        with self._scanning:
+            self._scan_alone()
+
+    def _scan_alone(self) -> None:
         self._scanned = time.monotonic()
         with self._gate:
-            known = {self._path(key): (key, stored) for key, stored in self.shapes.items()}
+            self._changed = set()
+            before = list(self.shapes.items())
+        known = {self._path(key): (key, stored) for key, stored in before}
         found: list[tuple[int, str, Stored]] = []
         stale_before_ns = time.time_ns() - int(_STALE_AFTER_S * 1e9)
         for shard in range(256):
@@ -238,9 +251,11 @@ class DiskStore:
                         found.append((status.st_mtime_ns, key, stored._replace(file_bytes=status.st_size)))
         found.sort(key=lambda row: row[0])
         with self._gate:
-            added_meanwhile = {key: stored for key, stored in self.shapes.items() if self._path(key) not in known}
-            self.shapes = OrderedDict((key, stored) for _, key, stored in found)
-            self.shapes.update(added_meanwhile)
+            # What changed meanwhile may have been seen before or after: for those the table knows better.
+            changed, self._changed = self._changed, None
+            meanwhile = {key: stored for key, stored in self.shapes.items() if key in changed}
+            self.shapes = OrderedDict((key, stored) for _, key, stored in found if key not in changed)
+            self.shapes.update(meanwhile)
             self._bytes = sum(stored.file_bytes for stored in self.shapes.values())
 
     def _read_head(self, path: str, key: str) -> Stored | None:

@@ -105,3 +105,31 @@ def test_cancel_at_any_moment_ends_that_run_and_no_other(
         world.check_empty()
 
     asyncio.run(scenario())
+
+
+def test_what_vanished_from_the_cache_is_computed_again() -> None:
+    """A run that was planned on cached results finds them gone when it needs them."""
+    document: dict[str, Any] = {
+        "format": "anyloom",
+        "version": 1,
+        "nodes": {
+            "c": {"type": "p.const", "values": {"value": 4}},
+            "n": {"type": "p.numbers", "links": {"count": "c.int"}, "values": {"start": 3}},
+            "g": {"type": "p.count", "links": {"a": "c.int"}, "values": {"depth": 2}},
+            "m": {"type": "p.add", "links": {"a": "n.int", "b": "g.int"}},
+        },
+        "targets": ["m"],
+    }
+    later = {**document, "nodes": {**document["nodes"], "t": {"type": "p.total", "links": {"values": "m.int"}}}, "targets": ["t"]}
+
+    async def scenario() -> None:
+        world = World(vocabulary.REGISTRY, "bytes:1MB", random.Random(1))
+        world.submit("first", document)
+        await world.settle()
+        world.submit("second", later)  # planned on the cached m
+        world.vault.memory.clear()
+        await world.settle()
+        assert world.results["second"] == {"t": reference.run(later, vocabulary.REGISTRY)["t"]}
+        world.check_empty()
+
+    asyncio.run(scenario())

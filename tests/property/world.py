@@ -77,11 +77,14 @@ class World:
         self.runner.submit(run, make_plan(graph, lambda name: ""), self.logs[run], priority)
 
     async def turn(self) -> bool:
-        """One job ends, if any runs; returns whether any did."""
+        """One job ends, if any runs; returns whether any did. Now and then the cache is lost."""
+        if self.source.random() < 0.05:
+            self.vault.memory.clear()
         if not self.executor.waiting:
             return False
         self.executor.turn(self.source)
-        for _ in range(3):
+        await asyncio.sleep(0)
+        while self.runner._fetching:
             await asyncio.sleep(0)
         return True
 
