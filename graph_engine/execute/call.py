@@ -43,9 +43,13 @@ def call(work: Work) -> Report:
     """Run a synchronous node to its end. Never raises."""
     began = time.perf_counter()
     try:
-        with _without_gradients(work):
-            answer = work.job.type.function(**arguments(work))
-        return _report(work.job.type, answer, began)
+        type = work.job.type
+        if type.needs.device:
+            with _without_gradients():
+                answer = type.function(**arguments(work))
+        else:
+            answer = type.function(**arguments(work))
+        return _report(type, answer, began)
     except Cancelled:
         return Interrupted()
     except Exception as error:
@@ -64,10 +68,10 @@ async def call_async(work: Work) -> Report:
         return Raised(explain(error, work.job.type))
 
 
-def _without_gradients(work: Work) -> AbstractContextManager[Any]:
+def _without_gradients() -> AbstractContextManager[Any]:
     """Device nodes infer unless they say otherwise. torch is not imported for the sake of a node that does not use it."""
     torch: Any = sys.modules.get("torch")
-    if work.job.type.needs.device and torch is not None and hasattr(torch, "no_grad"):
+    if torch is not None and hasattr(torch, "no_grad"):
         return torch.no_grad()  # type: ignore[no-any-return]
     return nullcontext()
 

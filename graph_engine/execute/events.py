@@ -90,7 +90,7 @@ class EventLog:
         last = self.seq if whole else batch[-1].seq
         fresh = [event for event in self.latest.values() if seq < event.seq <= last]
         if fresh:
-            batch = sorted([*batch, *fresh])
+            batch = sorted([*batch, *fresh])[:limit]
         return batch
 
     async def watch(self, after: int = 0) -> AsyncIterator[list[Event]]:

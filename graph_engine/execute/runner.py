@@ -181,10 +181,10 @@ class Runner:
 
     def _grown(self, job: Job, grow: Grow) -> Event:
         own = {}
-        for port, (key, local) in job.sources.items():
+        for port, (ref, local) in job.sources.items():
             input = job.type.input(port)
             assert input is not None
-            own[port] = (key, local, input.kind)
+            own[port] = (":".join(str(part) for part in ref if part is not None), local, input.kind)
         try:
             grown = grow_plan(grow, job.type, job.key, own, job.literals, self.registry, self.stamp)
         except Exception as error:

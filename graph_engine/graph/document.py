@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -80,7 +81,7 @@ def parse(source: str | bytes | Mapping[str, Any], *, max_bytes: int = 1 << 24, 
             problems.append(Problem("unknown_target", f"target {target!r} is no node of this workflow.", "Name a node id.", place=f"/targets/{index}"))
     if problems:
         raise DocumentError(problems)
-    return Document(str(raw.get("title", "")), str(raw.get("description", "")), nodes, asks, tuple(targets), raw)
+    return Document(str(raw.get("title") or ""), str(raw.get("description") or ""), nodes, asks, tuple(targets), raw)
 
 
 def load_json(text: str | bytes, *, max_bytes: int) -> Any:
@@ -93,7 +94,7 @@ def load_json(text: str | bytes, *, max_bytes: int) -> Any:
             "/",
         )
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=_not_finite, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise _single("bad_json", f"not valid JSON: {error.msg}.", "Correct the text there.", f"line {error.lineno} column {error.colno}") from None
     except UnicodeDecodeError as error:
@@ -104,8 +105,13 @@ def load_json(text: str | bytes, *, max_bytes: int) -> Any:
         raise _single("bad_json", f"not valid JSON: {error}.", "Correct the text.", "/") from None
 
 
-def _no_constant(name: str) -> Any:
-    raise _single("not_finite", f"{name} is not a JSON number.", "Write a finite number.", "/")
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _not_finite(text)
+
+
+def _not_finite(text: str) -> Any:
+    raise _single("not_finite", f"{text[:80]} is no finite number.", "Write a finite number.", "/")
 
 
 def override(document: Document, values: Mapping[str, Any]) -> Document:
@@ -160,15 +166,16 @@ def _node(id: Any, entry: Any, problems: list[Problem]) -> DocumentNode | None:
     if mode not in MODES:
         problems.append(Problem("bad_mode", f"mode {mode!r} is unknown.", f"Use one of {', '.join(MODES)}.", id, place=f"{place}/mode"))
         return None
-    return DocumentNode(id, type, dict(values), links, mode, str(entry.get("title", "")))
+    return DocumentNode(id, type, dict(values), links, mode, str(entry.get("title") or ""))
 
 
 def _ask(index: int, entry: Any, nodes: Mapping[str, Any], problems: list[Problem]) -> Ask | None:
     place = f"/asks/{index}"
-    if not isinstance(entry, Mapping) or entry.get("node") not in nodes or not isinstance(entry.get("input"), str):
+    named = isinstance(entry, Mapping) and isinstance(entry.get("node"), str) and isinstance(entry.get("input"), str)
+    if not named or entry["node"] not in nodes:
         problems.append(Problem("bad_ask", "an ask names a node of this workflow and one of its inputs.", 'Write {"node": ..., "input": ...}.', place=place))
         return None
-    return Ask(entry["node"], entry["input"], str(entry.get("label", "")), str(entry.get("description", "")))
+    return Ask(entry["node"], entry["input"], str(entry.get("label") or ""), str(entry.get("description") or ""))
 
 
 def _list(raw: Mapping[str, Any], name: str, problems: list[Problem]) -> list[Any]:

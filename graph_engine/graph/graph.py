@@ -211,7 +211,7 @@ class _Checker:
         input = type.by_name.get(port) or type.input(port)
         if input is None:
             return self._unknown_port(node, type, port, "links")
-        if source == OUTER:
+        if source == OUTER and output in self.outer:
             kind, index = self.outer[output], self.outer_index[output]
         else:
             source_type = self.types.get(source)

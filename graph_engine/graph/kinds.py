@@ -77,7 +77,10 @@ def describe(value: Any) -> str:
         return f"{str(value.dtype).removeprefix('torch.')} tensor {'x'.join(map(str, shape)) or 'scalar'}"
     if isinstance(value, Mapping):
         return f"dict with {', '.join(map(repr, list(value)[:6]))}" if value else "empty dict"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception as error:  # an integer of thousands of digits, or an object of a pack
+        text = f"without a readable form ({type(error).__name__})"
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 

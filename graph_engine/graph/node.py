@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from graph_engine.errors import RegistryError
+from graph_engine.errors import KindError, RegistryError
 from graph_engine.graph import kinds
 from graph_engine.graph.context import NodeContext
 from graph_engine.graph.kinds import Kind, ModelKind
@@ -186,6 +186,8 @@ def read(
             more = replace(_input(parameter.name, hint, None, where), required=False)
         elif parameter.kind is parameter.VAR_POSITIONAL:
             raise RegistryError(f"{where}: *{parameter.name} has no port names.", remedy="Use **inputs or list[...].")
+        elif parameter.kind is parameter.POSITIONAL_ONLY:
+            raise RegistryError(f"{where}: {parameter.name!r} is positional only; inputs are given by name.", remedy="Drop the '/'.")
         else:
             inputs.append(_input(parameter.name, hint, parameter.default, where))
     if "return" not in hints:
@@ -268,7 +270,11 @@ def _input(name: str, hint: Any, default: Any, where: str) -> Input:
     if not required and default is not None:
         if isinstance(found.kind, ModelKind) or not found.kind.literal:
             raise RegistryError(f"{where}: {name!r} of kind {found.kind} can have no default but None.")
-        port.literal(default)
+        try:
+            port = replace(port, default=port.literal(default))
+        except KindError as error:
+            message = f"{where}: the default of {name!r} does not fit: {error.message}"
+            raise RegistryError(message, remedy=error.problem.remedy) from error
     return port
 
 

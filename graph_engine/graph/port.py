@@ -60,8 +60,8 @@ class Input:
         """`value` as the node will get it. Raises KindError when it is of another kind or outside the widget's bounds."""
         if value is None and not self.required and self.default is None:
             return None
-        if self.as_list and isinstance(value, list):
-            return [self._one(entry) for entry in value]
+        if self.as_list:
+            return [self._one(entry) for entry in (value if isinstance(value, list) else [value])]
         return self._one(value)
 
     def _one(self, value: Any) -> Any:

@@ -41,6 +41,7 @@ class Registry:
             raise RegistryError(
                 f"node id {type.id!r} is claimed twice: by {known.origin} and by {type.origin}.",
                 remedy="Rename one of them or remove one of the packs.",
+                code="claimed_twice",
             )
         self._types[type.id] = type
 
@@ -73,9 +74,9 @@ class Registry:
     def _guarded(self, pack: str, load: object) -> None:
         try:
             load()  # type: ignore[operator]
-        except RegistryError:
-            raise
         except (Exception, SystemExit) as error:  # a pack may raise anything while it is imported
+            if isinstance(error, RegistryError) and error.problem.code == "claimed_twice":
+                raise
             self.failures[pack] = f"{type(error).__name__}: {error}"
 
     def get(self, id: str) -> NodeType | None:

@@ -36,8 +36,8 @@ class Job(NamedTuple):
     device: str
     attempt: int
     next_use: Mapping[str, int | None]
-    sources: Mapping[str, tuple[str, bool]]
-    """Linked port -> (content key of what is linked, whether it holds for this run only), for the keys of growth."""
+    sources: Mapping[str, tuple[Ref, bool]]
+    """Linked port -> (what is linked, whether that holds for this run only), for the keys of growth."""
     checks: tuple[str, ...]
     """Linked ports whose value may be of another kind than theirs."""
     asked: frozenset[str]

@@ -13,7 +13,7 @@ Laws: one result per task, reports of unknown jobs change nothing (P3); siblings
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from graph_engine.graph import fingerprint
@@ -82,7 +82,7 @@ class Scheduler:
     def handle(self, event: Event) -> list[Instruction]:
         """What to do now. Instructions are to be carried out in order."""
         out = self._out = []
-        getattr(self, _HANDLERS[type(event)])(event)
+        _HANDLERS[type(event)](self, event)
         self._settle()
         return out
 
@@ -125,6 +125,9 @@ class Scheduler:
         self._retire(task)
         key = task.key
         self.known[key] = event.shape
+        if len(task.subscribers) == 1:
+            self._complete(task.subscribers[0], event.shape, ms=event.ms)
+            return
         self.holds[key] = self.holds.get(key, 0) + 1  # until every subscriber has it: the first one's run may end at once
         for state in task.subscribers:
             self._complete(state, event.shape, ms=event.ms)
@@ -140,6 +143,9 @@ class Scheduler:
             assert state.step is not None
             linked = {link.input.name for link in state.step.links if link.input.lazy}
             new = frozenset(event.ports) - state.provided
+            if not new and event.ports and state is not task.owner:
+                self._ready.append(state)  # it has what the owner lacked; its own call comes next
+                continue
             if not new or not new <= linked:
                 names = ", ".join(event.ports) or "nothing"
                 why = "it has them already" if not new else f"its lazy linked inputs are {', '.join(linked) or 'none'}"
@@ -237,15 +243,16 @@ class Scheduler:
         waiting = 0
         assert state.step is not None
         for link in state.step.links:
-            if state.active(link):
+            if not link.input.lazy or link.input.name in state.provided:
                 source = state.source(link)[0]
-                if source.state is State.DONE:
+                now = source.state
+                if now is State.DONE:
                     continue
-                if source.state is State.IDLE:
+                if now is State.IDLE:
                     if self._cached(source):
                         continue
                     self._demand(source)
-                elif source.state is not State.WAITING:
+                elif now is not State.WAITING:
                     self._block(state, source)
                     return
                 source.readers.append(state)
@@ -319,13 +326,16 @@ class Scheduler:
         length = -1
         assert state.step is not None
         for link in state.step.links:
-            if not state.active(link):
+            input = link.input
+            if input.lazy and input.name not in state.provided:
                 continue
             source, output, item = state.source(link)
-            shape = _port_shape(source.shape[output], item)
+            shape = source.shape[output]
             if shape is None:
                 continue
-            input = link.input
+            shape = _port_shape(shape, item)
+            if shape is None:
+                continue
             if state.mapped is not None and isinstance(shape, ListShape) and not input.as_list:
                 # A list that one call of a mapped step asked for: it takes its own item, like from the others.
                 state.mapped = {**state.mapped, input.name: shape.length}
@@ -479,7 +489,7 @@ class Scheduler:
         run.open -= 1
         if not skipped:
             self._hold(state)
-        if state.step is not None and (skipped or (shape and all(isinstance(port, Skip) for port in shape))):
+        if skipped or (shape and type(shape[0]) is Skip and all(isinstance(port, Skip) for port in shape)):
             reason = next((port.message for port in shape if isinstance(port, Skip) and port.message), "")
             self._notify(run, "skipped", state.id, {"message": reason} if reason else {})
         elif cached:
@@ -524,8 +534,7 @@ class Scheduler:
 
     def _left(self, state: StepState) -> None:
         """A step is over: what it read is used one time less, and its run may be over too."""
-        readers, state.readers = state.readers, []
-        del readers
+        state.readers = []
         for source in _sources(state):
             self._unuse(source)
         if state.uses <= 0:
@@ -606,28 +615,28 @@ class Scheduler:
         assert step is not None
         inputs: dict[str, Ref | list[Ref]] = {}
         next_use: dict[str, int | None] = {}
-        sources: dict[str, tuple[str, bool]] = {}
+        sources: dict[str, tuple[Ref, bool]] = {}
         checks: list[str] = []
         for link in step.links:
             input = link.input
+            name = input.name
             source, output, item = state.source(link)
-            whence = f"{source.key}:{output}" if item is None else f"{source.key}:{output}:{item}"
-            sources[input.name] = (whence, source.step is not None and source.step.local)
-            if link.check:
-                checks.append(input.name)
-            if not state.active(link):
-                continue
-            shape = _port_shape(source.shape[output], item)
-            if isinstance(shape, Skip):
-                if input.as_list:
-                    inputs[input.name] = []
-                continue
             ref = Ref(source.key, output, item)
-            inputs[input.name] = [ref] if input.as_list and shape is None else ref
-            if isinstance(input.kind, ModelKind) and link.source >= 0:
+            sources[name] = ref, source.step is not None and source.step.local
+            if link.check:
+                checks.append(name)
+            if input.lazy and name not in state.provided:
+                continue
+            shape = source.shape[output]
+            if shape is not None and isinstance(shape := _port_shape(shape, item), Skip):
+                if input.as_list:
+                    inputs[name] = []
+                continue
+            inputs[name] = [ref] if input.as_list and shape is None else ref
+            if link.source >= 0 and isinstance(input.kind, ModelKind):
                 readers = state.group.plan.readers[link.source]
                 later = [index - step.index for index in readers if index > step.index]
-                next_use[input.name] = later[0] if later else None
+                next_use[name] = later[0] if later else None
         return Job(
             task.job,
             task.key,
@@ -705,17 +714,17 @@ class Scheduler:
 
 _UNFIT = (State.FAILED, State.BLOCKED, State.CANCELLED)
 
-_HANDLERS: dict[type, str] = {
-    Submit: "_on_submit",
-    Done: "_on_done",
-    Needed: "_on_needed",
-    Grown: "_on_grown",
-    Failed: "_on_failed",
-    Lost: "_on_lost",
-    Stopped: "_on_stopped",
-    GraceOver: "_on_grace_over",
-    Cancel: "_on_cancel",
-    Resume: "_on_resume",
+_HANDLERS: dict[type, Callable[[Scheduler, Any], None]] = {
+    Submit: Scheduler._on_submit,
+    Done: Scheduler._on_done,
+    Needed: Scheduler._on_needed,
+    Grown: Scheduler._on_grown,
+    Failed: Scheduler._on_failed,
+    Lost: Scheduler._on_lost,
+    Stopped: Scheduler._on_stopped,
+    GraceOver: Scheduler._on_grace_over,
+    Cancel: Scheduler._on_cancel,
+    Resume: Scheduler._on_resume,
 }
 
 
@@ -728,14 +737,13 @@ def _port_shape(shape: PortShape, item: int | None) -> PortShape:
 
 def _sources(state: StepState) -> list[StepState]:
     """What a step reads, each once, as far as anybody asked for it."""
-    found: list[StepState] = []
-    if state.step is not None:
-        group = state.group
-        for link in state.step.links:
-            source = group.states[link.source] if link.source >= 0 else group.outer[-1 - link.source][0]
-            if source is not None and source not in found:
-                found.append(source)
-    return found
+    if state.step is None:
+        return []
+    group = state.group
+    found = [
+        group.states[link.source] if link.source >= 0 else group.outer[-1 - link.source][0] for link in state.step.links
+    ]
+    return [source for source in (found if len(found) < 2 else dict.fromkeys(found)) if source is not None]
 
 
 def _flat(entry: Any) -> list[Any]:

@@ -61,6 +61,7 @@ class DiskStore:
         self._hits = self._misses = self._evictions = 0
         self._serial = itertools.count()
         try:
+            os.makedirs(self._root, exist_ok=True)
             self._scan()
             self._shrink()
         except OSError as error:
@@ -125,11 +126,8 @@ class DiskStore:
         if stored.file_bytes > self.quota_bytes:
             return False
         try:
-            try:
-                self._write(path, pieces, artifact.key, stored)
-            except FileNotFoundError:  # somebody emptied the folder
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                self._write(path, pieces, artifact.key, stored)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._write(path, pieces, artifact.key, stored)
             self._shrink()
         except OSError as error:
             raise self._unusable("written", error) from error
@@ -210,8 +208,8 @@ class DiskStore:
     def _shrink(self) -> None:
         if self._bytes <= self.quota_bytes:
             return
-        if time.monotonic() - self._scanned > _RESCAN_AFTER_S:
-            self._scan()  # what other processes wrote and used since
+        if time.monotonic() - self._scanned > _RESCAN_AFTER_S:  # what other processes wrote and used since
+            self._scan()
         while True:
             with self._gate:
                 if self._bytes <= self.quota_bytes or not self.shapes:
@@ -235,20 +233,23 @@ class DiskStore:
         found: list[tuple[int, str, Stored]] = []
         stale_before_ns = time.time_ns() - int(_STALE_AFTER_S * 1e9)
         for shard in range(256):
-            os.makedirs(folder := f"{self._root}/{shard:02x}", exist_ok=True)
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                        if entry.name.startswith(_TEMPORARY) and status.st_mtime_ns < stale_before_ns:
-                            os.unlink(entry.path)
-                        if not entry.name.endswith(_SUFFIX):
-                            continue
-                        key, stored = known.get(entry.path) or self._read_any_head(entry.path)
-                    except OSError:
-                        continue  # removed by another process, or unreadable: as good as absent
-                    if stored is not None:
-                        found.append((status.st_mtime_ns, key, stored._replace(file_bytes=status.st_size)))
+            try:
+                with os.scandir(f"{self._root}/{shard:02x}") as listing:
+                    entries = list(listing)
+            except FileNotFoundError:
+                continue  # a subfolder is made when its first file is written
+            for entry in entries:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                    if entry.name.startswith(_TEMPORARY) and status.st_mtime_ns < stale_before_ns:
+                        os.unlink(entry.path)
+                    if not entry.name.endswith(_SUFFIX):
+                        continue
+                    key, stored = known.get(entry.path) or self._read_any_head(entry.path)
+                except OSError:
+                    continue  # removed by another process, or unreadable: as good as absent
+                if stored is not None:
+                    found.append((status.st_mtime_ns, key, stored._replace(file_bytes=status.st_size)))
         found.sort(key=lambda row: row[0])
         with self._gate:
             # What changed meanwhile may have been seen before or after: for those the table knows better.

@@ -29,12 +29,13 @@ class Folders:
         root = self.roots.get(folder)
         if root is None:
             raise PathError(f"there is no folder {folder!r}.", remedy=f"Use one of {', '.join(self.roots)}.")
-        if not name or "\x00" in name or len(name) > 1024:
+        sizes = [len(part.encode("utf-8", "replace")) for part in name.split("/")]
+        if not name or "\x00" in name or max(sizes) > 255 or sum(sizes) > 1024:
             raise PathError(f"{name[:80]!r} is no file name.", remedy="Give a file name inside the folder.")
         root = root.resolve()
         try:
             path = (root / name).resolve()
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or letters that no file name has
             raise PathError(
                 f"{name!r} is no usable path: {error}.", remedy="Give a file name inside the folder."
             ) from None
@@ -63,8 +64,12 @@ class Folders:
         if not _SAFE_SUFFIX.fullmatch(suffix):
             raise PathError(f"{suffix!r} is no file suffix.", remedy="Use letters and digits.")
         stem = self.resolve(folder, name)
-        stem.parent.mkdir(parents=True, exist_ok=True)
         ending = f".{suffix.lstrip('.')}"
+        self.resolve(folder, f"{name}_00000{ending}")
+        try:
+            stem.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise PathError(f"{name!r} lies below a file.", remedy="Choose another name.") from None
         with self._lock:
             number = self._counters.get(str(stem)) or self._highest(stem)
             while True:
@@ -98,12 +103,12 @@ class Folders:
         try:
             path = self.existing(name)
             facts = path.stat()
+            key = (str(path), facts.st_size, facts.st_mtime_ns)
+            known = self._digests.get(key)
+            if known is None:
+                with path.open("rb") as file:
+                    known = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+                self._digests[key] = known
+            return known
         except (PathError, NotFoundError, OSError):
             return ""
-        key = (str(path), facts.st_size, facts.st_mtime_ns)
-        known = self._digests.get(key)
-        if known is None:
-            with path.open("rb") as file:
-                known = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-            self._digests[key] = known
-        return known

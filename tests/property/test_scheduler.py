@@ -59,11 +59,13 @@ def test_one_run_means_what_the_reference_means(document: dict[str, Any], seed: 
 
 @pytest.mark.law("P2")
 @RELAXED
-@given(st.lists(vocabulary.workflows(8), min_size=2, max_size=4), st.integers(0, 2**32))
-def test_several_runs_share_work_and_keep_their_results(documents: list[dict[str, Any]], seed: int) -> None:
+@given(st.lists(vocabulary.workflows(8), min_size=2, max_size=4), st.integers(0, 2**32), st.booleans())
+def test_several_runs_share_work_and_keep_their_results(
+    documents: list[dict[str, Any]], seed: int, forgetful: bool
+) -> None:
     async def scenario() -> None:
         source = random.Random(seed)
-        world = World(vocabulary.REGISTRY, "bytes:1MB", source)
+        world = World(vocabulary.REGISTRY, "bytes:1MB", source, forgetful)
         documents.append(documents[0])
         for number, document in enumerate(documents):
             world.submit(f"r{number}", document, priority=source.choice([0, 0, 5]))
@@ -74,7 +76,7 @@ def test_several_runs_share_work_and_keep_their_results(documents: list[dict[str
             for target, value in reference.run(document, vocabulary.REGISTRY).items():
                 assert same(value, world.results[f"r{number}"], target)
         world.check_empty()
-        if not any(event.type == "failed" for run in world.logs for event in world.events(run)):
+        if not forgetful and not any(event.type == "failed" for run in world.logs for event in world.events(run)):
             # A step that asks for lazy inputs or grows is called again to go on; everything else once in all runs.
             again = {"p.pick", "p.count", "p.spread", "p.hand_on", "p.constant_growth"}
             if not any(node["type"] in again for document in documents for node in document["nodes"].values()):

@@ -58,8 +58,8 @@ class RandomExecutor:
 class World:
     """Runs documents on a real Runner and Scheduler; use inside a running loop."""
 
-    def __init__(self, registry: Registry, cache: str, source: random.Random) -> None:
-        self.registry, self.source = registry, source
+    def __init__(self, registry: Registry, cache: str, source: random.Random, forgetful: bool = False) -> None:
+        self.registry, self.source, self.forgetful = registry, source, forgetful
         self.calls: dict[str, int] = {}
         self.results: dict[str, dict[str, Any]] = {}
         self.status: dict[str, str] = {}
@@ -78,7 +78,7 @@ class World:
 
     async def turn(self) -> bool:
         """One job ends, if any runs; returns whether any did. Now and then the cache is lost."""
-        if self.source.random() < 0.05:
+        if self.forgetful and self.source.random() < 0.05:
             self.vault.memory.clear()
         if not self.executor.waiting:
             return False
