@@ -6,11 +6,12 @@ import inspect
 import sys
 import time
 import types
+from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from graph_engine.errors import AnyloomError, Cancelled, KindError, NodeError, OutOfMemory
-from graph_engine.execute.executor import Interrupted, Outputs, Raised, Report, Work
+from graph_engine.execute.executor import Coming, Interrupted, NotBegun, Outputs, Raised, Report, Work
 from graph_engine.graph.kinds import describe
 from graph_engine.graph.node import NodeType
 from graph_engine.graph.outcome import UNSET, Grow, Need, Skip, Values
@@ -54,6 +55,22 @@ def call(work: Work) -> Report:
         return Interrupted()
     except Exception as error:
         return Raised(explain(error, work.job.type))
+
+
+def follow(works: tuple[Work, ...], before: Report, until: float, stopped: Container[int]) -> Iterator[tuple[Work, Report]]:
+    """Go on with the jobs that read each other, as long as there are plain values and `time.perf_counter() < until`."""
+    going = True
+    for work in works:
+        going = going and isinstance(before, Outputs) and work.job.id not in stopped and time.perf_counter() < until
+        if going and isinstance(before, Outputs):
+            outputs = before.values
+            inputs = {name: outputs[v.output] if type(v) is Coming else v for name, v in work.inputs.items()}
+            going = not any(isinstance(value, Skip) for value in inputs.values())
+            if going:
+                before = call(work._replace(inputs=inputs))
+                yield work, before
+                continue
+        yield work, NotBegun()
 
 
 async def call_async(work: Work) -> Report:

@@ -12,11 +12,22 @@ from graph_engine.schedule.messages import Job
 
 
 class Work(NamedTuple):
-    """A job with its inputs at hand. `context` is None when the node does not ask for one."""
+    """A job with its inputs at hand. `context` is None when the node does not ask for one.
+
+    then   jobs that the thread may go on with, each reading the one before it: their inputs that are a `Coming` are
+           outputs of that one. Whoever does not go on with them reports each of them as `NotBegun`.
+    """
 
     job: Job
     inputs: dict[str, Any]
     context: NodeContext | None
+    then: tuple[Work, ...] = ()
+
+
+class Coming(NamedTuple):
+    """The value of an output of the job before."""
+
+    output: int
 
 
 class Outputs(NamedTuple):
@@ -30,11 +41,15 @@ class Raised(NamedTuple):
     error: BaseException
 
 
+class NotBegun(NamedTuple):
+    """A following job that was left alone."""
+
+
 class Interrupted(NamedTuple):
     """The job was told to stop and did."""
 
 
-Report = Outputs | Need | Grow | Raised | Interrupted
+Report = Outputs | Need | Grow | Raised | NotBegun | Interrupted
 
 
 class ReportTo(Protocol):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Mapping
 from queue import SimpleQueue
 
-from graph_engine.execute.call import call, call_async
+from graph_engine.execute.call import call, call_async, follow
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.executor import Interrupted, ReportTo, Work
+
+FOLLOW_S = 0.002
+"""How long a thread goes on with following jobs before it lets the scheduler decide again."""
 
 
 class LocalExecutor:
@@ -25,6 +29,7 @@ class LocalExecutor:
         self._report = report
         self._queues: dict[str, SimpleQueue[Work | None]] = {}
         self._idle: dict[str, int] = {}
+        self._alive: dict[str, int] = {}
         self._threads: list[threading.Thread] = []
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stopped: set[int] = set()
@@ -79,12 +84,12 @@ class LocalExecutor:
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = SimpleQueue()
-            self._idle[name] = 0
+            self._idle[name] = self._alive[name] = 0
         with self._lock:
             idle = self._idle[name]
-            if idle > 0:
-                self._idle[name] = idle - 1
-        if idle <= 0:
+            self._idle[name] = idle - 1  # negative: jobs that wait for the thread which reports right now
+        if idle <= 0 and self._alive[name] < (self.lanes["pool"] if name == "pool" else 1):
+            self._alive[name] += 1
             self._spawn(name)
         queue.put(work)
 
@@ -102,17 +107,18 @@ class LocalExecutor:
                 return
             job = work.job.id
             self._where[job] = name
+            until = time.perf_counter() + FOLLOW_S
             report = Interrupted() if job in self._stopped else call(work)
-            with self._lock:
-                abandoned = job in self._abandoned
-                self._abandoned.discard(job)
-                if not abandoned:
-                    self._idle[name] += 1
             del self._where[job]
             self._finish(work, report)
+            for then, report in follow(work.then, report, until, self._stopped):
+                self._finish(then, report)
             del work, report
-            if abandoned:
-                return  # another thread has its place
+            with self._lock:
+                if job in self._abandoned:  # another thread has its place
+                    self._abandoned.discard(job)
+                    return
+                self._idle[name] += 1
 
     async def _run_async(self, work: Work) -> None:
         try:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from graph_engine.errors import AnyloomError, NodeError
 from graph_engine.execute.call import explain
 from graph_engine.execute.events import EventLog
-from graph_engine.execute.executor import Executor, Interrupted, Outputs, Raised, Report, Work
+from graph_engine.execute.executor import Coming, Executor, Interrupted, NotBegun, Outputs, Raised, Report, Work
 from graph_engine.graph import fingerprint
 from graph_engine.graph.context import NodeContext
 from graph_engine.graph.node import Effect
@@ -45,6 +45,7 @@ from graph_engine.schedule.messages import (
     Stop,
     Stopped,
     Submit,
+    Unstarted,
 )
 from graph_engine.schedule.scheduler import Scheduler
 from graph_engine.store.artifacts import Artifact, Shape
@@ -174,6 +175,8 @@ class Runner:
         if isinstance(report, Raised):
             error = report.error if isinstance(report.error, AnyloomError) else explain(report.error, job.type)
             return Failed(number, error.to_dict(), job.attempt <= job.type.needs.retries)
+        if isinstance(report, NotBegun):
+            return Unstarted(number)
         assert isinstance(report, Interrupted)
         if timed_out:
             return Failed(number, self._timeout_error(job), job.attempt <= job.type.needs.retries)
@@ -208,33 +211,54 @@ class Runner:
                 if log is not None:
                     log.add(type_, node, data)
             elif kind is Start:
-                self._start(instruction.job)  # type: ignore[union-attr]
+                self._start(*instruction)  # type: ignore[arg-type]
             elif kind is Drop:
                 self.vault.drop(instruction.key)  # type: ignore[union-attr]
             else:
                 _REST[kind](self, instruction)
 
-    def _start(self, job: Job) -> None:
-        if not job.local:  # another run may have made it since this one was planned
-            artifact = self.vault.find(job.key)
-            if artifact is not None:
-                self.jobs[job.id] = job
-                self.report(job.id, Outputs(artifact.outputs, artifact.seconds))
-                return
+    def _start(self, job: Job, then: tuple[Job, ...]) -> None:
         self.jobs[job.id] = job
-        inputs, missing = self._inputs(job)
+        found = None if job.local else self.vault.find(job.key)  # another run may have made it since this one was planned
+        inputs, missing = ({}, []) if found is not None else self._inputs(job)
+        if then and (found is not None or missing):
+            self._leave(then)
+            then = ()
+        if found is not None:
+            self.report(job.id, Outputs(found.outputs, found.seconds))
+            return
         if missing:
             task = self._loop.create_task(self._fetch(job, missing))
             self._fetching.add(task)
             task.add_done_callback(self._fetching.discard)
             return
-        self._begin(job, inputs)
+        self._begin(job, inputs, self._following(job, then) if then else ())
 
-    def _begin(self, job: Job, inputs: dict[str, Any]) -> None:
+    def _leave(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            self.jobs[job.id] = job
+            self.report(job.id, NotBegun())
+
+    def _following(self, before: Job, then: tuple[Job, ...]) -> tuple[Work, ...]:
+        """What the thread may go on with: as much of it as has its other values in memory and is not there already."""
+        works: list[Work] = []
+        for index, job in enumerate(then):
+            coming = {port: ref for port, ref in job.inputs.items() if type(ref) is Ref and ref.key == before.key}
+            rest = {port: ref for port, ref in job.inputs.items() if port not in coming}
+            inputs, missing = self._inputs(job._replace(inputs=rest)) if rest else ({}, [])
+            if missing or (not job.local and self.vault.find(job.key) is not None):
+                self._leave(then[index:])
+                break
+            self.jobs[job.id] = job
+            works.append(Work(job, {**inputs, **{port: Coming(ref.output) for port, ref in coming.items()}}, None))
+            before = job
+        return tuple(works)
+
+    def _begin(self, job: Job, inputs: dict[str, Any], then: tuple[Work, ...] = ()) -> None:
         context = self.hooks.context(job) if job.type.context_name else None
         if job.type.needs.timeout_s is not None:
             self._loop.call_later(job.type.needs.timeout_s, self._time_out, job.id)
-        self.executor.start(Work(job, inputs, context))
+        self.executor.start(Work(job, inputs, context, then))
 
     async def _fetch(self, job: Job, keys: list[str]) -> None:
         """Values that lie on disk only. What turns out to be gone is computed again."""

@@ -266,38 +266,50 @@ class _Checker:
 
 def _without_inactive(nodes: Mapping[str, DocumentNode], types: Mapping[str, NodeType]) -> dict[str, DocumentNode]:
     """Muted nodes and whatever cannot run without them are gone; a bypassed node hands its inputs through by kind."""
+    passed: dict[tuple[str, str], tuple[str, str] | None] = {}
+    """Output of a bypassed node -> the output it hands through, or None."""
 
-    def through(source: str, output: str) -> tuple[str, str] | None:
-        seen = set()
-        while source in nodes and nodes[source].mode == "bypassed" and source not in seen:
-            seen.add(source)
-            index = types[source].output_index.get(output)
-            kind = types[source].outputs[index].kind if index is not None else ANY
-            fits = [
-                link
-                for port, link in nodes[source].links.items()
-                if (input := types[source].input(port)) is not None and kind.accepts(input.kind)
-            ]
-            if not fits:
-                return None
-            source, output = fits[0]
-        return None if source in gone or source in seen else (source, output)
+    def through(link: tuple[str, str]) -> tuple[str, str] | None:
+        path: list[tuple[str, str]] = []
+        end: tuple[str, str] | None = link
+        while end is not None and end[0] in nodes and nodes[end[0]].mode == "bypassed":
+            if end in passed:
+                end = passed[end]
+                break
+            passed[end] = None  # so that bypassed nodes in a circle give nothing
+            path.append(end)
+            end = before(*end)
+        passed.update(dict.fromkeys(path, end))
+        return end
 
+    def before(source: str, output: str) -> tuple[str, str] | None:
+        index = types[source].output_index.get(output)
+        kind = types[source].outputs[index].kind if index is not None else ANY
+        for port, link in nodes[source].links.items():
+            if (input := types[source].input(port)) is not None and kind.accepts(input.kind):
+                return link
+        return None
+
+    def required(id: str, port: str) -> bool:
+        return (input := types[id].input(port)) is not None and input.required
+
+    active = {id: node for id, node in nodes.items() if node.mode == "active"}
+    links = {id: {port: through(link) for port, link in node.links.items()} for id, node in active.items()}
+    readers: dict[str, list[tuple[str, str]]] = {}
+    for id, ports in links.items():
+        for port, found in ports.items():
+            if found is not None:
+                readers.setdefault(found[0], []).append((id, port))
     gone = {id for id, node in nodes.items() if node.mode == "muted"}
-    kept: dict[str, DocumentNode] = {}
-    changed = True
-    while changed:
-        changed, kept = False, {}
-        for id, node in nodes.items():
-            if id in gone or node.mode == "bypassed":
-                continue
-            links = {port: link for port, old in node.links.items() if (link := through(*old)) is not None}
-            lost = [port for port in node.links if port not in links]
-            if any((input := types[id].input(port)) is not None and input.required for port in lost):
+    gone |= {id for id, ports in links.items() if any(found is None and required(id, port) for port, found in ports.items())}
+    leaving = list(gone)
+    while leaving:
+        for id, port in readers.get(leaving.pop(), ()):
+            if required(id, port) and id not in gone:
                 gone.add(id)
-                changed = True
-            else:
-                kept[id] = node._replace(links=links)
-    return kept
-
-
+                leaving.append(id)
+    return {
+        id: node._replace(links={port: found for port, found in links[id].items() if found and found[0] not in gone})
+        for id, node in active.items()
+        if id not in gone
+    }

@@ -58,16 +58,16 @@ class ModelPool:
             loading.done.wait()
         try:
             module = materialise(spec, self._catalog[spec.family], device)
+            with self._lock:
+                for key in residency.resize(spec.key, module_bytes(module)):
+                    self._modules.pop((device, key), None)
+                self.loads += 1
+                self._modules[place] = module
+            return module
         except BaseException:
             with self._lock:
                 residency.discard(spec.key)
             raise
-        else:
-            with self._lock:
-                self.loads += 1
-                self._modules[place] = module
-                residency.resize(spec.key, module_bytes(module))
-            return module
         finally:
             with self._lock:
                 del self._loading[place]

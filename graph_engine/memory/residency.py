@@ -38,7 +38,12 @@ class Residency:
 
         Raises OutOfMemory, with the numbers, when even without every unleased model there is no room; then nothing changed.
         """
-        free = self.budget_bytes - self.used_bytes
+        leaving = self._make_room(bytes)
+        self.residents[key] = Resident(bytes)
+        return leaving
+
+    def _make_room(self, bytes: int, held: int = 0) -> list[str]:
+        free = self.budget_bytes - self.used_bytes + held
         leaving: list[str] = []
         idle = [(resident.next_use, -resident.last_use, other) for other, resident in self.residents.items() if not resident.leases]
         for _, _, other in sorted(idle, reverse=True):
@@ -55,7 +60,6 @@ class Residency:
             )
         for other in leaving:
             del self.residents[other]
-        self.residents[key] = Resident(bytes)
         return leaving
 
     def lease(self, key: str, next_use: int | None) -> None:
@@ -73,9 +77,12 @@ class Residency:
         if resident is not None:
             resident.leases -= 1
 
-    def resize(self, key: str, bytes: int) -> None:
-        """Correct the estimate by what the model really takes."""
-        self.residents[key].bytes = bytes
+    def resize(self, key: str, bytes: int) -> list[str]:
+        """Correct the estimate of a leased model by what it really takes; else as `admit`."""
+        resident = self.residents[key]
+        leaving = self._make_room(bytes, resident.bytes)
+        resident.bytes = bytes
+        return leaving
 
     def discard(self, key: str) -> None:
         self.residents.pop(key, None)

@@ -95,6 +95,12 @@ class Lost(NamedTuple):
     keys: tuple[str, ...]
 
 
+class Unstarted(NamedTuple):
+    """A job of `Start.then` was not begun: what came before it took long, or gave no plain values."""
+
+    job: int
+
+
 class Stopped(NamedTuple):
     """A job that was told to stop has ended without a result."""
 
@@ -115,14 +121,21 @@ class Resume(NamedTuple):
     """The answer to `Pause`."""
 
 
-Event = Submit | Done | Needed | Grown | Failed | Lost | Stopped | GraceOver | Cancel | Resume
+Event = Submit | Done | Needed | Grown | Failed | Lost | Unstarted | Stopped | GraceOver | Cancel | Resume
 
 
 # --- instructions: what to do -------------------------------------------------------------------------------------
 
 
 class Start(NamedTuple):
+    """then: the job's only reader, that one's only reader and so on, which the same thread may go on with at once.
+
+    Each needs nothing but what is there and what the one before it gives. Handing a value from thread to thread costs more
+    than most small nodes do.
+    """
+
     job: Job
+    then: tuple[Job, ...] = ()
 
 
 class Stop(NamedTuple):

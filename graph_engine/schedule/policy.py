@@ -31,13 +31,13 @@ class Lane:
         heappush(run.ready.setdefault(self.name, []), (order, self._count, task))
         if run.id not in self._queued:
             self._queued.add(run.id)
-            run.share = max(run.share, self._clock)
-            heappush(self.queue, (-run.priority, run.share, run.number, run))
+            share = run.share[self.name] = max(run.share.get(self.name, 0.0), self._clock)
+            heappush(self.queue, (-run.priority, share, run.number, run))
 
     def pop(self) -> Task | None:
         """The task to start next, or None."""
         while self.queue:
-            run = self.queue[0][3]
+            _, share, _, run = self.queue[0]
             ready = run.ready[self.name]
             task = None
             while ready and task is None:
@@ -46,10 +46,10 @@ class Lane:
                     task = candidate
             heappop(self.queue)
             if task is not None:
-                self._clock = run.share
-                run.share += 1.0
+                self._clock = share
+                share = run.share[self.name] = share + 1.0
             if ready:
-                heappush(self.queue, (-run.priority, run.share, run.number, run))
+                heappush(self.queue, (-run.priority, share, run.number, run))
             else:
                 self._queued.discard(run.id)
             if task is not None:

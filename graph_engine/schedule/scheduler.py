@@ -43,6 +43,7 @@ from graph_engine.schedule.messages import (
     Stop,
     Stopped,
     Submit,
+    Unstarted,
 )
 from graph_engine.schedule.policy import Lane
 from graph_engine.schedule.states import Group, Run, Source, State, StepState, Task
@@ -50,6 +51,9 @@ from graph_engine.store.artifacts import ListShape, PortShape, Shape
 
 MAX_GROWTH = 100_000
 """Graphs that one run may grow in all; a loop without an end stops here with an error instead of filling the memory."""
+
+FOLLOW_AT_ONCE = 32
+"""Steps that one thread may do in a row before the scheduler has its say."""
 
 ASK_AT_ONCE = 2_000
 """Steps asked for within one event: a few milliseconds' worth, so that a large workflow leaves the loop to others."""
@@ -205,6 +209,16 @@ class Scheduler:
                     source.state, source.parts = State.IDLE, None
             self._await_inputs(state, None)
 
+    def _on_unstarted(self, event: Unstarted) -> None:
+        task = self._report(event.job)
+        if task is None:
+            return
+        self._retire(task)
+        for state in task.subscribers:
+            state.task = None
+            if state.waiting == 0:
+                self._ready.append(state)
+
     def _on_stopped(self, event: Stopped) -> None:
         task = self._report(event.job)
         if task is not None:  # it was wanted after all, or nobody told it to stop
@@ -350,6 +364,9 @@ class Scheduler:
                 length = max(length, shape.length)
         if length >= 0:
             self._map(state)
+            return
+        if state.task is not None:  # a thread went on with it already
+            self._notify(state.group.run, "running", state.id, {})
             return
         shape = self.known.get(state.key)
         if shape is None:
@@ -604,12 +621,53 @@ class Scheduler:
         task.job = self._job_count
         lane.slots -= 1
         task.device = lane.devices.pop(0) if lane.devices else ""
+        task.has_slot = True
         self.jobs[task.job] = task
-        self._out.append(Start(self._job(task)))
+        job = self._job(task)
+        self._out.append(Start(job, self._followers(task)) if lane.name == "pool" else Start(job))
         for state in task.subscribers:
             self._notify(state.run, "running", state.id, {"attempt": task.attempt} if task.attempt > 1 else {})
 
-    def _job(self, task: Task) -> Job:
+    def _followers(self, task: Task) -> tuple[Job, ...]:
+        """The steps that the thread of this task may go on with."""
+        jobs: list[Job] = []
+        while len(jobs) < FOLLOW_AT_ONCE and len(task.subscribers) == 1:
+            state = task.owner
+            assert state.step is not None
+            if len(state.readers) != 1 or state.item is not None or state.step.type.list_flags:
+                break
+            reader = state.readers[0]
+            if not self._may_follow(state, reader):
+                break
+            following = Task(reader.key, reader, "pool")
+            self._job_count += 1
+            following.job = self._job_count
+            task.has_slot, following.has_slot = False, True
+            self.tasks[following.key] = following
+            self.jobs[following.job] = following
+            reader.task = following
+            jobs.append(self._job(following, state))
+            task = following
+        return tuple(jobs)
+
+    def _may_follow(self, state: StepState, reader: StepState) -> bool:
+        """Does `reader` wait for `state` alone, with plain values at hand for the rest?"""
+        step = reader.step
+        if step is None or reader.state is not State.WAITING or reader.waiting != 1 or reader.parts is not None:
+            return False
+        type = step.type
+        if type.lane != "pool" or type.is_lazy or type.context_name or type.needs.timeout_s is not None:
+            return False
+        if reader.item is not None or reader.task is not None or reader.key in self.tasks or reader.key in self.known:
+            return False
+        for link in step.links:
+            source, output, item = reader.source(link)
+            if link.input.as_list or (source is not state and _port_shape(source.shape[output], item) is not None):
+                return False
+        return True
+
+    def _job(self, task: Task, coming: StepState | None = None) -> Job:
+        """coming: a source that is being computed and will have plain values."""
         state = task.owner
         step = state.step
         assert step is not None
@@ -627,7 +685,7 @@ class Scheduler:
                 checks.append(name)
             if input.lazy and name not in state.provided:
                 continue
-            shape = source.shape[output]
+            shape = None if source is coming else source.shape[output]
             if shape is not None and isinstance(shape := _port_shape(shape, item), Skip):
                 if input.as_list:
                     inputs[name] = []
@@ -660,7 +718,9 @@ class Scheduler:
         if task is None:
             return None
         lane = self.lanes[task.lane]
-        lane.slots += 1
+        if task.has_slot:
+            task.has_slot = False
+            lane.slots += 1
         if task.device:
             lane.devices.append(task.device)
         task.job = 0
@@ -721,6 +781,7 @@ _HANDLERS: dict[type, Callable[[Scheduler, Any], None]] = {
     Grown: Scheduler._on_grown,
     Failed: Scheduler._on_failed,
     Lost: Scheduler._on_lost,
+    Unstarted: Scheduler._on_unstarted,
     Stopped: Scheduler._on_stopped,
     GraceOver: Scheduler._on_grace_over,
     Cancel: Scheduler._on_cancel,

@@ -113,7 +113,7 @@ Source = tuple[StepState, int, int | None]
 class Task:
     """The work behind one key. Steps of any number of runs subscribe to it; it is done once."""
 
-    __slots__ = ("key", "owner", "subscribers", "job", "attempt", "lane", "device", "dead")
+    __slots__ = ("key", "owner", "subscribers", "job", "attempt", "lane", "device", "dead", "has_slot")
 
     def __init__(self, key: str, owner: StepState, lane: str) -> None:
         self.key, self.owner, self.lane = key, owner, lane
@@ -122,6 +122,8 @@ class Task:
         """Number of the attempt that runs now; 0 while the task is ready."""
         self.attempt = 1
         self.device = ""
+        self.has_slot = False
+        """Its end frees a slot of its lane; of jobs that follow each other in one thread, only the last one's does."""
         self.dead = False
         """Nobody wants it any more."""
 
@@ -155,7 +157,7 @@ class Run:
         self.errors: list[dict[str, Any]] = []
         self.stopping: set[int] = set()
         self.cancelled = False
-        self.share = 0.0
-        """Jobs started on its behalf; the run with the smallest share of its priority goes first."""
+        self.share: dict[str, float] = {}
+        """Jobs started on its behalf, by lane; the run with the smallest share of its priority goes first."""
         self.ready: dict[str, list[tuple[int, int, Task]]] = {}
         self.cached: list[str] = []

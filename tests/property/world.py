@@ -7,9 +7,9 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from graph_engine.execute.call import call
+from graph_engine.execute.call import call, follow
 from graph_engine.execute.events import Event, EventLog
-from graph_engine.execute.executor import Interrupted, Report, Work
+from graph_engine.execute.executor import Interrupted, Outputs, Report, Work
 from graph_engine.execute.runner import Hooks, Runner
 from graph_engine.graph.document import parse
 from graph_engine.graph.graph import resolve
@@ -36,6 +36,7 @@ class RandomExecutor:
     def start(self, work: Work) -> None:
         assert work.job.id not in self.waiting
         self.waiting[work.job.id] = work
+        assert not any(then.job.id in self.waiting for then in work.then)
 
     def stop(self, job: int) -> None:
         self.stopped.add(job)
@@ -53,6 +54,11 @@ class RandomExecutor:
         self.world.runner.report(job, report)
         if source.random() < 0.1:  # a doubled report changes nothing (P3)
             self.world.runner.report(job, report)
+        until = float("inf") if source.random() < 0.7 else 0.0
+        for then, report in follow(work.then, report, until, self.stopped):
+            self.world.runner.report(then.job.id, report)
+            if isinstance(report, Outputs):
+                self.world.calls[then.job.key] = self.world.calls.get(then.job.key, 0) + 1
 
 
 class World:
