@@ -26,8 +26,8 @@ from graph_engine.execute.events import Event, EventLog
 from graph_engine.execute.local import LocalExecutor
 from graph_engine.execute.runner import Hooks, Runner
 from graph_engine.graph.context import NodeContext
-from graph_engine.graph.document import Document, override, parse
-from graph_engine.graph.graph import resolve
+from graph_engine.graph.document import Document, dump_json, override, parse
+from graph_engine.graph.graph import Graph, resolve
 from graph_engine.graph.plan import Plan, make_plan
 from graph_engine.graph.registry import Registry
 from graph_engine.memory.devices import find_devices
@@ -47,9 +47,9 @@ from graph_engine.store.queue import RunQueue
 from graph_engine.store.results import result_of
 from graph_engine.store.vault import Vault
 
-LARGE_DOCUMENT_BYTES = 48 * 1024
+LARGE_DOCUMENT_BYTES, LARGE_DOCUMENT_NODES = 24 * 1024, 200
 """Documents above this are checked and planned in a thread, so that the loop stays free (law P10)."""
-PLANNED_STEPS_KEPT = 30_000
+PLANNED_STEPS_KEPT = 12_000
 """Plans of recent documents are kept up to so many steps in all, so that submitting one again costs a look-up."""
 SEQ_PER_BOOT = 1_000_000_000
 """Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
@@ -66,10 +66,12 @@ class _Ready(NamedTuple):
 class _Live:
     """A run that this engine has in memory: active, or ended and still watched or recent."""
 
-    __slots__ = ("record", "log", "types", "raw", "ended")
+    __slots__ = ("record", "log", "types", "raw", "ended", "cancelled")
 
     def __init__(self, record: RunRecord, log: EventLog, plan: Plan, raw: dict[str, Any]) -> None:
         self.record, self.log = record, log
+        self.cancelled = False
+        """Somebody asked for it, perhaps before the scheduler had the run."""
         self.raw: dict[str, Any] | None = raw
         """The workflow, for media that carry it; None once the run has ended (the queue has it)."""
         self.types = {plan.steps[index].node: plan.steps[index].type for index in plan.targets}
@@ -159,9 +161,9 @@ class Engine:
         targets: Sequence[str] | None = None,
     ) -> dict[str, Any]:
         """Check a workflow without running it. Raises DocumentError, GraphError with every problem."""
-        ready, _ = await self._prepare(document, values, targets)
-        steps = ready.plan.steps
-        return {"nodes": len(steps), "targets": [steps[index].node for index in ready.plan.targets]}
+        checked = self._check, document, values, targets
+        _, graph = await asyncio.to_thread(*checked) if _is_large(document) else self._check(document, values, targets)
+        return {"nodes": len(graph.nodes), "targets": list(graph.targets)}
 
     async def submit(
         self,
@@ -204,59 +206,51 @@ class Engine:
             created=record.created,
         )
         record.number = await self._queue.add(row)
-        self._begin(record, ready, 0, [])
+        await self._begin(record, ready, 0, [])
         return record
 
     async def _prepare(
         self, source: str | bytes | Mapping[str, Any], values: Mapping[str, Any] | None, targets: Sequence[str] | None
     ) -> tuple[_Ready, str]:
         """The checked document and its plan, remembered for the next time, and the text to keep."""
-        if isinstance(source, Mapping):
-            try:
-                source = json.dumps(source, separators=(",", ":"), allow_nan=False)
-            except (TypeError, ValueError, RecursionError) as error:
-                raise RequestError(f"the document is no JSON: {error}.", remedy="Use JSON values only.") from None
-        if isinstance(values, Mapping) and not values:
-            values = None
-        if values is not None:
-            try:
-                values_text = json.dumps(values, sort_keys=True, allow_nan=False)
-            except (TypeError, ValueError, RecursionError) as error:
-                raise RequestError(f"the values are no JSON: {error}.", remedy="Use JSON values only.") from None
+        if _is_large(source):
+            key, ready, text = await asyncio.to_thread(self._find_or_plan, source, values, targets)
         else:
-            values_text = ""
-        data = source.encode("utf-8", "surrogatepass") if isinstance(source, str) else bytes(source)
-        digest = hashlib.blake2b(data, digest_size=16)
-        digest.update(f"\0{values_text}\0{json.dumps(list(targets or ()))}".encode("utf-8", "surrogatepass"))
-        key = digest.hexdigest()
-        ready = self._plans.get(key)
-        if ready is None or any(self.folders.digest(file) != stamp for file, stamp in ready.stamps.items()):
-            if len(data) > LARGE_DOCUMENT_BYTES:
-                ready = await asyncio.to_thread(self._plan, source, values, targets)
-            else:
-                ready = self._plan(source, values, targets)
-            self._plans[key] = ready
-            kept = sum(len(known.plan.steps) for known in self._plans.values())
-            while kept > PLANNED_STEPS_KEPT and len(self._plans) > 1:
-                kept -= len(self._plans.popitem(last=False)[1].plan.steps)
-        else:
-            self._plans.move_to_end(key)
-        if values is None:
-            text = source if isinstance(source, str) else data.decode()
-        else:
-            text = json.dumps(ready.document.raw, separators=(",", ":"))
+            key, ready, text = self._find_or_plan(source, values, targets)
+        self._plans[key] = ready
+        self._plans.move_to_end(key)
+        kept = sum(len(known.plan.steps) for known in self._plans.values())
+        while kept > PLANNED_STEPS_KEPT and len(self._plans) > 1:
+            kept -= len(self._plans.popitem(last=False)[1].plan.steps)
         return ready, text
 
-    def _plan(
+    def _find_or_plan(
         self, source: str | bytes | Mapping[str, Any], values: Mapping[str, Any] | None, targets: Sequence[str] | None
-    ) -> _Ready:
+    ) -> tuple[str, _Ready, str]:
+        """(key of the plan, the plan, the document's text)"""
+        text = _text_of(source)
+        wishes = _text_of({"values": dict(values or {}), "targets": list(targets or ())})
+        key = hashlib.blake2b(f"{text}\0{wishes}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        ready = self._plans.get(key)
+        if ready is None or any(self.folders.digest(file) != stamp for file, stamp in ready.stamps.items()):
+            ready = self._plan(source, values, targets)
+        return key, ready, dump_json(ready.document.raw) if values else text
+
+    def _check(
+        self, source: str | bytes | Mapping[str, Any], values: Mapping[str, Any] | None, targets: Sequence[str] | None
+    ) -> tuple[Document, Graph]:
         settings = self.settings
         document = parse(
             source, max_bytes=settings.max_document_bytes, max_nodes=settings.max_nodes, max_depth=settings.max_depth
         )
         if values:
             document = override(document, values)
-        graph = resolve(document, self.registry, targets)
+        return document, resolve(document, self.registry, targets)
+
+    def _plan(
+        self, source: str | bytes | Mapping[str, Any], values: Mapping[str, Any] | None, targets: Sequence[str] | None
+    ) -> _Ready:
+        document, graph = self._check(source, values, targets)
         stamps: dict[str, str] = {}
 
         def stamp(file: str) -> str:
@@ -265,7 +259,7 @@ class Engine:
 
         return _Ready(document, make_plan(graph, stamp), stamps)
 
-    def _begin(self, record: RunRecord, ready: _Ready, boots: int, journal: list[Artifact]) -> None:
+    async def _begin(self, record: RunRecord, ready: _Ready, boots: int, journal: list[Artifact]) -> None:
         log = EventLog(boots * SEQ_PER_BOOT)
         live = _Live(record, log, ready.plan, ready.document.raw)
         self._live[record.id] = live
@@ -273,7 +267,11 @@ class Engine:
         record.status, record.started = "running", time.time()
         self._keep(self._queue.started(record.id))
         self._vault.memory.new_generation()
-        self._runner.submit(record.id, ready.plan, log, record.priority, journal)
+        present = await self._runner.present(record.id, ready.plan)
+        if not self._closing:
+            self._runner.submit(record.id, ready.plan, present, log, record.priority, journal)
+            if live.cancelled:
+                self._runner.cancel(record.id)
 
     async def _resume(self, row: RunRow) -> None:
         """Take up a run that an earlier engine did not finish."""
@@ -294,7 +292,7 @@ class Engine:
             }
             await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
             return
-        self._begin(record, ready, row.boots, journal)
+        await self._begin(record, ready, row.boots, journal)
 
     # --- watch and ask ------------------------------------------------------------------------------------------------
 
@@ -327,6 +325,7 @@ class Engine:
             return False
         if live.record.ended:
             return False
+        live.cancelled = True
         self._runner.cancel(run_id)
         return True
 
@@ -445,6 +444,23 @@ class Engine:
         self._background.discard(future)
         if not future.cancelled() and (error := future.exception()) is not None and not self._closing:
             asyncio.get_running_loop().call_exception_handler({"message": "the run queue failed", "exception": error})
+
+
+def _is_large(source: str | bytes | Mapping[str, Any]) -> bool:
+    if isinstance(source, Mapping):
+        nodes = source.get("nodes")
+        return isinstance(nodes, Mapping) and len(nodes) > LARGE_DOCUMENT_NODES
+    return len(source) > LARGE_DOCUMENT_BYTES
+
+
+def _text_of(source: str | bytes | Mapping[str, Any]) -> str:
+    """Raises RequestError for what is no JSON."""
+    try:
+        if isinstance(source, Mapping):
+            return dump_json(source)
+        return source if isinstance(source, str) else source.decode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"this is no JSON: {error}.", remedy="Use JSON values only.") from None
 
 
 def _record(row: RunRow) -> RunRecord:

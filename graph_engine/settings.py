@@ -40,7 +40,7 @@ class Settings:
     max_depth: int = 64
     max_attempts: int = 3
     keep_history: int = 10_000
-    keep_events: int = 200_000
+    keep_events: int = 50_000
 
     @property
     def input_dir(self) -> Path:

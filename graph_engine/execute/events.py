@@ -75,7 +75,7 @@ class EventLog:
             for wake in self._wake:
                 wake.set()
 
-    def after(self, seq: int, limit: int = 2_000) -> list[Event]:
+    def after(self, seq: int, limit: int = 500) -> list[Event]:
         """At most `limit` events with a higher number, in order."""
         events = self.events
         low, high = 0, len(events)

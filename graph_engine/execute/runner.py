@@ -51,8 +51,11 @@ from graph_engine.schedule.scheduler import Scheduler
 from graph_engine.store.artifacts import Artifact, Shape
 from graph_engine.store.vault import Vault
 
-SLICE_S = 0.004
+SLICE_S = 0.002
 """How long the inbox is worked off before the loop gets its turn."""
+
+
+LOOK_UP_AT_ONCE = 500
 
 
 class Hooks(NamedTuple):
@@ -90,10 +93,27 @@ class Runner:
 
     # --- from the engine --------------------------------------------------------------------------------------------
 
-    def submit(self, run: str, plan: Plan, log: EventLog, priority: int, journal: Iterable[Artifact] = ()) -> None:
+    async def present(self, run: str, plan: Plan) -> dict[str, Shape]:
+        """What is there already of a plan; a large one is looked through in pieces."""
+        keys = list(self.scheduler.keys(plan, run))
+        present: dict[str, Shape] = {}
+        for start in range(0, len(keys), LOOK_UP_AT_ONCE):
+            present |= self.vault.present(keys[start : start + LOOK_UP_AT_ONCE], foreign=len(keys) <= LOOK_UP_AT_ONCE)
+            if len(keys) > LOOK_UP_AT_ONCE:
+                await asyncio.sleep(0)
+        return present
+
+    def submit(
+        self,
+        run: str,
+        plan: Plan,
+        present: dict[str, Shape],
+        log: EventLog,
+        priority: int,
+        journal: Iterable[Artifact] = (),
+    ) -> None:
         """Begin a run. journal: results of side effects that an earlier life of this run already had."""
         self.logs[run] = log
-        present = self.vault.present(self.scheduler.keys(plan, run))
         for artifact in journal:
             self.vault.hold(artifact)
             present[artifact.key] = artifact.shape
@@ -197,7 +217,7 @@ class Runner:
             artifact = Artifact.of(fingerprint.constant_key(job.key, name), (value,), (whole,))
             constants[name] = artifact.key, artifact.shape
             self.vault.hold(artifact)
-        present = self.vault.present(self.scheduler.keys(grown.plan, job.run))
+        present = self.vault.present(list(self.scheduler.keys(grown.plan, job.run)), foreign=True)
         return Grown(job.id, grown, present, constants)
 
     # --- instructions are carried out -----------------------------------------------------------------------------------
@@ -291,7 +311,7 @@ class Runner:
                 values[port] = entries
             elif entries:
                 value = entries[0]
-                input = job.type.by_name.get(port)
+                input = job.type.by_name.get(port, job.type.more)
                 if input is not None and input.as_list:
                     value = [entry for entry in value if type(entry) is not Skip]
                 values[port] = value

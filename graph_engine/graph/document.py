@@ -69,7 +69,7 @@ def parse(source: str | bytes | Mapping[str, Any], *, max_bytes: int = 1 << 24, 
         raise _single("too_many_nodes", f"{len(entries)} nodes are more than {max_nodes}.", "Split the workflow.", "/nodes")
     nodes: dict[str, DocumentNode] = {}
     for id, entry in entries.items():
-        node = _node(id, entry, problems)
+        node = _plain_node(id, entry) or _node(id, entry, problems)
         if node is not None:
             nodes[id] = node
     asks = tuple(ask for index, entry in enumerate(_list(raw, "asks", problems)) if (ask := _ask(index, entry, entries, problems)))
@@ -94,7 +94,7 @@ def load_json(text: str | bytes, *, max_bytes: int) -> Any:
             "/",
         )
     try:
-        return json.loads(text, parse_constant=_not_finite, parse_float=_finite)
+        return json.loads(text, parse_constant=_not_finite, parse_float=_finite, object_hook=_interruptible)
     except json.JSONDecodeError as error:
         raise _single("bad_json", f"not valid JSON: {error.msg}.", "Correct the text there.", f"line {error.lineno} column {error.colno}") from None
     except UnicodeDecodeError as error:
@@ -103,6 +103,32 @@ def load_json(text: str | bytes, *, max_bytes: int) -> Any:
         raise _single("too_deep", "the document is nested too deeply.", "Flatten it.", "/") from None
     except ValueError as error:
         raise _single("bad_json", f"not valid JSON: {error}.", "Correct the text.", "/") from None
+
+
+def _interruptible(entry: dict[str, Any]) -> dict[str, Any]:
+    """A line of Python per object, so that reading a large text in a thread leaves the event loop its turn."""
+    return entry
+
+
+def dump_json(document: Mapping[str, Any]) -> str:
+    """The text to keep of a document, made node by node for the same reason. Raises ValueError, TypeError for no JSON."""
+    parts = []
+    for name, value in document.items():
+        if name == "nodes" and isinstance(value, Mapping):
+            text = "{" + ",".join([f"{_quote(id)}:{_dump(node)}" for id, node in value.items()]) + "}"
+        else:
+            text = _dump(value)
+        parts.append(f"{_quote(name)}:{text}")
+    return "{" + ",".join(parts) + "}"
+
+
+_dump = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def _quote(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"{name!r} is no name")
+    return _dump(name)
 
 
 def _finite(text: str) -> float:
@@ -134,6 +160,31 @@ def override(document: Document, values: Mapping[str, Any]) -> Document:
     if problems:
         raise DocumentError(problems)
     return document._replace(nodes=nodes, raw={**document.raw, "nodes": raw_nodes})
+
+
+_PLAIN = frozenset({"type", "values", "links"})
+_match_id = NODE_ID.fullmatch
+
+
+def _plain_node(id: Any, entry: Any) -> DocumentNode | None:
+    """The short way for a node without faults and ornaments, which nearly all are."""
+    if type(entry) is not dict or not _PLAIN.issuperset(entry) or type(id) is not str or _match_id(id) is None:
+        return None
+    kind, values, raw_links = entry.get("type"), entry.get("values"), entry.get("links")
+    if type(kind) is not str or (values is not None and type(values) is not dict):
+        return None
+    links: dict[str, tuple[str, str]] = {}
+    if raw_links is not None:
+        if type(raw_links) is not dict:
+            return None
+        for port, link in raw_links.items():
+            if type(link) is not str:
+                return None
+            source, _, output = link.partition(".")
+            if not source or not output:
+                return None
+            links[port] = (source, output)
+    return DocumentNode(id, kind, dict(values) if values else {}, links)
 
 
 def _node(id: Any, entry: Any, problems: list[Problem]) -> DocumentNode | None:
@@ -209,4 +260,4 @@ def _some(names: Iterable[str], count: int = 12) -> str:
     return ", ".join(listed[:count]) + (f", ... ({len(listed)})" if len(listed) > count else "")
 
 
-__all__ = ["FORMAT", "VERSION", "Ask", "Document", "DocumentNode", "load_json", "override", "parse"]
+__all__ = ["FORMAT", "VERSION", "Ask", "Document", "DocumentNode", "dump_json", "load_json", "override", "parse"]

@@ -244,8 +244,9 @@ class _Checker:
         try:
             literals[input.name] = input.literal(value)
         except KindError as error:
-            problem = error.problem._replace(node=node.id, port=input.name, place=f"/nodes/{node.id}/values/{input.name}")
-            self.problems.append(problem)
+            found = error.problem
+            remedy = found.remedy or f"Enter a value of kind {input.kind}."
+            self._problem(found.code, found.message, remedy, node.id, input.name, "values")
 
     def _missing(self, node: DocumentNode, input: Input) -> None:
         remedy = "Enter a value or link it." if input.kind.literal else f"Link it to an output of kind {input.kind}."

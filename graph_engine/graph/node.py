@@ -81,6 +81,8 @@ class NodeType:
     function: Callable[..., Any]
     is_output: bool
     is_async: bool
+    takes_files: bool
+    """Some literal names a file of the input folder."""
     is_lazy: bool
     """Some input is lazy."""
     context_name: str
@@ -208,6 +210,7 @@ def read(
         function=function,
         is_output=output,
         is_async=is_async,
+        takes_files=any(port.widget is not None and bool(port.widget.upload) for port in inputs),
         is_lazy=any(port.lazy for port in inputs) or (more is not None and more.lazy),
         context_name=context_name,
         more=more,

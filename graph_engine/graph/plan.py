@@ -100,6 +100,8 @@ def make_plan(graph: Graph, stamp: Stamp, outer_keys: Mapping[str, tuple[str, bo
 
 def _stamps(type: NodeType, literals: Mapping[str, Any], stamp: Stamp) -> dict[str, str]:
     """Digests of the files that literals name, so that a changed file is other work."""
+    if not type.takes_files:
+        return {}
     return {
         input.name: stamp(literals[input.name])
         for input in type.inputs

@@ -55,7 +55,7 @@ MAX_GROWTH = 100_000
 FOLLOW_AT_ONCE = 32
 """Steps that one thread may do in a row before the scheduler has its say."""
 
-ASK_AT_ONCE = 2_000
+ASK_AT_ONCE = 500
 """Steps asked for within one event: a few milliseconds' worth, so that a large workflow leaves the loop to others."""
 
 

@@ -40,6 +40,8 @@ def _json(kind: str, value: Any) -> tuple[Any] | None:
         if isinstance(value, list):
             return ([{"skipped": one.message} if isinstance(one, Skip) else {"file": dict(one)} for one in value],)
         return ({"file": dict(value)},)
+    if value is None or isinstance(value, bool | int) or (isinstance(value, str) and len(value) < 1000):
+        return (value,)
     try:
         text = json.dumps(value)
     except (TypeError, ValueError, RecursionError):

@@ -12,10 +12,6 @@ from graph_engine.store.artifacts import Artifact, Shape
 from graph_engine.store.disk_store import DiskStore
 from graph_engine.store.memory_store import MemoryStore
 
-LOOK_FOR_FOREIGN = 256
-"""Up to so many keys are looked for as files that another process may have written; beyond it, only in our table."""
-
-
 class Vault:
     """Used on the engine's loop; only disk access happens in threads of its own.
 
@@ -28,12 +24,10 @@ class Vault:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="anyloom-disk")
         self.unstorable = 0
 
-    def present(self, keys: Iterable[str]) -> dict[str, Shape]:
-        """Shapes of those that are there, without reading any."""
-        keys = list(keys)
+    def present(self, keys: Iterable[str], *, foreign: bool) -> dict[str, Shape]:
+        """Shapes of those that are there, without reading any. foreign: look also for files that other processes wrote."""
         found: dict[str, Shape] = {}
         held, memory, disk = self._held, self.memory, self.disk
-        foreign = disk is not None and len(keys) <= LOOK_FOR_FOREIGN
         for key in keys:
             artifact = held.get(key)
             shape = artifact.shape if artifact is not None else memory.shape(key)

@@ -134,8 +134,9 @@ def workflows(draw: st.DrawFn, max_nodes: int = 14) -> dict[str, Any]:
                 entry["links"][port.name] = f"{source}.{output}"
             elif port.required:
                 entry["values"][port.name] = draw(st.integers(0, 5))
-        if type.id in ("p.count", "p.spread") and "depth" not in entry["links"]:
-            entry["values"].setdefault("depth" if type.id == "p.count" else "width", draw(st.integers(0, 3)))
+        size_port = {"p.count": "depth", "p.spread": "width"}.get(type.id)
+        if size_port is not None and size_port not in entry["links"]:
+            entry["values"].setdefault(size_port, draw(st.integers(0, 3)))
         if type.id == "p.count" and "depth" in entry["links"]:
             del entry["links"]["depth"]
             entry["values"]["depth"] = 1

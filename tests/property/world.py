@@ -80,7 +80,9 @@ class World:
     def submit(self, run: str, document: Mapping[str, Any], priority: int = 0) -> None:
         graph = resolve(parse(document), self.registry)
         self.results[run], self.logs[run] = {}, EventLog()
-        self.runner.submit(run, make_plan(graph, lambda name: ""), self.logs[run], priority)
+        plan = make_plan(graph, lambda name: "")
+        present = self.vault.present(self.scheduler.keys(plan, run), foreign=False)
+        self.runner.submit(run, plan, present, self.logs[run], priority)
 
     async def turn(self) -> bool:
         """One job ends, if any runs; returns whether any did. Now and then the cache is lost."""

@@ -1,0 +1,1 @@
+"""What can be put on the canvas: packages of nodes built on the graph engine."""

@@ -1,0 +1,63 @@
+"""NExT-GPT as nodes: any-to-any conversation over text, image, video and audio. Models load when first used."""
+
+from __future__ import annotations
+
+from nodes.nextgpt.assemble import assemble
+from nodes.nextgpt.conversation import conversation, encode_conversation
+from nodes.nextgpt.decode_audio import decode_audio, latent_to_audio, sample_audio
+from nodes.nextgpt.decode_image import decode_image, image_to_latent, latent_to_image, sample_image
+from nodes.nextgpt.decode_video import decode_video, latent_to_video, sample_video
+from nodes.nextgpt.encode import (
+    encode_audio,
+    encode_depth,
+    encode_image,
+    encode_imu,
+    encode_text,
+    encode_thermal,
+    encode_video,
+)
+from nodes.nextgpt.load import (
+    load,
+    load_decoder,
+    load_encoder,
+    load_input_projector,
+    load_language_model,
+    load_output_projector,
+)
+from nodes.nextgpt.project_in import project_in
+from nodes.nextgpt.project_out import project_out
+from nodes.nextgpt.reason import reason
+from nodes.nextgpt.route import route
+
+__all__ = [
+    "assemble",
+    "conversation",
+    "decode_audio",
+    "decode_image",
+    "decode_video",
+    "encode_audio",
+    "encode_conversation",
+    "encode_depth",
+    "encode_image",
+    "encode_imu",
+    "encode_text",
+    "encode_thermal",
+    "encode_video",
+    "image_to_latent",
+    "latent_to_audio",
+    "latent_to_image",
+    "latent_to_video",
+    "load",
+    "load_decoder",
+    "load_encoder",
+    "load_input_projector",
+    "load_language_model",
+    "load_output_projector",
+    "project_in",
+    "project_out",
+    "reason",
+    "route",
+    "sample_audio",
+    "sample_image",
+    "sample_video",
+]

@@ -1,0 +1,109 @@
+"""Decode image: a condition becomes a picture, at once or by way of its latent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graph_engine import Conditioning, Decoder, Effect, Image, Latent, Needs, NodeContext, node
+from nodes.nextgpt.denoise import (
+    Guidance,
+    Negative,
+    Scheduler,
+    Seed,
+    Side,
+    Start,
+    Steps,
+    Strength,
+    cancellable,
+    hand,
+    of_modality,
+    sample,
+)
+from nodes.nextgpt.load import lease
+from nodes.nextgpt.refusal import refusals
+
+CATEGORY = "NExT-GPT/decode"
+DEVICE = Needs(device=True)
+
+
+@node(id="nextgpt.decode_image", category=CATEGORY, effect=Effect.SEEDED, needs=DEVICE)
+def decode_image(
+    context: NodeContext,
+    condition: Conditioning,
+    decoder: Decoder,
+    negative: Negative | None = None,
+    seed: Seed = 0,
+    steps: Steps = 0,
+    guidance: Guidance = 0.0,
+    scheduler: Scheduler = "ddim",
+    width: Side = 0,
+    height: Side = 0,
+) -> Image:
+    """Draw a condition "B 77 width": IMAGE "B H W 3". Steps, guidance and sides of 0 are the decoder's own.
+
+    negative: what to move away from when guidance is above 1; without it, a condition of zeros.
+    """
+    latent = sample_image(context, condition, decoder, negative, seed, steps, guidance, scheduler, width, height)
+    return latent_to_image(context, latent, decoder)
+
+
+@node(id="nextgpt.sample_image", category=CATEGORY, effect=Effect.SEEDED, needs=DEVICE)
+def sample_image(
+    context: NodeContext,
+    condition: Conditioning,
+    decoder: Decoder,
+    negative: Negative | None = None,
+    seed: Seed = 0,
+    steps: Steps = 0,
+    guidance: Guidance = 0.0,
+    scheduler: Scheduler = "ddim",
+    width: Side = 0,
+    height: Side = 0,
+    latent: Start | None = None,
+    strength: Strength = 1.0,
+) -> Latent:
+    """The first half of `decode_image`: a latent "B 4 H/8 W/8". With `latent`, that one is changed by `strength`."""
+    return sample(
+        context,
+        "image",
+        condition,
+        decoder,
+        negative=negative,
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+        scheduler=scheduler,
+        latent=latent,
+        strength=strength,
+        size=pixels(decoder, width, height),
+    )
+
+
+@node(id="nextgpt.latent_to_image", category=CATEGORY, needs=DEVICE)
+def latent_to_image(context: NodeContext, latent: Latent, decoder: Decoder) -> Image:
+    """The second half of `decode_image`: latents "B 4 h w" to IMAGE "B 8h 8w 3"."""
+    module = lease(context, of_modality(decoder, "image"))
+    with refusals("bad_latent", "latent"), cancellable():
+        return hand("image").decode(module, latent["samples"], cancelled=lambda: context.cancelled).cpu()
+
+
+@node(id="nextgpt.image_to_latent", category=CATEGORY, needs=DEVICE)
+def image_to_latent(context: NodeContext, image: Image, decoder: Decoder) -> Latent:
+    """Pictures "B H W C" with sides that are multiples of 8 to latents "B 4 H/8 W/8", where an edit begins."""
+    module = lease(context, of_modality(decoder, "image"))
+    with refusals("bad_image", "image"):
+        step = module.config.vae_factor
+        if image.shape[1] % step or image.shape[2] % step:
+            raise ValueError(
+                f"the picture has {image.shape[2]}x{image.shape[1]} pixels; resize it to multiples of {step}"
+            )
+        rgb = image[..., :3].expand(-1, -1, -1, 3)
+        return {"samples": hand("image").encode(module, rgb.to(context.device)).float().cpu(), "modality": "image"}
+
+
+def pixels(decoder: Any, width: int, height: int) -> tuple[int, int] | None:
+    """(height, width), a side of 0 being the decoder's own; None when both are."""
+    if not width and not height:
+        return None
+    own = decoder.config["size"]
+    return height or own[0], width or own[1]

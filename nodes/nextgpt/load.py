@@ -1,0 +1,94 @@
+"""Load nodes: a preset's name to model specs. Nothing is loaded here; weights come when a stage first uses them.
+
+These nodes are PURE although they look at files: were they EXTERNAL, nothing that depends on a model could ever be
+taken from the cache. So that a changed file is noticed all the same, a stage looks at the files again when it leases a
+model (`checkpoint.present`): one that is gone is an error or, for a tiny preset, made again; one that was replaced is
+loaded anew. What was computed from the old weights stays in the cache. The recipe of the random weights is part of the
+version, so that there no older result is taken for a new one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from graph_engine import (
+    Decoder,
+    Encoder,
+    InputProjector,
+    LanguageModel,
+    NodeContext,
+    OutputProjector,
+    node,
+)
+from nodes.nextgpt.preset import RECIPE, PresetName
+
+CATEGORY = "NExT-GPT/load"
+VERSION = f"1.0.{RECIPE}"
+Spoken = Literal["image", "video", "audio"]
+
+
+class NextGpt(NamedTuple):
+    encoder: Encoder
+    input_projector: InputProjector
+    language_model: LanguageModel
+    image_projector: OutputProjector
+    image_decoder: Decoder
+    video_projector: OutputProjector
+    video_decoder: Decoder
+    audio_projector: OutputProjector
+    audio_decoder: Decoder
+
+
+@node(id="nextgpt.load", version=VERSION, title="Load NExT-GPT", category=CATEGORY)
+def load(context: NodeContext, preset: PresetName = "tiny") -> NextGpt:
+    """All models of a preset: encoder, projectors, language model and decoders.
+
+    preset: `tiny` has the topology of the 2023 weights, `tiny-v1.5` that of the 2024 code; both are small, random and
+    made on first use. The others need their weight files in the models folder.
+    """
+    return NextGpt(*_specs(context, preset, *NextGpt._fields))
+
+
+@node(id="nextgpt.load_encoder", version=VERSION, category=CATEGORY)
+def load_encoder(context: NodeContext, preset: PresetName = "tiny") -> Encoder:
+    """The ImageBind encoder of a preset. Only the trunks that are used take memory."""
+    return _specs(context, preset, "encoder")[0]
+
+
+@node(id="nextgpt.load_input_projector", version=VERSION, category=CATEGORY)
+def load_input_projector(context: NodeContext, preset: PresetName = "tiny") -> InputProjector:
+    """The projector from the encoder's space into the language model's."""
+    return _specs(context, preset, "input_projector")[0]
+
+
+@node(id="nextgpt.load_language_model", version=VERSION, category=CATEGORY)
+def load_language_model(context: NodeContext, preset: PresetName = "tiny") -> LanguageModel:
+    """The language model of a preset, with its tokenizer and signal tokens."""
+    return _specs(context, preset, "language_model")[0]
+
+
+@node(id="nextgpt.load_output_projector", version=VERSION, category=CATEGORY)
+def load_output_projector(
+    context: NodeContext, preset: PresetName = "tiny", modality: Spoken = "image"
+) -> OutputProjector:
+    """The projector from the language model's space to the condition of one modality's decoder."""
+    return _specs(context, preset, f"{modality}_projector")[0]
+
+
+@node(id="nextgpt.load_decoder", version=VERSION, category=CATEGORY)
+def load_decoder(context: NodeContext, preset: PresetName = "tiny", modality: Spoken = "image") -> Decoder:
+    """The diffusion decoder of one modality."""
+    return _specs(context, preset, f"{modality}_decoder")[0]
+
+
+def _specs(context: NodeContext, preset: str, *parts: str) -> list[Any]:
+    from nodes.nextgpt.checkpoint import specs_of
+
+    return list(specs_of(preset, parts, context.models_dir))
+
+
+def lease(context: NodeContext, spec: Any) -> Any:
+    """The module of a spec, after a look at its files (see above)."""
+    from nodes.nextgpt.checkpoint import present
+
+    return context.model(present(spec, context.models_dir))

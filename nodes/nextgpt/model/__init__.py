@@ -1,0 +1,1 @@
+"""The networks of NExT-GPT as plain torch modules; nothing here knows the graph engine."""

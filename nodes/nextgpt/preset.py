@@ -1,0 +1,201 @@
+"""Presets: which models belong together, as data. Sizes are worked out when asked for, because that imports torch.
+
+A preset's weights are looked for as `FOLDER/PART.safetensors` under the models folder. The `tiny` presets are the same
+classes in small, with random weights that are made on first use (`checkpoint.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from nodes.nextgpt.families import ENCODER, INPUT_PROJECTOR, LANGUAGE_MODEL
+from nodes.nextgpt.modality import SPOKEN
+
+PresetName = Literal["tiny", "tiny-v1.5", "nextgpt-7b-tiva-v0", "nextgpt-v1.5-7b"]
+
+RECIPE = 1
+"""Goes up when the random weights of the tiny presets have to change; files of an older recipe are made again."""
+
+TINY_HIDDEN = 64
+TINY_WIDTH = 32
+"""Widths of the tiny language model and of the tiny encoder's embedding."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model of a preset.
+
+    family   row of the model catalog
+    config   its sizes as JSON
+    folder   where `PART.safetensors` lies under the models folder
+    extras   facts that nodes want to know of it (see `ModelSpec.extras`)
+    """
+
+    family: str
+    config: Callable[[], Mapping[str, Any]]
+    folder: str
+    dtype: str = "float32"
+    extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """made: its weights are random and made here; else they come from files that a person puts there."""
+
+    name: str
+    parts: Mapping[str, Part]
+    made: bool = False
+
+
+def _tiny_text_vocabulary() -> int:
+    """The tiny tokenizer's entries and one more for the end of a text, which ImageBind wants to be the largest."""
+    from nodes.nextgpt.model.tokenizer import Tokenizer
+
+    return Tokenizer.tiny().size + 1
+
+
+def _tiny_encoder() -> Mapping[str, Any]:
+    from nodes.nextgpt.model.imagebind_config import ImageBindConfig
+
+    return {**ImageBindConfig.tiny().to_dict(), "text_vocabulary": _tiny_text_vocabulary()}
+
+
+def _huge_encoder() -> Mapping[str, Any]:
+    from nodes.nextgpt.model.imagebind_config import ImageBindConfig
+
+    return ImageBindConfig.huge().to_dict()
+
+
+def _tiny_input_projector(mode: str) -> Mapping[str, Any]:
+    from nodes.nextgpt.model.input_projector import InputProjectorConfig
+
+    return InputProjectorConfig.tiny(mode, in_dim=TINY_WIDTH, out_dim=TINY_HIDDEN).to_dict()
+
+
+def _input_projector(mode: str) -> Mapping[str, Any]:
+    from nodes.nextgpt.model.input_projector import InputProjectorConfig
+
+    return InputProjectorConfig(mode).to_dict()
+
+
+def _tiny_language_model() -> Mapping[str, Any]:
+    from nodes.nextgpt.model.language import LanguageConfig
+
+    return LanguageConfig.tiny(TINY_HIDDEN).to_json()
+
+
+def _vicuna(vocab_size: int, rms_norm_eps: float) -> Mapping[str, Any]:
+    from nodes.nextgpt.model.language import LanguageConfig
+
+    return LanguageConfig.vicuna_7b(vocab_size, rms_norm_eps).to_json()
+
+
+def _tiny_output_projector(rows: int, width: int) -> Mapping[str, Any]:
+    from nodes.nextgpt.model.output_projector import OutputProjectorConfig
+
+    return OutputProjectorConfig.tiny(in_dim=TINY_HIDDEN, out_dim=width, queries=rows).to_dict()
+
+
+def _output_projector(rows: int, width: int) -> Mapping[str, Any]:
+    from nodes.nextgpt.model.output_projector import OutputProjectorConfig
+
+    return OutputProjectorConfig(out_dim=width, queries=rows).to_dict()
+
+
+def _tiny_decoder(modality: str, width: int) -> Mapping[str, Any]:
+    from nodes.nextgpt.model.diffusion_config import DiffusionConfig
+
+    return DiffusionConfig.tiny(modality, width).to_json()  # type: ignore[arg-type]
+
+
+def _decoder(name: str) -> Mapping[str, Any]:
+    from nodes.nextgpt.model.diffusion_config import PRESETS as SIZES
+
+    return SIZES[name]().to_json()
+
+
+def _spoken(
+    folder: str,
+    shared: str,
+    widths: Mapping[str, int],
+    projector: Callable[[int, int], Mapping[str, Any]],
+    decoder: Callable[[str, int], Mapping[str, Any]],
+    dtype: str = "float32",
+) -> dict[str, Part]:
+    """Output projector and decoder of every modality that can be spoken.
+
+    widths: of conditions, where they differ from the table's; only those parts are not `shared` between presets.
+    """
+    parts: dict[str, Part] = {}
+    for row in SPOKEN.values():
+        rows, width = row.condition[0], widths.get(row.name, row.condition[1])
+        facts = {"modality": row.name}
+        place = folder if row.name in widths else shared
+        parts[f"{row.name}_projector"] = Part(row.projector, partial(projector, rows, width), place, dtype, facts)
+        parts[f"{row.name}_decoder"] = Part(row.decoder, partial(decoder, row.name, width), place, dtype, facts)
+    return parts
+
+
+def _tiny(name: str, mode: str, form: str, spelling: str, widths: Mapping[str, int]) -> Preset:
+    words = {"tokenizer": "tiny", "spelling": spelling, "template": spelling, "untrained": True}
+    parts = {
+        "encoder": Part(ENCODER, _tiny_encoder, "tiny", extras={"form": form, "tokenizer": "tiny"}),
+        "input_projector": Part(INPUT_PROJECTOR, lambda: _tiny_input_projector(mode), name),
+        "language_model": Part(LANGUAGE_MODEL, _tiny_language_model, "tiny", extras=words),
+        **_spoken(name, "tiny", widths, _tiny_output_projector, _tiny_decoder),
+    }
+    return Preset(name, parts, made=True)
+
+
+def _published(
+    name: str,
+    mode: str,
+    form: str,
+    spelling: str,
+    vocab_size: int,
+    eps: float,
+    widths: Mapping[str, int],
+    sizes: Mapping[str, str],
+) -> Preset:
+    words = {"tokenizer": name, "spelling": spelling, "template": spelling, "first_signal": 32_000}
+    parts = {
+        "encoder": Part(
+            ENCODER, _huge_encoder, "imagebind_huge", "float16", {"form": form, "tokenizer": "imagebind_huge"}
+        ),
+        "input_projector": Part(INPUT_PROJECTOR, lambda: _input_projector(mode), name, "float16"),
+        "language_model": Part(LANGUAGE_MODEL, lambda: _vicuna(vocab_size, eps), name, "float16", words),
+        **_spoken(name, name, widths, _output_projector, lambda modality, _: _decoder(sizes[modality]), "float16"),
+    }
+    return Preset(name, parts)
+
+
+PRESETS: Mapping[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        _tiny("tiny", "linear", "global", "legacy", {}),
+        _tiny("tiny-v1.5", "group", "patch", "current", {"image": 1024}),
+        _published(
+            "nextgpt-7b-tiva-v0",
+            "linear",
+            "global",
+            "legacy",
+            32_038,
+            1e-6,
+            {},
+            {"image": "sd15", "video": "zeroscope_576w", "audio": "audioldm_l"},
+        ),
+        _published(
+            "nextgpt-v1.5-7b",
+            "group",
+            "patch",
+            "current",
+            32_036,
+            1e-5,
+            {"image": 1024},
+            {"image": "sd2", "video": "zeroscope_576w", "audio": "audioldm_l"},
+        ),
+    )
+}

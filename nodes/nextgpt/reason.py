@@ -1,0 +1,137 @@
+"""Reason: the language model reads the conversation and answers, in words and in signals."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from graph_engine import Conversation, Effect, LanguageModel, Needs, NodeContext, NodeError, Widget, node
+from nodes.control.seed import MAX_SEED
+from nodes.nextgpt.kinds import Generation
+from nodes.nextgpt.load import lease
+from nodes.nextgpt.modality import SPOKEN
+from nodes.nextgpt.refusal import refusals
+
+Want = Literal["auto", "always", "never"]
+Most = Annotated[int, Widget(min=1, max=16)]
+
+
+@node(id="nextgpt.reason", category="NExT-GPT/stages", effect=Effect.SEEDED, needs=Needs(device=True))
+def reason(
+    context: NodeContext,
+    conversation: Conversation,
+    model: LanguageModel,
+    seed: Annotated[int, Widget(min=0, max=MAX_SEED, step=1, control="seed")] = 0,
+    max_new_tokens: Annotated[int, Widget(min=1, max=4096)] = 150,
+    temperature: Annotated[float, Widget(min=0, max=5, step=0.05)] = 0.4,
+    top_p: Annotated[float, Widget(min=0.01, max=1, step=0.01)] = 1.0,
+    top_k: Annotated[int, Widget(min=0, max=1000)] = 0,
+    repetition_penalty: Annotated[float, Widget(min=0.1, max=10, step=0.05)] = 1.0,
+    template: Literal["auto", "legacy", "current"] = "auto",
+    image: Want = "auto",
+    video: Want = "auto",
+    audio: Want = "auto",
+    max_images: Most = 1,
+    max_videos: Most = 1,
+    max_sounds: Most = 1,
+) -> Generation:
+    """Answer a conversation. The words stream while they are said; `nextgpt.route` takes the answer apart.
+
+    temperature: 0 always takes the most likely token. template: how the prompt is laid out, `auto` as the model was
+    trained. image, video, audio: `auto` leaves it to the model, `always` adds one before the end if the model gave
+    none, `never` forbids it. A run of signals that was begun is always completed.
+    """
+    from nodes.nextgpt.model.language import GenerateOptions, generate
+    from nodes.nextgpt.model.prompts import TEMPLATES, PromptTooLong, build_inputs, stop_ids
+    from nodes.nextgpt.model.signals import SignalPolicy
+    from nodes.nextgpt.speech import Speech
+    from nodes.nextgpt.words import tokenizer_of, vocabulary_of
+
+    facts = model.extras
+    tokenizer = tokenizer_of(facts, context.models_dir)
+    vocabulary = vocabulary_of(facts, tokenizer.size)
+    layout = TEMPLATES[facts.get("template", "legacy") if template == "auto" else template]
+    stop = stop_ids(layout, tokenizer)
+    module = lease(context, model)
+    turns = _turns(conversation, module.hidden_size)
+    with refusals("bad_prompt", "conversation"):
+        try:
+            prompt = build_inputs(module, tokenizer, turns, layout, vocabulary, reserve_tokens=max_new_tokens)
+        except PromptTooLong as error:
+            raise NodeError(
+                f"{error}".partition("; ")[0] + ".",
+                remedy="Drop early turns, lower max_new_tokens, or use a projector with fewer tokens per medium.",
+                code="prompt_too_long",
+                port="conversation",
+            ) from error
+    wishes = {"image": image, "video": video, "audio": audio}
+    limits = {"image": max_images, "video": max_videos, "audio": max_sounds}
+    said = Speech(tokenizer, vocabulary, stop, context.chunk)
+
+    def settled(token: int, position: int) -> None:
+        said.push(token)
+        context.progress(position + 1, max_new_tokens)
+
+    with refusals("bad_options", "max_new_tokens"):
+        options = GenerateOptions(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+            # Random weights choose among all tokens alike: only whole words, so that it reads as words.
+            suppress_ids=tokenizer.unreadable_ids(whole_words=True) if facts.get("untrained") else (),
+        )
+        policy = SignalPolicy(wishes, limits)
+        generation = generate(
+            module, prompt, options, vocabulary, policy, stop, on_token=settled, cancelled=lambda: context.cancelled
+        )
+    context.check()
+    answer = len(generation.answer)
+    said.close(answer)
+    return {
+        "ids": list(generation.answer),
+        "pieces": said.pieces,
+        "hidden": generation.hidden[:answer].float().cpu(),
+        "embeds": generation.embeds[:answer].float().cpu(),
+        "runs": [asdict(run) for run in generation.trace],
+        "vocabulary": vocabulary.to_json(),
+        "wishes": wishes,
+        "stop_length": generation.stop_length,
+        "finished": generation.finished,
+        "prompt_length": prompt.shape[1],
+    }
+
+
+def _turns(conversation: Any, width: int) -> list[Any]:
+    """The conversation as the prompt builder wants it. Made media are for people; the model sees signals, features."""
+    from nodes.nextgpt.model.prompts import FeaturePart, SignalPart, TextPart, Turn
+
+    turns = []
+    for turn in conversation:
+        parts: list[Any] = []
+        for part in turn["parts"]:
+            if part["type"] == "text":
+                parts.append(TextPart(part["text"]))
+            elif part["type"] == "features":
+                if part["tensor"].shape[-1] != width:
+                    raise NodeError(
+                        f"the {part['modality']} in the conversation is {part['tensor'].shape[-1]} wide, "
+                        f"the language model {width}.",
+                        remedy="Load input projector and language model from the same preset.",
+                        code="wrong_width",
+                        port="conversation",
+                    )
+                parts.append(FeaturePart(part["tensor"]))
+            elif part["type"] == "signal":
+                parts.append(SignalPart(part["modality"]))
+            elif part["type"] not in SPOKEN:
+                raise NodeError(
+                    f"a turn has a part of the unknown type {part['type']!r}.",
+                    remedy=f"Use text, features, signal or {', '.join(SPOKEN)}.",
+                    code="bad_part",
+                    port="conversation",
+                )
+        turns.append(Turn(turn["role"], tuple(parts)))
+    return turns

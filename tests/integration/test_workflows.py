@@ -1,0 +1,176 @@
+"""Every shipped workflow, run by the engine on the tiny models: its files exist, open and hold something."""
+
+import json
+import shutil
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from graph_engine import Engine, Settings
+from graph_engine.graph.document import parse
+from nodes.media.workflow_metadata import read_workflow
+
+pytestmark = [
+    pytest.mark.asyncio,
+    # diffusers hands torch tensors to numpy in the old way.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+FOLDER = Path(__file__).resolve().parents[2] / "workflows"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+EXPECTED = {
+    "any_to_any": {"save_draw", "save_film", "save_play", "save_reply", "reply", "trace"},
+    "draw_then_sound": {"save_draw", "save_play", "first_reply", "reply"},
+    "image_to_audio": {"save_play", "reply", "trace"},
+    "image_to_text": {"reply", "save_reply"},
+    "text_to_audio": {"save_play", "reply", "trace"},
+    "text_to_image": {"save_draw", "reply", "trace"},
+    "text_to_video": {"save_film", "reply", "trace"},
+    "two_generators": {"save_left", "save_right", "save_both"},
+    "video_to_text": {"reply", "save_reply"},
+}
+"""The results that a workflow must have; those named save_* are files."""
+
+
+@pytest.fixture(scope="module")
+def models_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("models")
+
+
+def load(name):
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def open_engine(tmp_path, models_dir):
+    (tmp_path / "input").mkdir()
+    for path in (FOLDER / "media").iterdir():
+        if path.suffix in (".png", ".wav", ".mp4"):
+            shutil.copy(path, tmp_path / "input" / path.name)
+    return Engine.open(Settings(data_dir=tmp_path, models_dir=models_dir))
+
+
+async def run(engine, document):
+    record = await engine.submit(document)
+    record = await engine.wait(record.id)
+    assert record.status == "succeeded", record.errors
+    return record
+
+
+def files_of(record):
+    """{target: FILE value}, the first one of a list."""
+    found = {}
+    for name, ports in record.result.items():
+        entry = ports.get("file")
+        while isinstance(entry, list):
+            entry = entry[0]
+        if entry:
+            found[name] = entry["file"]["file"] if "file" in entry["file"] else entry["file"]
+    return found
+
+
+def check_picture(path, fact):
+    with Image.open(path) as picture:
+        assert picture.size == (fact["width"], fact["height"])
+        pixels = np.asarray(picture.convert("RGB"), dtype=np.float32)
+    assert pixels.shape[0] == 64
+    assert pixels.shape[1] in (64, 128)
+    assert pixels.std() > 8, "a picture with nothing on it"
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500
+
+
+def check_sound(path, fact):
+    samples, rate = soundfile.read(path)
+    assert rate == fact["sample_rate"] == 16_000
+    assert len(samples) / rate == pytest.approx(fact["seconds"]) == 2.0
+    assert np.abs(samples).max() > 0.05, "silence"
+    assert samples.std() > 0.01
+
+
+def check_video(path, fact):
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        rate = float(container.streams.video[0].average_rate)
+    assert len(frames) == fact["frames"] == 8
+    assert rate == fact["fps"] == 8.0
+    assert frames[0].shape == (64, 64, 3)
+    assert frames[0].std() > 5
+    assert np.abs(frames[0].astype(float) - frames[-1]).mean() > 0.5, "nothing moves"
+
+
+def check_text(path, fact):
+    text = path.read_text(encoding="utf-8")
+    assert len(text) == fact["characters"] > 20
+
+
+CHECK = {"image/png": check_picture, "audio/wav": check_sound, "video/mp4": check_video, "text/plain": check_text}
+
+
+async def test_the_folder_is_what_is_tested():
+    assert set(NAMES) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_workflow_says_what_it_is_and_what_it_asks(name):
+    raw = load(name)
+    document = parse(raw)
+    assert document.title
+    assert len(document.description) > 20
+    assert document.asks
+    for ask in document.asks:
+        assert ask.label
+        node = document.nodes[ask.node]
+        assert ask.input in node.values, "what is asked for has a value that works"
+    places = [(node["ui"]["x"], node["ui"]["y"]) for node in raw["nodes"].values()]
+    assert len(set(places)) == len(places), "no node lies on another"
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_workflow_runs(tmp_path, models_dir, name):
+    document = load(name)
+    async with await open_engine(tmp_path, models_dir) as engine:
+        record = await run(engine, document)
+        assert set(record.result) == EXPECTED[name]
+        files = files_of(record)
+        assert set(files) == {target for target in EXPECTED[name] if target.startswith("save")}
+        for file in files.values():
+            path = tmp_path / "output" / file["name"]
+            assert path.stat().st_size == file["bytes"] > 0
+            CHECK[file["media_type"]](path, file)
+            if file["media_type"] != "text/plain":
+                embedded = read_workflow(path)
+                assert embedded["nodes"].keys() == document["nodes"].keys()
+                assert (await engine.validate(embedded))["nodes"] == len(document["nodes"])
+        for target in EXPECTED[name] - set(files):
+            assert len(record.result[target]["text"]) > 20
+        again = await run(engine, document)
+        assert files_of(again).keys() == files.keys()
+        texts = {target: record.result[target]["text"] for target in EXPECTED[name] - set(files)}
+        assert texts == {target: again.result[target]["text"] for target in texts}
+
+
+async def test_the_message_changes_what_comes_out(tmp_path, models_dir):
+    document = load("text_to_image")
+    async with await open_engine(tmp_path, models_dir) as engine:
+        pictures = []
+        for text in ("a red boat", "a green hill"):
+            record = await engine.submit(document, values={"prompt.text": text})
+            record = await engine.wait(record.id)
+            assert record.status == "succeeded", record.errors
+            path = tmp_path / "output" / files_of(record)["save_draw"]["name"]
+            pictures.append(np.asarray(Image.open(path).convert("RGB"), dtype=np.float32))
+            assert read_workflow(path)["nodes"]["prompt"]["values"]["text"] == text
+    assert np.abs(pictures[0] - pictures[1]).mean() > 1
+
+
+async def test_any_to_any_speaks_all_four(tmp_path, models_dir):
+    async with await open_engine(tmp_path, models_dir) as engine:
+        record = await run(engine, load("any_to_any"))
+    reply = record.result["reply"]["text"]
+    assert reply.index("[picture 1]") < reply.index("[video 1]") < reply.index("[sound 1]")
+    assert len(reply) > 60
+    trace = record.result["trace"]["text"]
+    assert all(f"{noun} 1 at token" in trace for noun in ("picture", "video", "sound"))
