@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Mapping
-from queue import SimpleQueue
 
 from graph_engine.execute.call import call, call_async, follow
 from graph_engine.execute.context import JobContext
-from graph_engine.execute.executor import Interrupted, ReportTo, Work
+from graph_engine.execute.executor import Interrupted, Report, ReportTo, Work
+from graph_engine.execute.threads import ThreadLane
 
 FOLLOW_S = 0.002
 """How long a thread goes on with following jobs before it lets the scheduler decide again."""
@@ -27,16 +26,11 @@ class LocalExecutor:
         self.devices = devices
         self.lanes: Mapping[str, int] = {"pool": pool_threads, "async": 1_000, "inline": 64}
         self._report = report
-        self._queues: dict[str, SimpleQueue[Work | None]] = {}
-        self._idle: dict[str, int] = {}
-        self._alive: dict[str, int] = {}
-        self._threads: list[threading.Thread] = []
+        self._pool = ThreadLane("pool", pool_threads, self._serve)
+        self._device_lanes = {device: ThreadLane(device, 1, self._serve) for device in devices}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._stopped: set[int] = set()
         self._contexts: dict[int, JobContext] = {}
-        self._where: dict[int, str] = {}
-        self._abandoned: set[int] = set()
-        self._lock = threading.Lock()
 
     def start(self, work: Work) -> None:
         job = work.job
@@ -44,11 +38,13 @@ class LocalExecutor:
             self._contexts[job.id] = work.context
         lane = job.type.lane
         if lane == "inline":
-            self._finish(work, Interrupted() if job.id in self._stopped else call(work))
-        elif lane == "async":
-            self._tasks[job.id] = asyncio.get_running_loop().create_task(self._run_async(work))
+            self._finish(work, call(work))
+        elif lane == "pool":
+            self._pool.put(work)
+        elif lane == "device":
+            self._device_lanes[job.device].put(work)
         else:
-            self._put(f"device {job.device}" if lane == "device" else "pool", work)
+            self._tasks[job.id] = asyncio.get_running_loop().create_task(self._run_async(work))
 
     def stop(self, job: int) -> None:
         context = self._contexts.get(job)
@@ -60,12 +56,9 @@ class LocalExecutor:
             task.cancel()
 
     def abandon(self, job: int) -> None:
-        name = self._where.get(job)
-        if name is None:
-            return
-        with self._lock:
-            self._abandoned.add(job)
-        self._spawn(name)
+        for lane in (self._pool, *self._device_lanes.values()):
+            if lane.abandon(job):
+                return
 
     async def close(self) -> None:
         for context in list(self._contexts.values()):
@@ -73,52 +66,17 @@ class LocalExecutor:
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        for name, queue in self._queues.items():
-            for thread in self._threads:
-                if thread.name == f"anyloom {name}":
-                    queue.put(None)
-        for thread in self._threads:
+        threads = [thread for lane in (self._pool, *self._device_lanes.values()) for thread in lane.dismiss()]
+        for thread in threads:
             await asyncio.to_thread(thread.join, 2.0)
 
-    def _put(self, name: str, work: Work) -> None:
-        queue = self._queues.get(name)
-        if queue is None:
-            queue = self._queues[name] = SimpleQueue()
-            self._idle[name] = self._alive[name] = 0
-        with self._lock:
-            idle = self._idle[name]
-            self._idle[name] = idle - 1  # negative: jobs that wait for the thread which reports right now
-        if idle <= 0 and self._alive[name] < (self.lanes["pool"] if name == "pool" else 1):
-            self._alive[name] += 1
-            self._spawn(name)
-        queue.put(work)
-
-    def _spawn(self, name: str) -> None:
-        thread = threading.Thread(target=self._serve, args=(name,), name=f"anyloom {name}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _serve(self, name: str) -> None:
-        """A worker thread: one job after another until it is told to go."""
-        queue = self._queues[name]
-        while True:
-            work = queue.get()
-            if work is None:
-                return
-            job = work.job.id
-            self._where[job] = name
-            until = time.perf_counter() + FOLLOW_S
-            report = Interrupted() if job in self._stopped else call(work)
-            del self._where[job]
-            self._finish(work, report)
-            for then, report in follow(work.then, report, until, self._stopped):
-                self._finish(then, report)
-            del work, report
-            with self._lock:
-                if job in self._abandoned:  # another thread has its place
-                    self._abandoned.discard(job)
-                    return
-                self._idle[name] += 1
+    def _serve(self, work: Work) -> None:
+        """One job, in a thread, and what follows it."""
+        until = time.perf_counter() + FOLLOW_S
+        report = Interrupted() if work.job.id in self._stopped else call(work)
+        self._finish(work, report)
+        for then, report in follow(work.then, report, until, self._stopped):
+            self._finish(then, report)
 
     async def _run_async(self, work: Work) -> None:
         try:
@@ -128,9 +86,10 @@ class LocalExecutor:
         self._tasks.pop(work.job.id, None)
         self._finish(work, report)
 
-    def _finish(self, work: Work, report: object) -> None:
-        context = self._contexts.pop(work.job.id, None)
+    def _finish(self, work: Work, report: Report) -> None:
+        job = work.job.id
+        context = self._contexts.pop(job, None)
         if context is not None:
             context.release()
-        self._stopped.discard(work.job.id)
-        self._report(work.job.id, report)  # type: ignore[arg-type]
+        self._stopped.discard(job)
+        self._report(job, report)

@@ -17,7 +17,10 @@ DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A safetensors file. `stamp` identifies its content without reading gigabytes: header digest, size, mtime."""
+    """A safetensors file. `stamp` identifies its content without reading gigabytes: path, header, size, mtime.
+
+    The path, because two trainings of one model have one header and one size, and archives give all files one mtime.
+    """
 
     path: str
     bytes: int
@@ -41,7 +44,7 @@ class WeightFile:
             raise ModelError(
                 f"{path} is not a safetensors file.", remedy="Convert it with `anyloom convert`.", code="model_format"
             )
-        stamp = hashlib.blake2b(header, digest_size=12).hexdigest()
+        stamp = hashlib.blake2b(bytes(path.resolve()) + header, digest_size=12).hexdigest()
         return cls(str(path), size, f"{stamp}-{size}-{path.stat().st_mtime_ns}")
 
 

@@ -30,7 +30,7 @@ class Folders:
         if root is None:
             raise PathError(f"there is no folder {folder!r}.", remedy=f"Use one of {', '.join(self.roots)}.")
         sizes = [len(part.encode("utf-8", "replace")) for part in name.split("/")]
-        if not name or "\x00" in name or max(sizes) > 255 or sum(sizes) > 1024:
+        if not name or "\x00" in name or max(sizes) > 255 or sum(sizes) + len(sizes) > 1024:
             raise PathError(f"{name[:80]!r} is no file name.", remedy="Give a file name inside the folder.")
         root = root.resolve()
         try:

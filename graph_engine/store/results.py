@@ -40,10 +40,11 @@ def _json(kind: str, value: Any) -> tuple[Any] | None:
         if isinstance(value, list):
             return ([{"skipped": one.message} if isinstance(one, Skip) else {"file": dict(one)} for one in value],)
         return ({"file": dict(value)},)
-    if value is None or isinstance(value, bool | int) or (isinstance(value, str) and len(value) < 1000):
+    small = value.bit_length() < 64 if isinstance(value, int) else isinstance(value, str) and len(value) < 1000
+    if value is None or small:
         return (value,)
     try:
-        text = json.dumps(value)
+        text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         return None
     return (json.loads(text),) if len(text) <= WHOLE_BYTES else None

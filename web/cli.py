@@ -1,0 +1,155 @@
+"""The command line: `anyloom serve`, `run`, `demo`, `nodes`, `workflows`, `runs`, `cancel`, `inspect`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import graph_engine
+from graph_engine.errors import AnyloomError
+from graph_engine.record import STATUSES
+from web.commands import values
+from web.commands.flags import add_engine_flags, add_server_flags
+
+EXIT_USAGE = 64
+"""Not argparse's 2, which says here that a run ended partially."""
+LOCAL = "http://127.0.0.1:8188"
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: error: {message}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its flags. `command` of the result names the coroutine function to call."""
+    root = Parser(prog="anyloom", description="Run workflows of any-to-any multimodal AI.")
+    root.add_argument("--version", action="version", version=f"anyloom {graph_engine.__version__}")
+    commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+
+    serve = commands.add_parser(
+        "serve",
+        help="start the server",
+        description="Start the server. It stops on Ctrl-C; runs that have not ended go on at the next start.",
+    )
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
+    )
+    serve.add_argument(
+        "--port", type=values.port, default=8188, help="port to listen on (default: 8188; 0: any free one)"
+    )
+    serve.add_argument(
+        "--token",
+        default=os.environ.get("ANYLOOM_TOKEN"),
+        help="what clients have to show (default: none on loopback, else a random one)",
+    )
+    serve.add_argument(
+        "--allow-host", metavar="NAME", action="append", default=[], help="a further name that this server goes by"
+    )
+    add_engine_flags(serve)
+
+    run = commands.add_parser(
+        "run",
+        help="run a workflow",
+        description="Run a workflow and write its files. Results go to standard output, progress to standard error.",
+        epilog="Exit codes: 0 succeeded, 2 partial (some branch failed), 1 failed, 130 cancelled, 64 wrong use.",
+    )
+    run.add_argument(
+        "workflow", help="a saved workflow's name, a .json file, or a picture, sound or video that carries one"
+    )
+    run.add_argument(
+        "--set",
+        type=values.setting,
+        metavar="NODE.INPUT=VALUE",
+        action="append",
+        default=[],
+        help="text or JSON for an input; @FILE brings a file in (@@ for a text that starts with @)",
+    )
+    run.add_argument("--out", type=Path, metavar="DIR", default=Path("out"), help="where the files go (default: ./out)")
+    run.add_argument("--name", default="", help="what the run is called in lists")
+    run.add_argument("--plain", action="store_true", help="plain lines, on a terminal too")
+    add_server_flags(run)
+    add_engine_flags(run)
+
+    demo = commands.add_parser(
+        "demo",
+        help="see it work",
+        description="Start a server, run the any-to-any workflow over its websocket, show what happens, stop.",
+    )
+    demo.add_argument("--out", type=Path, metavar="DIR", default=Path("out/demo"), help="where the files go")
+
+    nodes = commands.add_parser(
+        "nodes", help="list node types", description="List the node types, or show one with its ports."
+    )
+    nodes.add_argument("node", nargs="?", metavar="NAME", help="show this one")
+    nodes.add_argument("--json", action="store_true", help="as JSON")
+    add_engine_flags(nodes)
+
+    workflows = commands.add_parser(
+        "workflows", help="list saved workflows", description="List saved workflows and what they ask for."
+    )
+    add_server_flags(workflows)
+    add_engine_flags(workflows)
+
+    runs = commands.add_parser(
+        "runs", help="list the runs of a server", description="List the latest runs of a server."
+    )
+    runs.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
+    runs.add_argument("--status", choices=STATUSES, help="only these")
+    add_server_flags(runs, LOCAL)
+
+    cancel = commands.add_parser("cancel", help="cancel a run of a server", description="Cancel a run of a server.")
+    cancel.add_argument("run", metavar="ID", help="the run's id, as `anyloom runs` shows it")
+    add_server_flags(cancel, LOCAL)
+
+    inspect = commands.add_parser(
+        "inspect",
+        help="show the workflow inside a media file",
+        description="Show the workflow inside a picture, sound or video.",
+    )
+    inspect.add_argument("file", metavar="FILE")
+    return root
+
+
+async def dispatch(arguments: argparse.Namespace) -> int:
+    """Only what the command needs is imported."""
+    if arguments.command == "serve":
+        from web.commands.serve import serve
+
+        return await serve(arguments)
+    if arguments.command == "run":
+        from web.commands.run import run
+
+        return await run(arguments)
+    if arguments.command == "demo":
+        from web.commands.demo import demo
+
+        return await demo(arguments)
+    from web.commands import look
+
+    code: int = await getattr(look, arguments.command)(arguments)
+    return code
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    arguments = parser().parse_args(words)
+    try:
+        return asyncio.run(dispatch(arguments))
+    except AnyloomError as error:
+        print(f"anyloom: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""The operations of the websocket: `op` -> what it does. Each takes the socket and the request and returns
+the result, or None when it has sent its replies itself.
+
+    hello                                                    who the server is, its limits
+    ping                                                     its clock
+    system                                                   as GET /api/v1/system
+    workflows                                                saved workflows
+    workflow   name                                          one of them
+    nodes      [node]                                        node types, or one
+    validate   document | workflow, [values, targets]        {nodes, targets}
+    submit     document | workflow, [values, targets, priority, name, watch]     the run; with "watch": true its events
+    watch      run, [after, tag]                             the run; then its events after number `after`. A tag tells
+                                                             several watches of one run apart and comes with each frame
+    unwatch    run, [tag]                                    {unwatched}
+    cancel     run                                           {cancelled}
+    run        run                                           the run with its results
+    runs       [status, client, limit, before]               {runs}, newest first
+    fetch      artifact, [port] | file: {folder, name}, [offset]     bytes; large ones in several replies, all but the
+                                                             last with "more": true
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import graph_engine
+from graph_engine.errors import RequestError
+from graph_engine.record import STATUSES
+from web import media_types
+from web.routes.files import locate
+from web.routes.system import state
+from web.submission import Submission
+
+if TYPE_CHECKING:
+    from web.ws import Socket
+
+Request = Mapping[str, Any]
+PROTOCOL = 1
+
+
+def _text(request: Request, name: str) -> str:
+    value = request.get(name)
+    if not isinstance(value, str) or not value:
+        raise RequestError(f'"{name}" must be a text.', remedy="Name it.", code="bad_field", place=f"/{name}")
+    return value
+
+
+def _tag(request: Request) -> str:
+    tag = request.get("tag", "")
+    if not isinstance(tag, str) or len(tag) > 64:
+        raise RequestError('"tag" must be a short text.', remedy="Correct it.", code="bad_field", place="/tag")
+    return tag
+
+
+def _number(request: Request, name: str, default: int, high: int) -> int:
+    value = request.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= high:
+        raise RequestError(
+            f'"{name}" must be a whole number in 0..{high}.', remedy="Correct it.", code="bad_field", place=f"/{name}"
+        )
+    return value
+
+
+async def hello(socket: Socket, request: Request) -> Any:
+    if isinstance(request.get("client"), str):
+        socket.client = request["client"][:200]
+    return {
+        "server": "anyloom",
+        "version": graph_engine.__version__,
+        "protocol": PROTOCOL,
+        "client": socket.client,
+        "encoding": socket.codec.name,
+        "operations": list(OPERATIONS),
+        "limits": socket.house.limits.to_dict(),
+    }
+
+
+async def ping(socket: Socket, request: Request) -> Any:
+    return {"time": time.time()}
+
+
+async def system(socket: Socket, request: Request) -> Any:
+    return state(socket.house)
+
+
+async def workflows(socket: Socket, request: Request) -> Any:
+    return {"workflows": await asyncio.to_thread(socket.house.library.entries)}
+
+
+async def workflow(socket: Socket, request: Request) -> Any:
+    return await asyncio.to_thread(socket.house.library.load, _text(request, "name"))
+
+
+async def nodes(socket: Socket, request: Request) -> Any:
+    registry = socket.house.engine.registry
+    if request.get("node") is not None:
+        return registry[_text(request, "node")].to_dict()
+    return {"nodes": [type.to_dict() for type in registry], "failures": registry.failures}
+
+
+async def validate(socket: Socket, request: Request) -> Any:
+    return await Submission.of(request).validate(socket.house)
+
+
+async def submit(socket: Socket, request: Request) -> Any:
+    submission = Submission.of(request)
+    if request.get("watch") is not True:
+        return (await submission.submit(socket.house, socket.client)).to_dict()
+    socket.check_watches()
+    run = await submission.submit(socket.house, socket.client)
+    await socket.reply(request, run.to_dict())
+    socket.watch(run.id, 0)
+    return None
+
+
+async def watch(socket: Socket, request: Request) -> Any:
+    run = await socket.house.engine.run(_text(request, "run"))
+    after, tag = _number(request, "after", 0, 1 << 60), _tag(request)
+    socket.check_watches()
+    socket.unwatch(run.id, tag)
+    await socket.reply(request, run.to_dict())
+    socket.watch(run.id, after, tag)
+    return None
+
+
+async def unwatch(socket: Socket, request: Request) -> Any:
+    return {"unwatched": socket.unwatch(_text(request, "run"), _tag(request))}
+
+
+async def cancel(socket: Socket, request: Request) -> Any:
+    return {"cancelled": await socket.house.engine.cancel(_text(request, "run"))}
+
+
+async def run(socket: Socket, request: Request) -> Any:
+    return (await socket.house.engine.run(_text(request, "run"))).to_dict()
+
+
+async def runs(socket: Socket, request: Request) -> Any:
+    status, client = request.get("status"), request.get("client")
+    if status is not None and status not in STATUSES:
+        raise RequestError(
+            f"{str(status)[:40]!r} is no status.",
+            remedy=f"Use one of {', '.join(STATUSES)}.",
+            code="bad_field",
+            place="/status",
+        )
+    if client is not None:
+        client = _text(request, "client")
+    before = None if request.get("before") is None else _number(request, "before", 0, 1 << 60)
+    found = await socket.house.engine.runs(
+        status=status, client=client, limit=_number(request, "limit", 50, 1000), before=before
+    )
+    return {"runs": [entry.to_dict() for entry in found]}
+
+
+async def fetch(socket: Socket, request: Request) -> Any:
+    """Sends its replies itself: piece by piece, each when the client has taken the one before."""
+    house = socket.house
+    offset = _number(request, "offset", 0, 1 << 60)
+    facts: dict[str, Any]
+    if request.get("artifact") is not None:
+        key, port = _text(request, "artifact"), _number(request, "port", 0, 9999)
+        data = await house.engine.artifact_bytes(key, port)
+        read = lambda start, size: data[start : start + size]  # noqa: E731
+        facts = {"artifact": key, "port": port, "media_type": "application/octet-stream", "bytes": len(data)}
+    else:
+        wanted = request.get("file")
+        if not isinstance(wanted, Mapping):
+            raise RequestError(
+                "fetch wants an artifact or a file.",
+                remedy='Send {"artifact": key} or {"file": {"folder", "name"}}.',
+                code="bad_field",
+                place="/file",
+            )
+        folder, name = _text(wanted, "folder"), _text(wanted, "name")
+        path = await asyncio.to_thread(locate, house.engine.folders, folder, name)
+        read = _reader(path)
+        facts = {
+            "folder": folder,
+            "name": name,
+            "media_type": media_types.media_type(name),
+            "bytes": path.stat().st_size,
+        }
+    while True:
+        piece = await asyncio.to_thread(read, offset, house.limits.chunk_bytes)
+        more = bool(piece) and offset + len(piece) < facts["bytes"]
+        result = {**facts, "offset": offset, "data": piece, "more": more}
+        await socket.reply(request, result)
+        offset += len(piece)
+        if not more:
+            return None
+
+
+def _reader(path: Path) -> Callable[[int, int], bytes]:
+    def read(start: int, size: int) -> bytes:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
+
+    return read
+
+
+OPERATIONS: dict[str, Callable[[Socket, Request], Awaitable[Any]]] = {
+    "hello": hello,
+    "ping": ping,
+    "system": system,
+    "workflows": workflows,
+    "workflow": workflow,
+    "nodes": nodes,
+    "validate": validate,
+    "submit": submit,
+    "watch": watch,
+    "unwatch": unwatch,
+    "cancel": cancel,
+    "run": run,
+    "runs": runs,
+    "fetch": fetch,
+}

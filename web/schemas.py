@@ -1,0 +1,164 @@
+"""JSON schemas of what the API answers with, named as in the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graph_engine.record import STATUSES
+
+Schema = dict[str, Any]
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def record(properties: Schema, *required: str, more: bool = False, description: str = "") -> Schema:
+    """An object; every property is required unless `required` names some."""
+    schema: Schema = {"type": "object", "properties": properties, "required": list(required or properties)}
+    if not more:
+        schema["additionalProperties"] = False
+    if description:
+        schema["description"] = description
+    return schema
+
+
+def listing(name: str, item: Schema) -> Schema:
+    return record({name: {"type": "array", "items": item}})
+
+
+TEXT: Schema = {"type": "string"}
+INTEGER: Schema = {"type": "integer"}
+NUMBER: Schema = {"type": "number"}
+BOOLEAN: Schema = {"type": "boolean"}
+ANY: Schema = {}
+SECONDS: Schema = {"type": ["number", "null"], "description": "unix seconds"}
+OBJECT: Schema = {"type": "object"}
+
+SCHEMAS: dict[str, Schema] = {
+    "Problem": record(dict.fromkeys(("code", "message", "remedy", "node", "port", "place"), TEXT), "code", "message"),
+    "Error": record(
+        {
+            "error": record(
+                {
+                    **dict.fromkeys(("code", "message", "remedy", "node", "port", "place"), TEXT),
+                    "problems": {"type": "array", "items": ref("Problem"), "description": "everything that was found"},
+                },
+                "code",
+                "message",
+            )
+        }
+    ),
+    "Run": record(
+        {
+            "id": TEXT,
+            "status": {"enum": list(STATUSES)},
+            "number": INTEGER,
+            "name": TEXT,
+            "client": TEXT,
+            "priority": INTEGER,
+            "created": NUMBER,
+            "started": SECONDS,
+            "finished": SECONDS,
+            "nodes": INTEGER,
+            "nodes_done": INTEGER,
+            "result": {
+                "type": "object",
+                "description": "node -> port -> value; files as {file: {folder, name, media_type, bytes}}, "
+                "large values as {artifact, port, kind, summary}",
+                "additionalProperties": OBJECT,
+            },
+            "errors": {"type": "array", "items": {**ref("Problem")}},
+        }
+    ),
+    "Event": record(
+        {"seq": {"type": "integer", "minimum": 1}, "type": TEXT, "node": TEXT},
+        "seq",
+        "type",
+        more=True,
+        description="one thing that happened in a run; the further fields depend on the type",
+    ),
+    "Document": record(
+        {
+            "format": {"const": "anyloom"},
+            "version": {"type": "integer", "minimum": 1},
+            "title": TEXT,
+            "description": TEXT,
+            "nodes": {"type": "object", "additionalProperties": OBJECT},
+            "asks": {"type": "array", "items": OBJECT},
+            "targets": {"type": "array", "items": TEXT},
+        },
+        "format",
+        "version",
+        "nodes",
+        more=True,
+        description="a workflow",
+    ),
+    "Workflow": record(
+        {
+            "name": TEXT,
+            "writable": BOOLEAN,
+            "title": TEXT,
+            "description": TEXT,
+            "nodes": INTEGER,
+            "asks": {
+                "type": "array",
+                "items": record(
+                    {"node": TEXT, "input": TEXT, "label": TEXT, "description": TEXT, "type": TEXT, "value": ANY}
+                ),
+            },
+            "error": TEXT,
+        },
+        "name",
+        "writable",
+        "title",
+        "description",
+        "nodes",
+        "asks",
+        description="what a list of saved workflows shows of one",
+    ),
+    "Submission": record(
+        {
+            "document": ref("Document"),
+            "workflow": {"type": "string", "description": "name of a saved workflow, instead of a document"},
+            "values": {"type": "object", "description": '{"node.input": literal}, written over the workflow\'s own'},
+            "targets": {"type": ["array", "null"], "items": TEXT, "description": "nodes to run for"},
+            "priority": {"type": "integer", "minimum": -1000, "maximum": 1000},
+            "name": {"type": "string", "maxLength": 200},
+        },
+        more=True,
+    )
+    | {"required": []},
+    "Port": record({"name": TEXT, "kind": TEXT}, more=True),
+    "NodeType": record(
+        {
+            "id": TEXT,
+            "version": TEXT,
+            "category": TEXT,
+            "title": TEXT,
+            "description": TEXT,
+            "inputs": {"type": "array", "items": ref("Port")},
+            "more": {"anyOf": [ref("Port"), {"type": "null"}]},
+            "outputs": {"type": "array", "items": ref("Port")},
+            "effect": {"enum": ["pure", "seeded", "external"]},
+            "output": BOOLEAN,
+            "lane": TEXT,
+        },
+        more=True,
+    ),
+    "File": record(
+        {
+            "folder": {"enum": ["input", "output", "temp"]},
+            "name": TEXT,
+            "media_type": TEXT,
+            "bytes": INTEGER,
+            "modified": NUMBER,
+            "existing": {"type": "boolean", "description": "the same content was there already under this name"},
+        },
+        "folder",
+        "name",
+        "media_type",
+        "bytes",
+    ),
+    "Model": record({"name": TEXT, "bytes": INTEGER, "loadable": BOOLEAN}),
+}

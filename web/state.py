@@ -1,0 +1,37 @@
+"""What the handlers of one server share, under typed keys of the aiohttp application."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from web.auth import Gate
+from web.library import Library
+from web.limits import Limits
+
+if TYPE_CHECKING:
+    from graph_engine.engine import Engine
+    from web.ws import Socket
+
+
+@dataclass
+class House:
+    """The engine and what stands around it."""
+
+    engine: Engine
+    library: Library
+    gate: Gate
+    limits: Limits = field(default_factory=Limits)
+    sockets: set[Socket] = field(default_factory=set)
+    stopping: bool = False
+    started: float = field(default_factory=time.time)
+
+
+HOUSE: web.AppKey[House] = web.AppKey("house", House)
+
+
+def house(request: web.Request) -> House:
+    return request.app[HOUSE]
