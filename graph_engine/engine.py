@@ -15,7 +15,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -51,6 +51,7 @@ LARGE_DOCUMENT_BYTES, LARGE_DOCUMENT_NODES = 24 * 1024, 200
 """Documents above this are checked and planned in a thread, so that the loop stays free (law P10)."""
 PLANNED_STEPS_KEPT = 12_000
 """Plans of recent documents are kept up to so many steps in all, so that submitting one again costs a look-up."""
+RECENT = 1_000
 SEQ_PER_BOOT = 1_000_000_000
 """Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
 
@@ -89,6 +90,8 @@ class Engine:
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
         self._live: OrderedDict[str, _Live] = OrderedDict()
+        self._recent: deque[RunRecord] = deque()
+        """The newest runs, newest first, so that listing them needs no disk."""
         self._old_events = 0
         self._plans: OrderedDict[str, _Ready] = OrderedDict()
         self._closing = False
@@ -125,9 +128,13 @@ class Engine:
             raise
         gc.collect()
         gc.freeze()  # what was imported lives for ever; walking it at each collection costs tens of milliseconds
-        gc.set_threshold(50_000, 20, 50)
+        gc.set_threshold(20_000, 50, 100)
         for row in await queue.recover():
             await engine._resume(row)
+        engine._keep(queue.prune(keep=settings.keep_history))
+        for row in await queue.history(limit=RECENT):
+            if row.id not in engine._live:
+                engine._remember(_record(row))
         return engine
 
     async def __aenter__(self) -> Engine:
@@ -263,6 +270,7 @@ class Engine:
         log = EventLog(boots * SEQ_PER_BOOT)
         live = _Live(record, log, ready.plan, ready.document.raw)
         self._live[record.id] = live
+        self._remember(record)
         log.add("queued", "", {"number": record.number})
         record.status, record.started = "running", time.time()
         self._keep(self._queue.started(record.id))
@@ -342,6 +350,15 @@ class Engine:
         self, *, status: str | None = None, client: str | None = None, limit: int = 50, before: int | None = None
     ) -> list[RunRecord]:
         """Newest first; `before` is a run number to go on from."""
+        found: list[RunRecord] = []
+        for record in self._recent:
+            if len(found) == limit:
+                return found
+            fits = (status is None or record.status == status) and (client is None or record.client == client)
+            if fits and (before is None or record.number < before):
+                found.append(record)
+        if len(found) == limit or len(self._recent) < RECENT:
+            return found
         rows = await self._queue.history(status=status, client=client, limit=limit, before=before)
         return [live.record if (live := self._live.get(row.id)) is not None else _record(row) for row in rows]
 
@@ -434,6 +451,15 @@ class Engine:
                 del self._live[run]
                 if self._old_events <= self.settings.keep_events // 2 and len(self._live) <= 2_000:
                     break
+
+    def _remember(self, record: RunRecord) -> None:
+        """Among the newest runs, in the order of their numbers; what was accepted at once may come in any order."""
+        recent = self._recent
+        place = next((index for index, other in enumerate(recent) if other.number < record.number), len(recent))
+        if place < RECENT:
+            if len(recent) == RECENT:
+                recent.pop()
+            recent.insert(place, record)
 
     def _keep(self, future: asyncio.Future[Any]) -> None:
         """A write that nobody waits for, but whose failure must be seen."""

@@ -28,7 +28,6 @@ class RunRecord:
     started: float | None = None
     finished: float | None = None
     nodes: int = 0
-    nodes_done: int = 0
     result: dict[str, dict[str, Any]] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
 

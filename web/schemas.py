@@ -61,7 +61,6 @@ SCHEMAS: dict[str, Schema] = {
             "started": SECONDS,
             "finished": SECONDS,
             "nodes": INTEGER,
-            "nodes_done": INTEGER,
             "result": {
                 "type": "object",
                 "description": "node -> port -> value; files as {file: {folder, name, media_type, bytes}}, "

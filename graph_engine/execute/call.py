@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import sys
 import time
@@ -51,9 +52,9 @@ def call(work: Work) -> Report:
         else:
             answer = type.function(**arguments(work))
         return _report(type, answer, began)
-    except Cancelled:
-        return Interrupted()
-    except Exception as error:
+    except Cancelled as error:
+        return _cancelled(work, error)
+    except BaseException as error:  # SystemExit too: a node must not end the thread it is in
         return Raised(explain(error, work.job.type))
 
 
@@ -79,10 +80,18 @@ async def call_async(work: Work) -> Report:
     try:
         answer = await work.job.type.function(**arguments(work))
         return _report(work.job.type, answer, began)
-    except Cancelled:
-        return Interrupted()
-    except Exception as error:
+    except asyncio.CancelledError:
+        raise
+    except Cancelled as error:
+        return _cancelled(work, error)
+    except BaseException as error:
         return Raised(explain(error, work.job.type))
+
+
+def _cancelled(work: Work, error: Cancelled) -> Report:
+    """Only who was told to stop may say so; else the scheduler would start the job again, for ever."""
+    told = work.context is not None and work.context.cancelled
+    return Interrupted() if told else Raised(explain(error, work.job.type))
 
 
 def _without_gradients() -> AbstractContextManager[Any]:
@@ -159,7 +168,7 @@ def _arrived(type: NodeType, name: str, value: Any) -> Any:
 
 def explain(error: BaseException, type: NodeType) -> AnyloomError:
     """Any exception of a node as an error a person can act on."""
-    if isinstance(error, AnyloomError):
+    if isinstance(error, AnyloomError) and not isinstance(error, Cancelled):
         return error
     name = error.__class__.__name__
     if isinstance(error, MemoryError) or name in ("OutOfMemoryError",):

@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from graph_engine.execute.call import call, call_async, follow
+from graph_engine.execute.call import call, call_async, explain, follow
 from graph_engine.execute.context import JobContext
-from graph_engine.execute.executor import Interrupted, Report, ReportTo, Work
+from graph_engine.execute.executor import Interrupted, Raised, Report, ReportTo, Work
 from graph_engine.execute.threads import ThreadLane
 
 FOLLOW_S = 0.002
@@ -28,23 +28,27 @@ class LocalExecutor:
         self._report = report
         self._pool = ThreadLane("pool", pool_threads, self._serve)
         self._device_lanes = {device: ThreadLane(device, 1, self._serve) for device in devices}
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks: dict[int, asyncio.Task[Report]] = {}
         self._stopped: set[int] = set()
         self._contexts: dict[int, JobContext] = {}
+        self._closing = False
 
     def start(self, work: Work) -> None:
         job = work.job
         if isinstance(work.context, JobContext):
             self._contexts[job.id] = work.context
         lane = job.type.lane
-        if lane == "inline":
+        if job.id in self._stopped:
+            self._finish(work, Interrupted())
+        elif lane == "inline":
             self._finish(work, call(work))
         elif lane == "pool":
             self._pool.put(work)
         elif lane == "device":
             self._device_lanes[job.device].put(work)
         else:
-            self._tasks[job.id] = asyncio.get_running_loop().create_task(self._run_async(work))
+            task = self._tasks[job.id] = asyncio.get_running_loop().create_task(call_async(work))
+            task.add_done_callback(lambda task: self._finish_async(work, task))
 
     def stop(self, job: int) -> None:
         context = self._contexts.get(job)
@@ -61,29 +65,34 @@ class LocalExecutor:
                 return
 
     async def close(self) -> None:
+        self._closing = True
         for context in list(self._contexts.values()):
             context.stop()
         for task in list(self._tasks.values()):
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         threads = [thread for lane in (self._pool, *self._device_lanes.values()) for thread in lane.dismiss()]
+        until = time.monotonic() + 2.0
         for thread in threads:
-            await asyncio.to_thread(thread.join, 2.0)
+            await asyncio.to_thread(thread.join, max(0.0, until - time.monotonic()))
 
     def _serve(self, work: Work) -> None:
         """One job, in a thread, and what follows it."""
         until = time.perf_counter() + FOLLOW_S
-        report = Interrupted() if work.job.id in self._stopped else call(work)
+        report = Interrupted() if self._closing or work.job.id in self._stopped else call(work)
         self._finish(work, report)
         for then, report in follow(work.then, report, until, self._stopped):
             self._finish(then, report)
 
-    async def _run_async(self, work: Work) -> None:
-        try:
-            report = await call_async(work)
-        except asyncio.CancelledError:
+    def _finish_async(self, work: Work, task: asyncio.Task[Report]) -> None:
+        """A callback, because a task that is cancelled before its first step runs none of its own code."""
+        del self._tasks[work.job.id]
+        if not task.cancelled():
+            report = task.result()
+        elif self._closing or work.job.id in self._stopped:
             report = Interrupted()
-        self._tasks.pop(work.job.id, None)
+        else:  # it waited for something else that was cancelled
+            report = Raised(explain(asyncio.CancelledError("what it waited for was cancelled"), work.job.type))
         self._finish(work, report)
 
     def _finish(self, work: Work, report: Report) -> None:

@@ -89,6 +89,7 @@ class ThreadLane:
                     del self._at_work[work.job.id]
                 del work
                 if me in self._abandoned:  # the lane went on without this thread
+                    self._abandoned.discard(me)  # another thread may get its number
                     return
 
     def abandon(self, job: int) -> bool:

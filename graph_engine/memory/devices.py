@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+
+def device_memory(device: str) -> tuple[int, int]:
+    """(free, total) bytes of a device. The host counts as free: what the system needs back, it takes from its caches."""
+    if device == "cpu":
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return total, total
+    import torch
+
+    free, total = torch.cuda.mem_get_info(torch.device(device))
+    return int(free), int(total)
 
 
 def find_devices() -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from graph_engine.errors import ModelError
-from graph_engine.memory.budget import device_budget
+from graph_engine.memory.budget import weight_budget
+from graph_engine.memory.devices import device_memory
 from graph_engine.memory.residency import Residency
 from graph_engine.models.catalog import Catalog
 from graph_engine.models.load import materialise, module_bytes
@@ -107,5 +108,7 @@ class ModelPool:
     def _residency(self, device: str) -> Residency:
         found = self._residencies.get(device)
         if found is None:
-            found = self._residencies[device] = Residency(device, device_budget(device, self._budgets))
+            found = self._residencies[device] = Residency(
+                device, weight_budget(device, self._budgets, *device_memory(device))
+            )
         return found

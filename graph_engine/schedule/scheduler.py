@@ -601,6 +601,9 @@ class Scheduler:
                 if state is not None and state.held:
                     state.held = False
                     self._unhold(state.key)
+        for group in run.groups:  # states and groups refer to each other; apart, they are freed at once
+            group.states = []
+        run.groups, run.targets, run.extras = [], [], []
 
     # --- tasks and jobs -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Scripts that keep the documents true: the node list, the picture of a graph, the measured claims."""
