@@ -33,9 +33,8 @@ def arguments(work: Work) -> dict[str, Any]:
             if name not in given and port is not None and port.lazy:
                 given[name] = None if name in job.asked else UNSET
     for port in type.inputs:
-        if port.name not in given:
-            if port.required or port.default is not None:
-                given[port.name] = port.default
+        if port.name not in given and (port.required or port.default is not None):
+            given[port.name] = port.default
     if type.context_name:
         given[type.context_name] = work.context
     return given
@@ -58,7 +57,9 @@ def call(work: Work) -> Report:
         return Raised(explain(error, work.job.type))
 
 
-def follow(works: tuple[Work, ...], before: Report, until: float, stopped: Container[int]) -> Iterator[tuple[Work, Report]]:
+def follow(
+    works: tuple[Work, ...], before: Report, until: float, stopped: Container[int]
+) -> Iterator[tuple[Work, Report]]:
     """Go on with the jobs that read each other, as long as there are plain values and `time.perf_counter() < until`."""
     going = True
     for work in works:
@@ -115,7 +116,9 @@ def checked(type: NodeType, answer: Any) -> tuple[Any, ...]:
         return (answer,) * len(ports)
     if isinstance(answer, Values):
         values = answer.outputs
-    elif len(ports) == 1 and not (isinstance(answer, tuple) and hasattr(answer, "_fields") and ports[0].name in answer._fields):
+    elif len(ports) == 1 and not (
+        isinstance(answer, tuple) and hasattr(answer, "_fields") and ports[0].name in answer._fields
+    ):
         return (_check(type, ports[0], answer),)
     elif not ports:
         values = () if answer is None else (answer,)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from graph_engine.execute.call import call, call_async, explain, follow
 from graph_engine.execute.context import JobContext
-from graph_engine.execute.executor import Interrupted, Raised, Report, ReportTo, Work
+from graph_engine.execute.executor import Interrupted, NotBegun, Raised, Report, ReportTo, Work
 from graph_engine.execute.threads import ThreadLane
 
 FOLLOW_S = 0.002
@@ -40,6 +40,8 @@ class LocalExecutor:
         lane = job.type.lane
         if job.id in self._stopped:
             self._finish(work, Interrupted())
+            for then in work.then:
+                self._finish(then, NotBegun())
         elif lane == "inline":
             self._finish(work, call(work))
         elif lane == "pool":
@@ -81,8 +83,8 @@ class LocalExecutor:
         until = time.perf_counter() + FOLLOW_S
         report = Interrupted() if self._closing or work.job.id in self._stopped else call(work)
         self._finish(work, report)
-        for then, report in follow(work.then, report, until, self._stopped):
-            self._finish(then, report)
+        for then, outcome in follow(work.then, report, until, self._stopped):
+            self._finish(then, outcome)
 
     def _finish_async(self, work: Work, task: asyncio.Task[Report]) -> None:
         """A callback, because a task that is cancelled before its first step runs none of its own code."""

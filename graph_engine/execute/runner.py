@@ -10,7 +10,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any, NamedTuple, cast
 
 from graph_engine.errors import AnyloomError, NodeError
 from graph_engine.execute.call import explain
@@ -77,7 +78,13 @@ class Runner:
     """Used on one loop. `post` and `report` may be called from any thread."""
 
     def __init__(
-        self, scheduler: Scheduler, vault: Vault, registry: Registry, stamp: Callable[[str], str], grace_s: float, hooks: Hooks
+        self,
+        scheduler: Scheduler,
+        vault: Vault,
+        registry: Registry,
+        stamp: Callable[[str], str],
+        grace_s: float,
+        hooks: Hooks,
     ) -> None:
         self.scheduler, self.vault, self.registry, self.stamp = scheduler, vault, registry, stamp
         self.grace_s, self.hooks = grace_s, hooks
@@ -87,6 +94,8 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[tuple[int, str, Any]] = deque()
         self._scheduled = False
+        self.closing = False
+        """Set once the engine closes: what ends is still heard, nothing begins."""
         self._timed_out: set[int] = set()
         self._fetching: set[asyncio.Task[None]] = set()
         self._late: dict[str, list[asyncio.Task[None]]] = {}
@@ -134,10 +143,8 @@ class Runner:
         self._inbox.append(item)
         if not self._scheduled:
             self._scheduled = True
-            try:
+            with suppress(RuntimeError):  # the loop is closed; nobody waits for this news any more
                 self._loop.call_soon_threadsafe(self._drain)
-            except RuntimeError:  # the loop is closed; nobody waits for this news any more
-                pass
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -226,20 +233,22 @@ class Runner:
         for instruction in instructions:
             kind = type(instruction)
             if kind is Notify:
-                run, type_, node, data = instruction
+                run, type_, node, data = cast(Notify, instruction)
                 log = self.logs.get(run)
                 if log is not None:
                     log.add(type_, node, data)
             elif kind is Start:
-                self._start(*instruction)  # type: ignore[arg-type]
+                self._start(*cast(Start, instruction))
             elif kind is Drop:
-                self.vault.drop(instruction.key)  # type: ignore[union-attr]
+                self.vault.drop(cast(Drop, instruction).key)
             else:
                 _REST[kind](self, instruction)
 
     def _start(self, job: Job, then: tuple[Job, ...]) -> None:
         self.jobs[job.id] = job
-        found = None if job.local else self.vault.find(job.key)  # another run may have made it since this one was planned
+        found = (
+            None if job.local else self.vault.find(job.key)
+        )  # another run may have made it since this one was planned
         inputs, missing = ({}, []) if found is not None else self._inputs(job)
         if then and (found is not None or missing):
             self._leave(then)
@@ -275,6 +284,8 @@ class Runner:
         return tuple(works)
 
     def _begin(self, job: Job, inputs: dict[str, Any], then: tuple[Work, ...] = ()) -> None:
+        if self.closing:
+            return
         context = self.hooks.context(job) if job.type.context_name else None
         if job.type.needs.timeout_s is not None:
             self._loop.call_later(job.type.needs.timeout_s, self._time_out, job.id)
@@ -283,6 +294,9 @@ class Runner:
     async def _fetch(self, job: Job, keys: list[str]) -> None:
         """Values that lie on disk only. What turns out to be gone is computed again."""
         gone = [key for key in keys if not await self.vault.fetch(key)]
+        for key in keys:
+            if key not in self.scheduler.holds:  # its run ended meanwhile
+                self.vault.drop(key)
         if job.id not in self.jobs:
             return
         inputs, missing = self._inputs(job)
@@ -298,16 +312,16 @@ class Runner:
         missing: list[str] = []
         find = self.vault.find
         for port, ref in job.inputs.items():
-            whole = type(ref) is Ref
+            refs = ref if isinstance(ref, list) else (ref,)
             entries = []
-            for one in [ref] if whole else ref:  # type: ignore[list-item]
-                artifact = find(one.key)  # type: ignore[union-attr]
+            for one in refs:
+                artifact = find(one.key)
                 if artifact is None:
-                    missing.append(one.key)  # type: ignore[union-attr]
+                    missing.append(one.key)
                     continue
-                value = artifact.outputs[one.output]  # type: ignore[union-attr]
-                entries.append(value if one.item is None else value[one.item])  # type: ignore[union-attr]
-            if not whole:
+                value = artifact.outputs[one.output]
+                entries.append(value if one.item is None else value[one.item])
+            if isinstance(ref, list):
                 values[port] = entries
             elif entries:
                 value = entries[0]

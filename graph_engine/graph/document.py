@@ -54,7 +54,9 @@ class Document(NamedTuple):
     """The JSON in the present version, as it is kept, embedded in media and shown."""
 
 
-def parse(source: str | bytes | Mapping[str, Any], *, max_bytes: int = 1 << 24, max_nodes: int = 100_000, max_depth: int = 64) -> Document:
+def parse(
+    source: str | bytes | Mapping[str, Any], *, max_bytes: int = 1 << 24, max_nodes: int = 100_000, max_depth: int = 64
+) -> Document:
     """Read a document of any known version. Raises DocumentError with every problem and its place."""
     raw = source if isinstance(source, Mapping) else load_json(source, max_bytes=max_bytes)
     if not isinstance(raw, Mapping):
@@ -64,21 +66,36 @@ def parse(source: str | bytes | Mapping[str, Any], *, max_bytes: int = 1 << 24, 
     problems: list[Problem] = []
     entries = raw.get("nodes")
     if not isinstance(entries, Mapping):
-        raise _single("no_nodes", '"nodes" must be an object of nodes by id.', 'Write "nodes": {"id": {...}}.', "/nodes")
+        raise _single(
+            "no_nodes", '"nodes" must be an object of nodes by id.', 'Write "nodes": {"id": {...}}.', "/nodes"
+        )
     if len(entries) > max_nodes:
-        raise _single("too_many_nodes", f"{len(entries)} nodes are more than {max_nodes}.", "Split the workflow.", "/nodes")
+        raise _single(
+            "too_many_nodes", f"{len(entries)} nodes are more than {max_nodes}.", "Split the workflow.", "/nodes"
+        )
     nodes: dict[str, DocumentNode] = {}
     for id, entry in entries.items():
         node = _plain_node(id, entry) or _node(id, entry, problems)
         if node is not None:
             nodes[id] = node
-    asks = tuple(ask for index, entry in enumerate(_list(raw, "asks", problems)) if (ask := _ask(index, entry, entries, problems)))
+    asks = tuple(
+        ask
+        for index, entry in enumerate(_list(raw, "asks", problems))
+        if (ask := _ask(index, entry, entries, problems))
+    )
     targets = []
     for index, target in enumerate(_list(raw, "targets", problems)):
         if isinstance(target, str) and target in entries:
             targets.append(target)
         else:
-            problems.append(Problem("unknown_target", f"target {target!r} is no node of this workflow.", "Name a node id.", place=f"/targets/{index}"))
+            problems.append(
+                Problem(
+                    "unknown_target",
+                    f"target {target!r} is no node of this workflow.",
+                    "Name a node id.",
+                    place=f"/targets/{index}",
+                )
+            )
     if problems:
         raise DocumentError(problems)
     return Document(str(raw.get("title") or ""), str(raw.get("description") or ""), nodes, asks, tuple(targets), raw)
@@ -96,7 +113,12 @@ def load_json(text: str | bytes, *, max_bytes: int) -> Any:
     try:
         return json.loads(text, parse_constant=_not_finite, parse_float=_finite, object_hook=_interruptible)
     except json.JSONDecodeError as error:
-        raise _single("bad_json", f"not valid JSON: {error.msg}.", "Correct the text there.", f"line {error.lineno} column {error.colno}") from None
+        raise _single(
+            "bad_json",
+            f"not valid JSON: {error.msg}.",
+            "Correct the text there.",
+            f"line {error.lineno} column {error.colno}",
+        ) from None
     except UnicodeDecodeError as error:
         raise _single("bad_json", f"not valid UTF-8 at byte {error.start}.", "Save the file as UTF-8.", "/") from None
     except RecursionError:
@@ -150,7 +172,12 @@ def override(document: Document, values: Mapping[str, Any]) -> Document:
         node = nodes.get(node_id)
         if node is None or not port:
             problems.append(
-                Problem("unknown_override", f"{name!r} names no input of this workflow.", f'Write "node.input"; nodes: {_some(nodes)}.', place=name)
+                Problem(
+                    "unknown_override",
+                    f"{name!r} names no input of this workflow.",
+                    f'Write "node.input"; nodes: {_some(nodes)}.',
+                    place=name,
+                )
             )
             continue
         links = {key: link for key, link in node.links.items() if key != port}
@@ -190,32 +217,46 @@ def _plain_node(id: Any, entry: Any) -> DocumentNode | None:
 def _node(id: Any, entry: Any, problems: list[Problem]) -> DocumentNode | None:
     place = f"/nodes/{id}"
     if not NODE_ID.fullmatch(id):
-        problems.append(Problem("bad_node_id", f"{id[:80]!r} is no node id.", "Use 1 to 128 letters, digits, '_' and '-'.", place=place))
+        problems.append(
+            Problem(
+                "bad_node_id", f"{id[:80]!r} is no node id.", "Use 1 to 128 letters, digits, '_' and '-'.", place=place
+            )
+        )
         return None
     if not isinstance(entry, Mapping):
         problems.append(Problem("bad_node", "a node is a JSON object.", 'Write {"type": "...", ...}.', id, place=place))
         return None
     type = entry.get("type")
     if not isinstance(type, str):
-        problems.append(Problem("no_type", "the node has no type.", 'Add "type": "pack.name".', id, place=f"{place}/type"))
+        problems.append(
+            Problem("no_type", "the node has no type.", 'Add "type": "pack.name".', id, place=f"{place}/type")
+        )
         return None
     values, raw_links = entry.get("values", {}), entry.get("links", {})
     for name, part in (("values", values), ("links", raw_links)):
         if not isinstance(part, Mapping):
-            problems.append(Problem("bad_node", f'"{name}" must be an object by input name.', "", id, place=f"{place}/{name}"))
+            problems.append(
+                Problem("bad_node", f'"{name}" must be an object by input name.', "", id, place=f"{place}/{name}")
+            )
             return None
     links: dict[str, tuple[str, str]] = {}
     for port, link in raw_links.items():
         source, dot, output = link.partition(".") if isinstance(link, str) else ("", "", "")
         if not dot or not source or not output:
             problems.append(
-                Problem("bad_link", f"{link!r} is no link.", 'Write "node.output".', id, port, place=f"{place}/links/{port}")
+                Problem(
+                    "bad_link", f"{link!r} is no link.", 'Write "node.output".', id, port, place=f"{place}/links/{port}"
+                )
             )
         else:
             links[port] = (source, output)
     mode = entry.get("mode", "active")
     if mode not in MODES:
-        problems.append(Problem("bad_mode", f"mode {mode!r} is unknown.", f"Use one of {', '.join(MODES)}.", id, place=f"{place}/mode"))
+        problems.append(
+            Problem(
+                "bad_mode", f"mode {mode!r} is unknown.", f"Use one of {', '.join(MODES)}.", id, place=f"{place}/mode"
+            )
+        )
         return None
     return DocumentNode(id, type, dict(values), links, mode, str(entry.get("title") or ""))
 
@@ -224,7 +265,14 @@ def _ask(index: int, entry: Any, nodes: Mapping[str, Any], problems: list[Proble
     place = f"/asks/{index}"
     named = isinstance(entry, Mapping) and isinstance(entry.get("node"), str) and isinstance(entry.get("input"), str)
     if not named or entry["node"] not in nodes:
-        problems.append(Problem("bad_ask", "an ask names a node of this workflow and one of its inputs.", 'Write {"node": ..., "input": ...}.', place=place))
+        problems.append(
+            Problem(
+                "bad_ask",
+                "an ask names a node of this workflow and one of its inputs.",
+                'Write {"node": ..., "input": ...}.',
+                place=place,
+            )
+        )
         return None
     return Ask(entry["node"], entry["input"], str(entry.get("label") or ""), str(entry.get("description") or ""))
 

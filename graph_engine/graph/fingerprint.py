@@ -20,7 +20,9 @@ def digest(*parts: Any) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def step_key(type: NodeType, literals: dict[str, Any], links: list[tuple[str, str, int]], stamps: dict[str, str]) -> str:
+def step_key(
+    type: NodeType, literals: dict[str, Any], links: list[tuple[str, str, int]], stamps: dict[str, str]
+) -> str:
     """The key of a step: its type and version, its literals, the keys of what it is linked to, the files it names.
 
     links: (port, key of the source, index of its output); stamps: content digests of the files named by literals.

@@ -71,7 +71,9 @@ def resolve(
         type = registry.get(node.type)
         if type is None:
             message = f"there is no node type {node.type!r}."
-            problems.append(Problem("unknown_node", message, registry.suggest(node.type), id, place=f"/nodes/{id}/type"))
+            problems.append(
+                Problem("unknown_node", message, registry.suggest(node.type), id, place=f"/nodes/{id}/type")
+            )
         else:
             types[id] = type
     if problems:
@@ -84,7 +86,9 @@ def resolve(
         raise GraphError(problems)
     order = _order(nodes, wanted)
     if not wanted:
-        raise GraphError([Problem("no_targets", "the workflow has no node to run for.", "Add an output node.", place="/nodes")])
+        raise GraphError(
+            [Problem("no_targets", "the workflow has no node to run for.", "Add an output node.", place="/nodes")]
+        )
     checker = _Checker(types, dict(outer or {}), problems)
     graph_nodes = {id: checker.node(nodes[id]) for id in order}
     for id in nodes.keys() - graph_nodes.keys():
@@ -101,7 +105,9 @@ def _targets(
     if named:
         for id in named:
             if id not in types:
-                problems.append(Problem("unknown_target", f"target {id!r} is no node of this workflow.", "Name a node id."))
+                problems.append(
+                    Problem("unknown_target", f"target {id!r} is no node of this workflow.", "Name a node id.")
+                )
         return [id for id in dict.fromkeys(named) if id in nodes]
     outputs = [id for id in nodes if types[id].is_output]
     if outputs:
@@ -210,13 +216,15 @@ class _Checker:
     def _link(self, node: DocumentNode, type: NodeType, port: str, source: str, output: str) -> Link | None:
         input = type.by_name.get(port) or type.input(port)
         if input is None:
-            return self._unknown_port(node, type, port, "links")
+            self._unknown_port(node, type, port, "links")
+            return None
         if source == OUTER and output in self.outer:
             kind, index = self.outer[output], self.outer_index[output]
         else:
             source_type = self.types.get(source)
             if source_type is None:
-                return self._unknown_source(node, port, source)
+                self._unknown_source(node, port, source)
+                return None
             found = source_type.output_index.get(output)
             if found is None:
                 have = ", ".join(source_type.output_index) or "none"
@@ -234,7 +242,7 @@ class _Checker:
         if input.match:
             tied = self.kinds.setdefault(node.id, {})
             if input.match in tied and not tied[input.match].accepts(kind):
-                message = f"it takes {tied[input.match]} like the other inputs of this node, but {source}.{output} gives {kind}."
+                message = f"it takes {tied[input.match]} as this node's other inputs do, but {source}.{output} gives {kind}."
                 self._problem("wrong_kind", message, "Link outputs of one kind.", node.id, port, "links")
                 return None
             tied.setdefault(input.match, kind)
@@ -302,7 +310,9 @@ def _without_inactive(nodes: Mapping[str, DocumentNode], types: Mapping[str, Nod
             if found is not None:
                 readers.setdefault(found[0], []).append((id, port))
     gone = {id for id, node in nodes.items() if node.mode == "muted"}
-    gone |= {id for id, ports in links.items() if any(found is None and required(id, port) for port, found in ports.items())}
+    gone |= {
+        id for id, ports in links.items() if any(found is None and required(id, port) for port, found in ports.items())
+    }
     leaving = list(gone)
     while leaving:
         for id, port in readers.get(leaving.pop(), ()):

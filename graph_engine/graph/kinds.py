@@ -25,7 +25,7 @@ class Kind:
     check: value -> the value in canonical form; raises KindError (or ValueError) with what is wrong.
     """
 
-    __slots__ = ("name", "check", "literal", "color", "port_name", "description")
+    __slots__ = ("check", "color", "description", "literal", "name", "port_name")
 
     def __init__(
         self,
@@ -53,7 +53,10 @@ class Kind:
     def accepts(self, source: Kind) -> bool:
         """May an output of kind `source` be linked to an input of this kind?"""
         return (
-            self.name == source.name or self.name == "*" or source.name == "*" or (source.name, self.name) in CONVERSIONS
+            self.name == source.name
+            or self.name == "*"
+            or source.name == "*"
+            or (source.name, self.name) in CONVERSIONS
         )
 
 
@@ -140,9 +143,7 @@ def _range(value: Any, what: str, low: float, high: float) -> None:
     """All values in low..high; a margin of 1e-4 forgives rounding. NaN fails both comparisons."""
     smallest, largest = float(value.min()), float(value.max())
     if not (smallest >= low - 1e-4 and largest <= high + 1e-4):
-        raise _fail(
-            f"{what} must lie in {low:g}..{high:g}, got {smallest:.4g}..{largest:.4g}.", "Clamp or rescale it."
-        )
+        raise _fail(f"{what} must lie in {low:g}..{high:g}, got {smallest:.4g}..{largest:.4g}.", "Clamp or rescale it.")
 
 
 def _image(value: Any) -> Any:
@@ -268,7 +269,9 @@ VIDEO = Kind("VIDEO", _video, color="#e57373", description='{frames float32 "F H
 LATENT = Kind("LATENT", _latent, color="#f06292", description="{samples tensor, ...}")
 CONDITIONING = Kind("CONDITIONING", _conditioning, color="#ffa931", description='list of [tensor "B N D", dict]')
 EMBEDDING = Kind("EMBEDDING", _embedding, color="#ba68c8", description='{tensor "B N D", modality, form: global|patch}')
-TOKENS = Kind("TOKENS", _tokens, color="#9575cd", description='{tensor "B M H" in the language model\'s space, modality}')
+TOKENS = Kind(
+    "TOKENS", _tokens, color="#9575cd", description='{tensor "B M H" in the language model\'s space, modality}'
+)
 SIGNALS = Kind("SIGNALS", _signals, color="#ff8a65", description='{modality, hidden "N H", embeds "N H", order}')
 CONVERSATION = Kind("CONVERSATION", _conversation, color="#90a4ae", description="list of {role, parts: [{type, ...}]}")
 FILE = Kind("FILE", _file, color="#a1887f", description="{folder, name, media_type, bytes} of a written file")

@@ -21,7 +21,14 @@ def migrate(raw: Mapping[str, Any]) -> dict[str, Any]:
     version = raw.get("version")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise DocumentError(
-            [Problem("bad_version", f"version is {version!r}.", f"Write a whole number; today it is {VERSION}.", place="/version")]
+            [
+                Problem(
+                    "bad_version",
+                    f"version is {version!r}.",
+                    f"Write a whole number; today it is {VERSION}.",
+                    place="/version",
+                )
+            ]
         )
     if version > VERSION:
         raise DocumentError(

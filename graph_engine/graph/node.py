@@ -189,7 +189,9 @@ def read(
         elif parameter.kind is parameter.VAR_POSITIONAL:
             raise RegistryError(f"{where}: *{parameter.name} has no port names.", remedy="Use **inputs or list[...].")
         elif parameter.kind is parameter.POSITIONAL_ONLY:
-            raise RegistryError(f"{where}: {parameter.name!r} is positional only; inputs are given by name.", remedy="Drop the '/'.")
+            raise RegistryError(
+                f"{where}: {parameter.name!r} is positional only; inputs are given by name.", remedy="Drop the '/'."
+            )
         else:
             inputs.append(_input(parameter.name, hint, parameter.default, where))
     if "return" not in hints:

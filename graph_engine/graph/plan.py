@@ -35,7 +35,8 @@ class StepLink(NamedTuple):
 
 
 class Step(NamedTuple):
-    index: int
+    position: int
+    """Its index in the plan."""
     node: str
     type: NodeType
     literals: dict[str, Any]
@@ -185,27 +186,29 @@ def grow_plan(
         return NodeLink(*constant(name, value, kind))
 
     wanted: list[Any] = []
-    for port in parent.outputs:
-        if port.name not in grow.outputs:
-            raise _bad_growth(parent, f"its answer names no output {port.name!r}")
-        value = grow.outputs[port.name]
-        if port.as_list and isinstance(value, list):
-            wanted.append([source(entry, f"={port.name}.{n}", port.kind) for n, entry in enumerate(value)])
+    for output in parent.outputs:
+        if output.name not in grow.outputs:
+            raise _bad_growth(parent, f"its answer names no output {output.name!r}")
+        value = grow.outputs[output.name]
+        if output.as_list and isinstance(value, list):
+            wanted.append([source(entry, f"={output.name}.{n}", output.kind) for n, entry in enumerate(value)])
         else:
-            wanted.append(source(value, f"={port.name}", port.kind))
+            wanted.append(source(value, f"={output.name}", output.kind))
     flat = [link for entry in wanted for link in (entry if isinstance(entry, list) else [entry])]
     targets = list(dict.fromkeys(link.node for link in flat if isinstance(link, NodeLink) and link.node != OUTER))
     for id in targets:
         if id not in nodes:
             raise _bad_growth(parent, f"it names the node {id!r}, which it did not add")
-    targets += [id for id, node in nodes.items() if id not in targets and (t := registry.get(node.type)) and t.is_output]
+    targets += [
+        id for id, node in nodes.items() if id not in targets and (t := registry.get(node.type)) and t.is_output
+    ]
     if targets:
         document = Document("", "", nodes, (), (), {})
         graph = resolve(document, registry, targets, outer)
     else:
         graph = Graph({}, (), tuple(outer))
     plan = make_plan(graph, stamp, keys)
-    index_of = {step.node: step.index for step in plan.steps}
+    index_of = {step.node: step.position for step in plan.steps}
     outer_of = {name: -1 - number for number, name in enumerate(plan.outer)}
 
     def locate(link: Any) -> Any:
@@ -216,7 +219,7 @@ def grow_plan(
         step = plan.steps[index_of[link.node]]
         if link.port not in step.type.output_index:
             raise _bad_growth(parent, f"{link.node!r} ({step.type.id}) has no output {link.port!r}")
-        return GrownSource(step.index, step.type.output_index[link.port])
+        return GrownSource(step.position, step.type.output_index[link.port])
 
     outputs = tuple([locate(one) for one in entry] if isinstance(entry, list) else locate(entry) for entry in wanted)
     return GrownPlan(plan, outputs, constants)
@@ -231,4 +234,6 @@ def _is_json(value: Any) -> bool:
 
 
 def _bad_growth(parent: NodeType, what: str) -> GraphError:
-    return GraphError([Problem("bad_growth", f"{parent.id} grew a graph that does not fit: {what}.", "This is a bug of the node.")])
+    return GraphError(
+        [Problem("bad_growth", f"{parent.id} grew a graph that does not fit: {what}.", "This is a bug of the node.")]
+    )

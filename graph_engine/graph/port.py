@@ -35,7 +35,9 @@ class Widget:
     def to_dict(self) -> dict[str, Any]:
         """Only what was set; 0 is a value, None, False and "" are not."""
         entries = {name: getattr(self, name) for name in self.__slots__}
-        return {name: value for name, value in entries.items() if value is not None and value is not False and value != ""}
+        return {
+            name: value for name, value in entries.items() if value is not None and value is not False and value != ""
+        }
 
 
 @dataclass(frozen=True, slots=True)

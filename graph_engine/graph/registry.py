@@ -30,7 +30,7 @@ class Registry:
         """Everything installed packages publish, then every file and package of the `custom` folders."""
         registry = cls()
         for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-            registry._guarded(entry.name, lambda entry=entry: registry.add_module(entry.load()))  # type: ignore[misc]
+            registry._guarded(entry.name, lambda entry=entry: registry.add_module(entry.load()))
         for folder in custom:
             registry.add_folder(folder)
         return registry
@@ -55,11 +55,13 @@ class Registry:
     def add_folder(self, folder: Path) -> None:
         """Each `NAME.py` and each package directly in `folder` is one pack. This runs their code."""
         if not folder.is_dir():
-            raise NotFoundError(f"the custom node folder {folder} does not exist.", remedy="Create it or drop the flag.")
+            raise NotFoundError(
+                f"the custom node folder {folder} does not exist.", remedy="Create it or drop the flag."
+            )
         for path in sorted(folder.iterdir()):
             source = path / "__init__.py" if path.is_dir() else path
             if source.suffix == ".py" and source.is_file() and not path.name.startswith(("_", ".")):
-                self._guarded(path.stem, lambda path=path, source=source: self._add_file(path, source))  # type: ignore[misc]
+                self._guarded(path.stem, lambda path=path, source=source: self._add_file(path, source))
 
     def _add_file(self, path: Path, source: Path) -> None:
         name = f"anyloom_custom_{path.stem}"
@@ -86,7 +88,9 @@ class Registry:
         try:
             return self._types[id]
         except KeyError:
-            raise NotFoundError(f"there is no node type {id!r}.", remedy=self.suggest(id), code="unknown_node") from None
+            raise NotFoundError(
+                f"there is no node type {id!r}.", remedy=self.suggest(id), code="unknown_node"
+            ) from None
 
     def suggest(self, id: str) -> str:
         """What the person may have meant."""
@@ -105,5 +109,3 @@ class Registry:
 
     def __contains__(self, id: object) -> bool:
         return id in self._types
-
-

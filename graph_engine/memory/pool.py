@@ -37,7 +37,9 @@ class ModelPool:
     def lease(self, spec: ModelSpec, device: str, next_use: int | None = None) -> Any:
         """The module of `spec` on `device`, not to be evicted before `release`. Raises ModelError, OutOfMemory."""
         if not isinstance(spec, ModelSpec):
-            raise ModelError(f"context.model() takes a ModelSpec, got {type(spec).__name__}.", remedy="Link a load node.")
+            raise ModelError(
+                f"context.model() takes a ModelSpec, got {type(spec).__name__}.", remedy="Link a load node."
+            )
         place = (device, spec.key)
         while True:
             with self._lock:

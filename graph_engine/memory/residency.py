@@ -45,7 +45,11 @@ class Residency:
     def _make_room(self, bytes: int, held: int = 0) -> list[str]:
         free = self.budget_bytes - self.used_bytes + held
         leaving: list[str] = []
-        idle = [(resident.next_use, -resident.last_use, other) for other, resident in self.residents.items() if not resident.leases]
+        idle = [
+            (resident.next_use, -resident.last_use, other)
+            for other, resident in self.residents.items()
+            if not resident.leases
+        ]
         for _, _, other in sorted(idle, reverse=True):
             if bytes <= free:
                 break

@@ -64,11 +64,15 @@ def _read(spec: ModelSpec) -> dict[str, Any]:
                     tensors[key] = handle.get_tensor(key)
         except FileNotFoundError:
             raise ModelError(
-                f"the weight file {file.path} is gone.", remedy="Put it back, or run the load node again.", code="model_missing"
+                f"the weight file {file.path} is gone.",
+                remedy="Put it back, or run the load node again.",
+                code="model_missing",
             ) from None
         except (SafetensorError, OSError) as error:
             raise ModelError(
-                f"the weight file {file.path} is damaged: {error}.", remedy="Fetch or convert it again.", code="model_damaged"
+                f"the weight file {file.path} is damaged: {error}.",
+                remedy="Fetch or convert it again.",
+                code="model_damaged",
             ) from error
     return tensors
 

@@ -14,7 +14,7 @@ class Lane:
     the share of the run served last, so it neither waits for the others to end nor starves them.
     """
 
-    __slots__ = ("name", "slots", "devices", "queue", "_queued", "_clock", "_count")
+    __slots__ = ("_clock", "_count", "_queued", "devices", "name", "queue", "slots")
 
     def __init__(self, name: str, slots: int, devices: tuple[str, ...] = ()) -> None:
         self.name, self.slots = name, slots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
@@ -29,7 +30,7 @@ class Group:
     outer: what links to the outside refer to, by index.
     """
 
-    __slots__ = ("run", "plan", "states", "outer", "prefix", "order")
+    __slots__ = ("order", "outer", "plan", "prefix", "run", "states")
 
     def __init__(self, run: Run, plan: Plan, outer: tuple[Source, ...], prefix: str, order: int | None) -> None:
         self.run, self.plan, self.outer, self.prefix, self.order = run, plan, outer, prefix, order
@@ -48,23 +49,23 @@ class StepState:
     """One step of one run; or one call of it when it is mapped (`item`); or a constant (`step` is None)."""
 
     __slots__ = (
+        "cause",
         "group",
-        "step",
-        "id",
-        "key",
-        "state",
-        "shape",
-        "waiting",
-        "readers",
-        "uses",
         "held",
+        "id",
         "is_target",
         "item",
+        "key",
         "mapped",
-        "provided",
         "parts",
+        "provided",
+        "readers",
+        "shape",
+        "state",
+        "step",
         "task",
-        "cause",
+        "uses",
+        "waiting",
     )
 
     def __init__(self, group: Group, step: Step | None, key: str, uses: int) -> None:
@@ -91,10 +92,8 @@ class StepState:
         return self.group.run
 
     def source(self, link: StepLink) -> Source:
-        if link.source < 0:
-            found = self.group.outer[-1 - link.source]
-        else:
-            found = (self.group.state(link.source), link.output, None)
+        outer = link.source < 0
+        found = self.group.outer[-1 - link.source] if outer else (self.group.state(link.source), link.output, None)
         if self.mapped is not None:
             length = self.mapped.get(link.input.name)
             if length is not None and self.item is not None:
@@ -113,7 +112,7 @@ Source = tuple[StepState, int, int | None]
 class Task:
     """The work behind one key. Steps of any number of runs subscribe to it; it is done once."""
 
-    __slots__ = ("key", "owner", "subscribers", "job", "attempt", "lane", "device", "dead", "has_slot")
+    __slots__ = ("attempt", "dead", "device", "has_slot", "job", "key", "lane", "owner", "subscribers")
 
     def __init__(self, key: str, owner: StepState, lane: str) -> None:
         self.key, self.owner, self.lane = key, owner, lane
@@ -130,20 +129,20 @@ class Task:
 
 class Run:
     __slots__ = (
+        "cached",
+        "cancelled",
+        "errors",
+        "extras",
+        "groups",
         "id",
         "number",
-        "priority",
-        "present",
-        "groups",
         "open",
-        "targets",
-        "errors",
-        "stopping",
-        "cancelled",
-        "share",
+        "present",
+        "priority",
         "ready",
-        "cached",
-        "extras",
+        "share",
+        "stopping",
+        "targets",
     )
 
     def __init__(self, id: str, number: int, priority: int, present: dict[str, Shape]) -> None:
@@ -161,3 +160,9 @@ class Run:
         """Jobs started on its behalf, by lane; the run with the smallest share of its priority goes first."""
         self.ready: dict[str, list[tuple[int, int, Task]]] = {}
         self.cached: list[str] = []
+
+    def every_state(self) -> Iterator[StepState]:
+        """Of all groups, as far as anybody asked for them, and those that belong to none."""
+        yield from self.extras
+        for group in self.groups:
+            yield from (state for state in group.states if state is not None)

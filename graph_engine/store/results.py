@@ -26,11 +26,13 @@ def result_of(type: NodeType, artifact: Artifact | None, shape: Shape) -> tuple[
             result[port.name] = {"skipped": "the result is gone; run again"}
         else:
             value = artifact.outputs[index]
-            entry = _json(port.kind.name, value)
-            if entry is None:
+            whole = _json(port.kind.name, value)
+            if whole is not None:
+                result[port.name] = whole[0]
+            else:
                 referred = True
-                entry = {"artifact": artifact.key, "port": index, "kind": port.kind.name, "summary": describe(value)}
-            result[port.name] = entry[0] if isinstance(entry, tuple) else entry
+                kind, summary = port.kind.name, describe(value)
+                result[port.name] = {"artifact": artifact.key, "port": index, "kind": kind, "summary": summary}
     return result, referred
 
 

@@ -12,6 +12,7 @@ from graph_engine.store.artifacts import Artifact, Shape
 from graph_engine.store.disk_store import DiskStore
 from graph_engine.store.memory_store import MemoryStore
 
+
 class Vault:
     """Used on the engine's loop; only disk access happens in threads of its own.
 

@@ -130,7 +130,10 @@ async def responsiveness(server: Served) -> None:
 
 def import_time() -> None:
     code = "import time; t = time.perf_counter(); import graph_engine; print(time.perf_counter() - t)"
-    times = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) for _ in range(5)]
+    times = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(5)
+    ]
     row("import graph_engine", statistics.median(times) * 1e3, "ms", 300)
 
 

@@ -88,7 +88,13 @@ class Scope:
         return flat
 
     def item(
-        self, type: NodeType, values: dict[str, Any], links: Any, arrived: dict[str, Any], asked: frozenset[str], index: int
+        self,
+        type: NodeType,
+        values: dict[str, Any],
+        links: Any,
+        arrived: dict[str, Any],
+        asked: frozenset[str],
+        index: int,
     ) -> Any:
         taken = {}
         for port, value in arrived.items():

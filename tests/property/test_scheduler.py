@@ -122,7 +122,11 @@ def test_what_vanished_from_the_cache_is_computed_again() -> None:
         },
         "targets": ["m"],
     }
-    later = {**document, "nodes": {**document["nodes"], "t": {"type": "p.total", "links": {"values": "m.int"}}}, "targets": ["t"]}
+    later = {
+        **document,
+        "nodes": {**document["nodes"], "t": {"type": "p.total", "links": {"values": "m.int"}}},
+        "targets": ["t"],
+    }
 
     async def scenario() -> None:
         world = World(vocabulary.REGISTRY, "bytes:1MB", random.Random(1))

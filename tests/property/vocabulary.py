@@ -112,7 +112,22 @@ def write(a: int) -> int:
 
 TYPES = [
     f.node_type  # type: ignore[attr-defined]
-    for f in (const, add, maybe, numbers, holes, total, skip, fail, pick, count, spread, hand_on, constant_growth, write)
+    for f in (
+        const,
+        add,
+        maybe,
+        numbers,
+        holes,
+        total,
+        skip,
+        fail,
+        pick,
+        count,
+        spread,
+        hand_on,
+        constant_growth,
+        write,
+    )
 ]
 REGISTRY = Registry(TYPES)
 

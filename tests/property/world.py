@@ -55,9 +55,9 @@ class RandomExecutor:
         if source.random() < 0.1:  # a doubled report changes nothing (P3)
             self.world.runner.report(job, report)
         until = float("inf") if source.random() < 0.7 else 0.0
-        for then, report in follow(work.then, report, until, self.stopped):
-            self.world.runner.report(then.job.id, report)
-            if isinstance(report, Outputs):
+        for then, outcome in follow(work.then, report, until, self.stopped):
+            self.world.runner.report(then.job.id, outcome)
+            if isinstance(outcome, Outputs):
                 self.world.calls[then.job.key] = self.world.calls.get(then.job.key, 0) + 1
 
 

@@ -98,7 +98,7 @@ class TextStem(Stem):
         self.item_shape = (config.text_length,)
         self.token_embedding = nn.Embedding(config.text_vocabulary, width)
         self.pos_embed = small_normal(1, config.text_length, width)
-        self.register_load_state_dict_pre_hook(_drop_stored_mask)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_drop_stored_mask)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens: Tensor = self.token_embedding(x) + self.pos_embed

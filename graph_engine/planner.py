@@ -1,0 +1,110 @@
+"""Planner: from what a client sends to a plan, off the loop when it is large, and remembered for the next time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from graph_engine.errors import RequestError
+from graph_engine.graph.document import Document, dump_json, override, parse
+from graph_engine.graph.graph import Graph, resolve
+from graph_engine.graph.plan import Plan, Stamp, make_plan
+from graph_engine.graph.registry import Registry
+from graph_engine.settings import Settings
+
+Source = str | bytes | Mapping[str, Any]
+
+LARGE_DOCUMENT_BYTES, LARGE_DOCUMENT_NODES = 24 * 1024, 200
+"""Documents above this are checked and planned in a thread, so that the loop stays free (law P10)."""
+PLANNED_STEPS_KEPT = 12_000
+"""Plans of recent documents are kept up to so many steps in all, so that submitting one again costs a look-up."""
+
+
+class Planned(NamedTuple):
+    """A document that was checked, with the digests of the files that its plan rests on."""
+
+    document: Document
+    plan: Plan
+    stamps: dict[str, str]
+
+
+class Planner:
+    """digest: file name in the input folder -> digest of its content."""
+
+    def __init__(self, settings: Settings, registry: Registry, digest: Stamp) -> None:
+        self.settings, self.registry, self.digest = settings, registry, digest
+        self._plans: OrderedDict[str, Planned] = OrderedDict()
+
+    async def check(self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None) -> Graph:
+        """Raises DocumentError, GraphError with every problem."""
+        if _is_large(source):
+            return (await asyncio.to_thread(self._check, source, values, targets))[1]
+        return self._check(source, values, targets)[1]
+
+    async def plan(
+        self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None
+    ) -> tuple[Planned, str]:
+        """The checked document with its plan, and the text to keep of it."""
+        if _is_large(source):
+            key, planned, text = await asyncio.to_thread(self._find_or_plan, source, values, targets)
+        else:
+            key, planned, text = self._find_or_plan(source, values, targets)
+        self._plans[key] = planned
+        self._plans.move_to_end(key)
+        kept = sum(len(known.plan.steps) for known in self._plans.values())
+        while kept > PLANNED_STEPS_KEPT and len(self._plans) > 1:
+            kept -= len(self._plans.popitem(last=False)[1].plan.steps)
+        return planned, text
+
+    def _find_or_plan(
+        self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None
+    ) -> tuple[str, Planned, str]:
+        """(key of the plan, the plan, the document's text)"""
+        text = _text_of(source)
+        wishes = _text_of({"values": dict(values or {}), "targets": list(targets or ())})
+        key = hashlib.blake2b(f"{text}\0{wishes}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        planned = self._plans.get(key)
+        if planned is None or any(self.digest(file) != stamp for file, stamp in planned.stamps.items()):
+            planned = self._plan(source, values, targets)
+        return key, planned, dump_json(planned.document.raw) if values else text
+
+    def _check(
+        self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None
+    ) -> tuple[Document, Graph]:
+        settings = self.settings
+        document = parse(
+            source, max_bytes=settings.max_document_bytes, max_nodes=settings.max_nodes, max_depth=settings.max_depth
+        )
+        if values:
+            document = override(document, values)
+        return document, resolve(document, self.registry, targets)
+
+    def _plan(self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None) -> Planned:
+        document, graph = self._check(source, values, targets)
+        stamps: dict[str, str] = {}
+
+        def stamp(file: str) -> str:
+            stamps[file] = self.digest(file)
+            return stamps[file]
+
+        return Planned(document, make_plan(graph, stamp), stamps)
+
+
+def _is_large(source: Source) -> bool:
+    if isinstance(source, Mapping):
+        nodes = source.get("nodes")
+        return isinstance(nodes, Mapping) and len(nodes) > LARGE_DOCUMENT_NODES
+    return len(source) > LARGE_DOCUMENT_BYTES
+
+
+def _text_of(source: Source) -> str:
+    """Raises RequestError for what is no JSON."""
+    try:
+        if isinstance(source, Mapping):
+            return dump_json(source)
+        return source if isinstance(source, str) else source.decode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"this is no JSON: {error}.", remedy="Use JSON values only.") from None

@@ -1,0 +1,112 @@
+"""Roster: the runs that this engine has in memory: the active ones, recent ones that can still be watched, and the newest
+records, so that listing them needs no disk."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict, deque
+from typing import Any
+
+from graph_engine.execute.events import EventLog
+from graph_engine.graph.plan import Plan
+from graph_engine.record import RunRecord
+from graph_engine.store.history import RunRow
+
+RECENT = 1_000
+LIVE = 4_000
+"""Ended runs whose events are kept, at most."""
+
+
+class LiveRun:
+    """A run that is active, or that ended and can still be watched."""
+
+    __slots__ = ("cancelled", "ended", "log", "raw", "record", "types")
+
+    def __init__(self, record: RunRecord, log: EventLog, plan: Plan, raw: dict[str, Any]) -> None:
+        self.record, self.log = record, log
+        self.cancelled = False
+        """Somebody asked for it, perhaps before the scheduler had the run."""
+        self.raw: dict[str, Any] | None = raw
+        """The workflow, for media that carry it; None once the run has ended (the queue has it)."""
+        self.types = {plan.steps[index].node: plan.steps[index].type for index in plan.targets}
+        self.ended = asyncio.Event()
+
+
+class Roster:
+    """keep_events: how many events of ended runs are kept in all."""
+
+    def __init__(self, keep_events: int) -> None:
+        self.live: OrderedDict[str, LiveRun] = OrderedDict()
+        self._keep_events = keep_events
+        self._old_events = 0
+        self._recent: deque[RunRecord] = deque()
+        """Newest first."""
+
+    def add(self, live: LiveRun) -> None:
+        self.live[live.record.id] = live
+        self.remember(live.record)
+
+    def end(self, live: LiveRun) -> None:
+        """The run is over; its events stay until those of all ended runs are too many."""
+        live.log.forget_transient()
+        live.raw, live.types = None, {}
+        live.ended.set()
+        self._old_events += len(live.log.events)
+        if self._old_events <= self._keep_events and len(self.live) <= LIVE:
+            return
+        for run, old in list(self.live.items()):
+            if old.record.ended:
+                self._old_events -= len(old.log.events)
+                del self.live[run]
+                if self._old_events <= self._keep_events // 2 and len(self.live) <= LIVE // 2:
+                    break
+
+    def remember(self, record: RunRecord) -> None:
+        """Among the newest, in the order of their numbers; what was accepted at once may come in any order."""
+        recent = self._recent
+        place = next((index for index, other in enumerate(recent) if other.number < record.number), len(recent))
+        if place < RECENT:
+            if len(recent) == RECENT:
+                recent.pop()
+            recent.insert(place, record)
+
+    def newest(
+        self, status: str | None, client: str | None, limit: int, before: int | None
+    ) -> tuple[list[RunRecord], bool]:
+        """What fits among the records in memory, newest first, and whether that is the whole answer."""
+        found: list[RunRecord] = []
+        for record in self._recent:
+            if len(found) == limit:
+                return found, True
+            fits = (status is None or record.status == status) and (client is None or record.client == client)
+            if fits and (before is None or record.number < before):
+                found.append(record)
+        return found, len(found) == limit or len(self._recent) < RECENT
+
+
+def record_of(row: RunRow) -> RunRecord:
+    """A row of the queue as people see it."""
+    return RunRecord(
+        row.id,
+        row.status,
+        number=row.number,
+        name=row.name,
+        client=row.client,
+        priority=row.priority,
+        created=row.created,
+        started=row.started,
+        finished=row.finished,
+        nodes=row.nodes,
+        result=json.loads(row.result) if row.result else {},
+        errors=json.loads(row.error) if row.error else [],
+    )
+
+
+def ending_of(record: RunRecord) -> dict[str, Any]:
+    """The data of the event `finished`."""
+    seconds = round((record.finished or 0) - (record.started or record.finished or 0), 6)
+    ending: dict[str, Any] = {"status": record.status, "seconds": seconds}
+    if record.errors:
+        ending["errors"] = record.errors
+    return ending

@@ -1,0 +1,120 @@
+"""Dispatch: tasks wait in lanes, become jobs, and report. One task per key, however many steps want it."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+
+from graph_engine.schedule.ledger import Ledger
+from graph_engine.schedule.messages import Job, Start, Stop
+from graph_engine.schedule.policy import Lane
+from graph_engine.schedule.states import StepState, Task
+from graph_engine.schedule.wiring import make_job, may_follow, order_of
+
+FOLLOW_AT_ONCE = 32
+"""Steps that one thread may do in a row before the scheduler has its say."""
+
+
+class Dispatch(Ledger):
+    def __init__(self, lanes: Mapping[str, int], devices: tuple[str, ...]) -> None:
+        super().__init__()
+        self.lanes = {name: Lane(name, slots) for name, slots in lanes.items()}
+        self.lanes["device"] = Lane("device", len(devices), devices)
+        self._lanes = tuple(self.lanes.values())
+        self.tasks: dict[str, Task] = {}
+        self.jobs: dict[int, Task] = {}
+        self._job_count = 0
+
+    def watchers(self, job: int) -> list[tuple[str, str]]:
+        """(run, node) of every step that waits for this job; who gets its progress."""
+        task = self.jobs.get(job)
+        return [(state.run.id, state.id) for state in task.subscribers] if task is not None else []
+
+    def _fill_lanes(self) -> None:
+        for lane in self._lanes:
+            while lane.queue and lane.slots > 0 and (task := lane.pop()) is not None:
+                self._start(task, lane)
+
+    def _enqueue(self, task: Task) -> None:
+        task.job = 0
+        self.tasks[task.key] = task
+        for run, state in {state.run: state for state in task.subscribers}.items():
+            self.lanes[task.lane].push(task, run, order_of(state))
+
+    def _retire(self, task: Task) -> None:
+        """The task is over; what is left of it in the lanes is passed over."""
+        task.dead = True
+        if self.tasks.get(task.key) is task:
+            del self.tasks[task.key]
+
+    def _start(self, task: Task, lane: Lane) -> None:
+        self._job_count += 1
+        task.job = self._job_count
+        lane.slots -= 1
+        task.device = lane.devices.pop(0) if lane.devices else ""
+        task.has_slot = True
+        self.jobs[task.job] = task
+        job = make_job(task)
+        self._out.append(Start(job, self._followers(task)) if lane.name == "pool" else Start(job))
+        for state in task.subscribers:
+            self._notify(state.run, "running", state.id, {"attempt": task.attempt} if task.attempt > 1 else {})
+
+    def _followers(self, task: Task) -> tuple[Job, ...]:
+        """The steps that the thread of this task may go on with."""
+        jobs: list[Job] = []
+        while len(jobs) < FOLLOW_AT_ONCE and len(task.subscribers) == 1:
+            state = task.owner
+            assert state.step is not None
+            if len(state.readers) != 1 or state.item is not None or state.step.type.list_flags:
+                break
+            reader = state.readers[0]
+            if not may_follow(state, reader) or reader.key in self.tasks or reader.key in self.known:
+                break
+            following = Task(reader.key, reader, "pool")
+            self._job_count += 1
+            following.job = self._job_count
+            task.has_slot, following.has_slot = False, True
+            self.tasks[following.key] = following
+            self.jobs[following.job] = following
+            reader.task = following
+            jobs.append(make_job(following, state))
+            task = following
+        return tuple(jobs)
+
+    def _unsubscribe(self, state: StepState) -> None:
+        task, state.task = state.task, None
+        if task is None:
+            return
+        task.subscribers.remove(state)
+        if task.subscribers:
+            if task.owner is state:
+                task.owner = task.subscribers[0]
+            if not task.job:
+                self._enqueue(task)
+            return
+        self._retire(task)
+        if task.job:
+            state.run.stopping.add(task.job)
+            self._out.append(Stop(task.job))
+
+    def _report(self, job: int) -> Task | None:
+        """A job came to an end: free its place. None when nobody waits for its result (P3)."""
+        task = self.jobs.pop(job, None)
+        if task is None:
+            return None
+        lane = self.lanes[task.lane]
+        if task.has_slot:
+            task.has_slot = False
+            lane.slots += 1
+        if task.device:
+            lane.devices.append(task.device)
+        task.job = 0
+        if task.dead:
+            self._stopped(job)
+            self._release_unheld(task.key)
+            return None
+        return task
+
+    @abc.abstractmethod
+    def _stopped(self, job: int) -> None:
+        """A job that nobody wants any more has ended, or is not waited for any longer."""

@@ -1,0 +1,117 @@
+"""How steps are wired: where a step's inputs come from, what shape they have, and the job that follows from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graph_engine.graph.kinds import ModelKind
+from graph_engine.graph.outcome import Skip
+from graph_engine.schedule.messages import Job, Ref
+from graph_engine.schedule.states import State, StepState, Task
+from graph_engine.store.artifacts import ListShape, PortShape
+
+
+def port_shape(shape: PortShape, item: int | None) -> PortShape:
+    """The shape of a port, or of one item of its list."""
+    if item is None or not isinstance(shape, ListShape):
+        return shape
+    return Skip() if item in shape.skipped else None
+
+
+def sources_of(state: StepState) -> list[StepState]:
+    """What a step reads, each once, as far as anybody asked for it."""
+    if state.step is None:
+        return []
+    group = state.group
+    found = [
+        group.states[link.source] if link.source >= 0 else group.outer[-1 - link.source][0] for link in state.step.links
+    ]
+    return [source for source in (found if len(found) < 2 else dict.fromkeys(found)) if source is not None]
+
+
+def flat(entry: Any) -> list[Any]:
+    entries = entry if isinstance(entry, list) else [entry]
+    return [part for part in entries if not isinstance(part, Skip)]
+
+
+def part_refs(part: Any, as_list: bool) -> list[Ref | Skip]:
+    """One part of a list output; a part that is a list itself is spread out where the port gives lists."""
+    if isinstance(part, Skip):
+        return [part]
+    source, output, item = part
+    shape = port_shape(source.shape[output], item)
+    if isinstance(shape, Skip):
+        return [shape]
+    if isinstance(shape, ListShape) and as_list:
+        return [Skip() if n in shape.skipped else Ref(source.key, output, n) for n in range(shape.length)]
+    return [Ref(source.key, output, item)]
+
+
+def order_of(state: StepState) -> int:
+    """A step's place in its run; what a step grew keeps the place of that step."""
+    assert state.step is not None
+    return state.step.position if state.group.order is None else state.group.order
+
+
+def make_job(task: Task, coming: StepState | None = None) -> Job:
+    """coming: a source that is being computed and will have plain values."""
+    state = task.owner
+    step = state.step
+    assert step is not None
+    inputs: dict[str, Ref | list[Ref]] = {}
+    next_use: dict[str, int | None] = {}
+    sources: dict[str, tuple[Ref, bool]] = {}
+    checks: list[str] = []
+    for link in step.links:
+        input = link.input
+        name = input.name
+        source, output, item = state.source(link)
+        ref = Ref(source.key, output, item)
+        sources[name] = ref, source.step is not None and source.step.local
+        if link.check:
+            checks.append(name)
+        if input.lazy and name not in state.provided:
+            continue
+        shape = None if source is coming else source.shape[output]
+        if shape is not None and isinstance(shape := port_shape(shape, item), Skip):
+            if input.as_list:
+                inputs[name] = []
+            continue
+        inputs[name] = [ref] if input.as_list and shape is None else ref
+        if link.source >= 0 and isinstance(input.kind, ModelKind):
+            readers = state.group.plan.readers[link.source]
+            later = [index - step.position for index in readers if index > step.position]
+            next_use[name] = later[0] if later else None
+    return Job(
+        task.job,
+        task.key,
+        state.run.id,
+        state.id,
+        step.type,
+        step.literals,
+        inputs,
+        task.device,
+        task.attempt,
+        next_use,
+        sources,
+        tuple(checks),
+        state.provided,
+        step.local,
+    )
+
+
+def may_follow(state: StepState, reader: StepState) -> bool:
+    """Does `reader` wait for `state` alone, with plain values at hand for the rest?"""
+    step = reader.step
+    if step is None or reader.state is not State.WAITING or reader.waiting != 1 or reader.parts is not None:
+        return False
+    type = step.type
+    if type.lane != "pool" or type.is_lazy or type.context_name or type.needs.timeout_s is not None:
+        return False
+    if reader.item is not None or reader.task is not None:
+        return False
+    for link in step.links:
+        source, output, item = reader.source(link)
+        if link.input.as_list or (source is not state and port_shape(source.shape[output], item) is not None):
+            return False
+    return True
