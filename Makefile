@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo serve test lint bench install clean
+.PHONY: demo serve test lint bench docs install clean
 
 demo: install
 	$(BIN)/anyloom demo --out out/demo
@@ -17,12 +17,19 @@ test: install lint
 	$(BIN)/python -m pytest -q
 
 lint: install
-	$(BIN)/ruff check graph_engine nodes web custom_kernels tests workflows
+	$(BIN)/ruff check graph_engine nodes web custom_kernels tests workflows docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 bench: install
 	$(BIN)/python -m tests.bench.scheduling
+
+# The parts of the documents that are made from the code; a test fails when they are out of date.
+docs: install
+	$(BIN)/python -m docs.node_list
+	$(BIN)/python -m docs.house
+	$(BIN)/python -m docs.routes
+	$(BIN)/python -m docs.draw_graph workflows/any_to_any.json docs/any_to_any.png
 
 install: $(VENV)/installed
 

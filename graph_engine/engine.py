@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from graph_engine.errors import AnyloomError, NotFoundError, RequestError
+from graph_engine.errors import AnyloomError, NotFoundError, RequestError, StoreError
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.events import Event, EventLog
 from graph_engine.execute.local import LocalExecutor
@@ -68,7 +68,7 @@ class Engine:
         scheduler_lanes = {"pool": settings.pool_threads, "async": 1_000, "inline": 64}
         scheduler = Scheduler(scheduler_lanes, devices, settings.max_attempts)
         hooks = Hooks(self._context, self._journal, self._output, self._ended)
-        self._runner = Runner(scheduler, self._vault, registry, self.folders.digest, settings.grace_s, hooks)
+        self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
         self._executor = LocalExecutor(devices, settings.pool_threads, self._runner.report)
         self._runner.executor = self._executor
 
@@ -125,6 +125,8 @@ class Engine:
                 await future
         for live in self._roster.live.values():
             live.log.close()
+        with suppress(StoreError):  # a disk that fails now changes nothing that was promised
+            await self._queue.release()
         await asyncio.to_thread(self._queue.close)
         await asyncio.to_thread(self._vault.close)
 

@@ -7,7 +7,7 @@
     ├── KindError                     a value that is not what its kind promises
     ├── RegistryError                 a node type that cannot be published
     ├── NodeError                     a node said what is wrong with its inputs (raise it in your own nodes)
-    │   └── OutOfMemory               the device had no room; retried once after eviction
+    │   └── OutOfMemory               the device had no room
     ├── NotFoundError                 no such run, workflow, node type, file, model or artifact
     ├── PathError                     a path that leaves its folder
     ├── ModelError                    weights that are absent, damaged or of another shape

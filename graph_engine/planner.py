@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from graph_engine.errors import RequestError
 from graph_engine.graph.document import Document, dump_json, override, parse
 from graph_engine.graph.graph import Graph, resolve
-from graph_engine.graph.plan import Plan, Stamp, make_plan
+from graph_engine.graph.plan import MODELS, Plan, make_plan
 from graph_engine.graph.registry import Registry
 from graph_engine.settings import Settings
 
@@ -34,8 +34,8 @@ class Planned(NamedTuple):
 class Planner:
     """digest: file name in the input folder -> digest of its content."""
 
-    def __init__(self, settings: Settings, registry: Registry, digest: Stamp) -> None:
-        self.settings, self.registry, self.digest = settings, registry, digest
+    def __init__(self, settings: Settings, registry: Registry, digest: Callable[[str], str]) -> None:
+        self.settings, self.registry, self._digest = settings, registry, digest
         self._plans: OrderedDict[str, Planned] = OrderedDict()
 
     async def check(self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None) -> Graph:
@@ -43,6 +43,16 @@ class Planner:
         if _is_large(source):
             return (await asyncio.to_thread(self._check, source, values, targets))[1]
         return self._check(source, values, targets)[1]
+
+    def stamp(self, file: str) -> str:
+        """What identifies the content of a file: a digest, or for weights, which are large, size and time of change."""
+        if not file.startswith(MODELS):
+            return self._digest(file)
+        try:
+            facts = (self.settings.models_path / file.removeprefix(MODELS)).stat()
+        except OSError:
+            return ""
+        return f"{facts.st_size}-{facts.st_mtime_ns}"
 
     async def plan(
         self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None
@@ -67,7 +77,7 @@ class Planner:
         wishes = _text_of({"values": dict(values or {}), "targets": list(targets or ())})
         key = hashlib.blake2b(f"{text}\0{wishes}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         planned = self._plans.get(key)
-        if planned is None or any(self.digest(file) != stamp for file, stamp in planned.stamps.items()):
+        if planned is None or any(self.stamp(file) != stamp for file, stamp in planned.stamps.items()):
             planned = self._plan(source, values, targets)
         return key, planned, dump_json(planned.document.raw) if values else text
 
@@ -87,7 +97,7 @@ class Planner:
         stamps: dict[str, str] = {}
 
         def stamp(file: str) -> str:
-            stamps[file] = self.digest(file)
+            stamps[file] = self.stamp(file)
             return stamps[file]
 
         return Planned(document, make_plan(graph, stamp), stamps)

@@ -11,7 +11,7 @@ from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from graph_engine.errors import AnyloomError, Cancelled, KindError, NodeError, OutOfMemory
+from graph_engine.errors import AnyloomError, Cancelled, KindError, NodeError, NotFoundError, OutOfMemory, PathError
 from graph_engine.execute.executor import Coming, Interrupted, NotBegun, Outputs, Raised, Report, Work
 from graph_engine.graph.kinds import describe
 from graph_engine.graph.node import NodeType
@@ -172,6 +172,10 @@ def _arrived(type: NodeType, name: str, value: Any) -> Any:
 def explain(error: BaseException, type: NodeType) -> AnyloomError:
     """Any exception of a node as an error a person can act on."""
     if isinstance(error, AnyloomError) and not isinstance(error, Cancelled):
+        if isinstance(error, PathError | NotFoundError) and not error.problem.port:
+            files = [port.name for port in type.inputs if port.widget is not None and port.widget.upload]
+            if len(files) == 1:  # which file is meant, the node need not say
+                error.problem = error.problem._replace(port=files[0])
         return error
     name = error.__class__.__name__
     if isinstance(error, MemoryError) or name in ("OutOfMemoryError",):

@@ -19,7 +19,7 @@ class Event(NamedTuple):
     """seq counts from 1 within a run, with gaps where coalesced events were replaced.
 
     type       node      data
-    queued               {position}                       accepted and durable
+    queued               {number}                         accepted and durable
     started              {nodes}                          the scheduler has it
     cached     -         {nodes: [id]}                    results that were there already
     running    id        {attempt}
@@ -35,7 +35,7 @@ class Event(NamedTuple):
     blocked    id        {by: id}                         something before it failed
     cancelled  id        {}
     output     id        {outputs}                        results of a target, as in RunRecord.result
-    finished             {status, seconds, error?}        always the last
+    finished             {status, seconds, errors?}       always the last
     """
 
     seq: int

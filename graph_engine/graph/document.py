@@ -190,6 +190,7 @@ def override(document: Document, values: Mapping[str, Any]) -> Document:
 
 
 _PLAIN = frozenset({"type", "values", "links"})
+_NOTHING: dict[str, Any] = {}
 _match_id = NODE_ID.fullmatch
 
 
@@ -197,13 +198,11 @@ def _plain_node(id: Any, entry: Any) -> DocumentNode | None:
     """The short way for a node without faults and ornaments, which nearly all are."""
     if type(entry) is not dict or not _PLAIN.issuperset(entry) or type(id) is not str or _match_id(id) is None:
         return None
-    kind, values, raw_links = entry.get("type"), entry.get("values"), entry.get("links")
-    if type(kind) is not str or (values is not None and type(values) is not dict):
+    kind, values, raw_links = entry.get("type"), entry.get("values", _NOTHING), entry.get("links", _NOTHING)
+    if type(kind) is not str or type(values) is not dict or type(raw_links) is not dict:
         return None
     links: dict[str, tuple[str, str]] = {}
-    if raw_links is not None:
-        if type(raw_links) is not dict:
-            return None
+    if raw_links:
         for port, link in raw_links.items():
             if type(link) is not str:
                 return None

@@ -242,7 +242,9 @@ class _Checker:
         if input.match:
             tied = self.kinds.setdefault(node.id, {})
             if input.match in tied and not tied[input.match].accepts(kind):
-                message = f"it takes {tied[input.match]} as this node's other inputs do, but {source}.{output} gives {kind}."
+                message = (
+                    f"it takes {tied[input.match]} as this node's other inputs do, but {source}.{output} gives {kind}."
+                )
                 self._problem("wrong_kind", message, "Link outputs of one kind.", node.id, port, "links")
                 return None
             tied.setdefault(input.match, kind)

@@ -16,7 +16,7 @@ import enum
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -49,11 +49,11 @@ LAZY = _Lazy()
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a job of this type occupies. Admission and residency read only this.
+    """What a job of this type occupies.
 
     device         runs in the lane of a device, one job at a time (a node that computes with models)
     inline         takes microseconds and does no input or output: run on the event loop, without a thread
-    working_bytes  device memory beside the weights, a number or a function of the literals
+    working_bytes  device memory beside the weights, a number or a function of the literals; shown, not yet reserved
     timeout_s      an attempt that takes longer fails
     retries        attempts after a failure of the node (a service that hiccups); three at most
     """
@@ -63,6 +63,10 @@ class Needs:
     working_bytes: int | Callable[[dict[str, Any]], int] = 0
     timeout_s: float | None = None
     retries: int = 0
+
+
+Reads = Callable[[Mapping[str, Any]], Iterable[str]]
+"""literals -> names of files in the models folder"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ class NodeType:
     is_async: bool
     takes_files: bool
     """Some literal names a file of the input folder."""
+    reads: Reads | None
+    """Which files of the models folder a call reads, as a function of its literals: names to be stamped into the key."""
     is_lazy: bool
     """Some input is lazy."""
     context_name: str
@@ -141,15 +147,19 @@ def node(
     effect: Effect = Effect.PURE,
     needs: Needs | None = None,
     output: bool = False,
+    reads: Reads | None = None,
 ) -> Callable[[F], F]:
     """Publish a function as a node type. `output=True`: a workflow runs for the sake of this node.
+
+    reads: literals -> names of files in the models folder on which the result rests ("sd15/unet.safetensors"). When one of
+    them changes, so does the content key. Input files named by a literal with an upload widget need no mention.
 
     The function stays callable as it is; its type is `function.node_type`. Raises RegistryError for a signature that
     says too little, at import, with file and line.
     """
 
     def publish(function: F) -> F:
-        function.node_type = read(function, id, version, category, title, effect, needs or Needs(), output)  # type: ignore[attr-defined]
+        function.node_type = read(function, id, version, category, title, effect, needs or Needs(), output, reads)  # type: ignore[attr-defined]
         return function
 
     return publish
@@ -164,6 +174,7 @@ def read(
     effect: Effect,
     needs: Needs,
     output: bool,
+    reads: Reads | None = None,
 ) -> NodeType:
     """The node type that a function's signature describes."""
     origin = f"{function.__module__}:{function.__code__.co_firstlineno}"
@@ -213,6 +224,7 @@ def read(
         is_output=output,
         is_async=is_async,
         takes_files=any(port.widget is not None and bool(port.widget.upload) for port in inputs),
+        reads=reads,
         is_lazy=any(port.lazy for port in inputs) or (more is not None and more.lazy),
         context_name=context_name,
         more=more,

@@ -19,7 +19,9 @@ from graph_engine.graph.port import Input
 from graph_engine.graph.registry import Registry
 
 Stamp = Callable[[str], str]
-"""File name in the input folder -> digest of its content; empty when there is no such file."""
+"""File name in the input folder, or `MODELS` and a name in the models folder -> what identifies its content; empty when
+there is no such file."""
+MODELS = "models:"
 
 
 class StepLink(NamedTuple):
@@ -101,13 +103,16 @@ def make_plan(graph: Graph, stamp: Stamp, outer_keys: Mapping[str, tuple[str, bo
 
 def _stamps(type: NodeType, literals: Mapping[str, Any], stamp: Stamp) -> dict[str, str]:
     """Digests of the files that literals name, so that a changed file is other work."""
-    if not type.takes_files:
+    if not type.takes_files and type.reads is None:
         return {}
-    return {
+    stamps = {
         input.name: stamp(literals[input.name])
         for input in type.inputs
         if input.widget is not None and input.widget.upload and isinstance(literals.get(input.name), str)
     }
+    if type.reads is not None:
+        stamps |= {MODELS + name: stamp(MODELS + name) for name in type.reads(literals)}
+    return stamps
 
 
 class GrownPlan(NamedTuple):

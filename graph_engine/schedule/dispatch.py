@@ -73,7 +73,7 @@ class Dispatch(Ledger):
             following = Task(reader.key, reader, "pool")
             self._job_count += 1
             following.job = self._job_count
-            task.has_slot, following.has_slot = False, True
+            task.has_slot, following.has_slot, following.follows = False, True, True
             self.tasks[following.key] = following
             self.jobs[following.job] = following
             reader.task = following
@@ -97,7 +97,7 @@ class Dispatch(Ledger):
             state.run.stopping.add(task.job)
             self._out.append(Stop(task.job))
 
-    def _report(self, job: int) -> Task | None:
+    def _report(self, job: int, *, began: bool = True) -> Task | None:
         """A job came to an end: free its place. None when nobody waits for its result (P3)."""
         task = self.jobs.pop(job, None)
         if task is None:
@@ -113,6 +113,9 @@ class Dispatch(Ledger):
             self._stopped(job)
             self._release_unheld(task.key)
             return None
+        if task.follows and began:
+            for state in task.subscribers:
+                self._notify(state.run, "running", state.id, {})
         return task
 
     @abc.abstractmethod

@@ -203,7 +203,7 @@ class Scheduler(Steps):
             self._await_inputs(state, None)
 
     def _on_unstarted(self, event: Unstarted) -> None:
-        task = self._report(event.job)
+        task = self._report(event.job, began=False)
         if task is None:
             return
         self._retire(task)

@@ -130,8 +130,7 @@ class Steps(Dispatch):
         if length >= 0:
             self._map(state)
             return
-        if state.task is not None:  # a thread went on with it already
-            self._notify(state.group.run, "running", state.id, {})
+        if state.task is not None:  # a thread goes on with it already, or will say that it does not
             return
         whole = self.known.get(state.key)
         if whole is None and state.item is not None:
@@ -144,7 +143,8 @@ class Steps(Dispatch):
             task.subscribers.append(state)
             state.task = task
             if task.job:
-                self._notify(state.run, "running", state.id, {"attempt": task.attempt, "shared": True})
+                if not task.follows:
+                    self._notify(state.run, "running", state.id, {"attempt": task.attempt, "shared": True})
             else:
                 self.lanes[task.lane].push(task, state.run, order_of(state))
             return

@@ -93,6 +93,13 @@ class RunQueue(History):
             await self._writer.submit(statements.RECOVER, self._last_before)
         return [row for row in await self.unfinished() if row.number <= self._last_before]
 
+    def release(self) -> asyncio.Future[int]:
+        """A clean stop: runs that were begun wait in line again, and their beginning counts against none of them.
+
+        The result is how many there were.
+        """
+        return self._writer.submit(statements.RELEASE, None)
+
     def delete(self, run_ids: Iterable[str]) -> asyncio.Future[int]:
         """Forget finished runs; unfinished and unknown ones are left alone. The result is how many were deleted."""
         return self._writer.submit(statements.DELETE, list(run_ids))

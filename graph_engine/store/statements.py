@@ -143,6 +143,11 @@ def _recover(connection: sqlite3.Connection, last_number: int) -> int:
     return connection.execute(query, (last_number,)).rowcount
 
 
+def _release(connection: sqlite3.Connection, _: None) -> int:
+    query = "UPDATE runs SET status = 'queued', started = NULL, starts = max(starts - 1, 0) WHERE status = 'running'"
+    return connection.execute(query).rowcount
+
+
 def _delete(connection: sqlite3.Connection, run_ids: list[str]) -> int:
     return _forget(connection, f"{_FINISHED} AND id IN (SELECT value FROM json_each(?))", json.dumps(run_ids))
 
@@ -169,5 +174,6 @@ START = Command(1, _start, _start_many)
 JOURNAL = Command(2, _journal, _journal_many)
 FINISH = Command(3, _finish, _finish_many)
 RECOVER = Command(0, _recover)
+RELEASE = Command(4, _release)
 DELETE = Command(0, _delete)
 PRUNE = Command(0, _prune)

@@ -1,14 +1,13 @@
 """Load nodes: a preset's name to model specs. Nothing is loaded here; weights come when a stage first uses them.
 
 These nodes are PURE although they look at files: were they EXTERNAL, nothing that depends on a model could ever be
-taken from the cache. So that a changed file is noticed all the same, a stage looks at the files again when it leases a
-model (`checkpoint.present`): one that is gone is an error or, for a tiny preset, made again; one that was replaced is
-loaded anew. What was computed from the old weights stays in the cache. The recipe of the random weights is part of the
-version, so that there no older result is taken for a new one.
+taken from the cache. Instead they name the files they read, so that a replaced file changes their key and everything
+after them is computed anew. The random weights of the tiny presets follow from a recipe, which is part of the version.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from graph_engine import (
@@ -20,9 +19,16 @@ from graph_engine import (
     OutputProjector,
     node,
 )
-from nodes.nextgpt.preset import RECIPE, PresetName
+from nodes.nextgpt.preset import RECIPE, PresetName, files_of
 
 CATEGORY = "NExT-GPT/load"
+
+
+def _reads(literals: Mapping[str, Any]) -> list[str]:
+    """Every weight file of the preset: more than a single loader needs, which costs a look at the folder."""
+    return files_of(str(literals.get("preset", "")))
+
+
 VERSION = f"1.0.{RECIPE}"
 Spoken = Literal["image", "video", "audio"]
 
@@ -39,7 +45,7 @@ class NextGpt(NamedTuple):
     audio_decoder: Decoder
 
 
-@node(id="nextgpt.load", version=VERSION, title="Load NExT-GPT", category=CATEGORY)
+@node(id="nextgpt.load", version=VERSION, title="Load NExT-GPT", category=CATEGORY, reads=_reads)
 def load(context: NodeContext, preset: PresetName = "tiny") -> NextGpt:
     """All models of a preset: encoder, projectors, language model and decoders.
 
@@ -49,25 +55,25 @@ def load(context: NodeContext, preset: PresetName = "tiny") -> NextGpt:
     return NextGpt(*_specs(context, preset, *NextGpt._fields))
 
 
-@node(id="nextgpt.load_encoder", version=VERSION, category=CATEGORY)
+@node(id="nextgpt.load_encoder", version=VERSION, category=CATEGORY, reads=_reads)
 def load_encoder(context: NodeContext, preset: PresetName = "tiny") -> Encoder:
     """The ImageBind encoder of a preset. Only the trunks that are used take memory."""
     return _specs(context, preset, "encoder")[0]
 
 
-@node(id="nextgpt.load_input_projector", version=VERSION, category=CATEGORY)
+@node(id="nextgpt.load_input_projector", version=VERSION, category=CATEGORY, reads=_reads)
 def load_input_projector(context: NodeContext, preset: PresetName = "tiny") -> InputProjector:
     """The projector from the encoder's space into the language model's."""
     return _specs(context, preset, "input_projector")[0]
 
 
-@node(id="nextgpt.load_language_model", version=VERSION, category=CATEGORY)
+@node(id="nextgpt.load_language_model", version=VERSION, category=CATEGORY, reads=_reads)
 def load_language_model(context: NodeContext, preset: PresetName = "tiny") -> LanguageModel:
     """The language model of a preset, with its tokenizer and signal tokens."""
     return _specs(context, preset, "language_model")[0]
 
 
-@node(id="nextgpt.load_output_projector", version=VERSION, category=CATEGORY)
+@node(id="nextgpt.load_output_projector", version=VERSION, category=CATEGORY, reads=_reads)
 def load_output_projector(
     context: NodeContext, preset: PresetName = "tiny", modality: Spoken = "image"
 ) -> OutputProjector:
@@ -75,7 +81,7 @@ def load_output_projector(
     return _specs(context, preset, f"{modality}_projector")[0]
 
 
-@node(id="nextgpt.load_decoder", version=VERSION, category=CATEGORY)
+@node(id="nextgpt.load_decoder", version=VERSION, category=CATEGORY, reads=_reads)
 def load_decoder(context: NodeContext, preset: PresetName = "tiny", modality: Spoken = "image") -> Decoder:
     """The diffusion decoder of one modality."""
     return _specs(context, preset, f"{modality}_decoder")[0]

@@ -199,3 +199,11 @@ PRESETS: Mapping[str, Preset] = {
         ),
     )
 }
+
+
+def files_of(name: str) -> list[str]:
+    """The weight files of a preset that somebody has to put into the models folder; none for one that is made."""
+    preset = PRESETS.get(name)
+    if preset is None or preset.made:
+        return []
+    return [f"{part.folder}/{key}.safetensors" for key, part in preset.parts.items()]

@@ -273,3 +273,25 @@ async def test_ten_thousand_nodes_leave_the_loop_free(engine: Engine) -> None:
     await watcher
     assert record.result == {"n9999": {"int": 9999}}
     assert longest < 0.05, f"the loop was blocked for {longest * 1000:.0f} ms"
+
+
+async def test_each_step_is_announced_once(engine: Engine) -> None:
+    """Also when a thread may go on with the next step and does not, because the first one took long."""
+    nodes = {"n0": step("sleep", seconds=0.02, value=31)}
+    for n in range(1, 4):
+        nodes[f"n{n}"] = step("sleep", {"value": f"n{n - 1}.int"}, seconds=0.01)
+    record = await finish(engine, document(**nodes))
+    types = await types_of(engine, record.id)
+    for n in range(4):
+        assert [type for type, node in types if node == f"n{n}" and type in ("running", "done")] == ["running", "done"]
+
+
+async def test_clean_stops_do_not_poison_a_run(tmp_path: Path) -> None:
+    engine = await open_engine(tmp_path)
+    record = await engine.submit(document(w=step("wait", seconds=0.6, value=1)))
+    for _ in range(4):
+        await asyncio.sleep(0.1)
+        await engine.close()
+        engine = await open_engine(tmp_path)
+    assert (await engine.wait(record.id, 10)).status == "succeeded"
+    await engine.close()

@@ -361,3 +361,34 @@ async def test_two_conversations_run_at_once(tmp_path, models_dir):
         texts = [record.result["shown"]["text"] for record, _ in await asyncio.gather(*runs)]
     assert len(set(texts)) == 3
     assert json.dumps(texts)
+
+
+async def test_replaced_weights_are_other_work(tmp_path: Path) -> None:
+    """A published preset's file changes: the load node's key changes with it, so nothing old is taken from the cache."""
+    from graph_engine.graph.document import parse
+    from graph_engine.graph.graph import resolve
+    from graph_engine.graph.plan import make_plan
+    from graph_engine.graph.registry import Registry
+    from graph_engine.planner import Planner
+    from nodes.nextgpt.load import load_encoder
+    from nodes.nextgpt.preset import files_of
+
+    preset = "nextgpt-7b-tiva-v0"
+    registry = Registry([load_encoder.node_type])  # type: ignore[attr-defined]
+    planner = Planner(Settings(data_dir=tmp_path), registry, lambda file: "")
+    document = {
+        "format": "anyloom",
+        "version": 1,
+        "nodes": {"e": {"type": "nextgpt.load_encoder", "values": {"preset": preset}}},
+    }
+
+    def key() -> str:
+        return make_plan(resolve(parse(document), registry), planner.stamp).steps[0].key
+
+    absent = key()
+    path = tmp_path / "models" / files_of(preset)[0]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"one")
+    first = key()
+    path.write_bytes(b"two files")
+    assert len({absent, first, key()}) == 3

@@ -237,7 +237,7 @@ def test_readers_are_the_next_uses_in_order() -> None:
     }
     found = plan(nodes)
     assert [s.node for s in found.steps] == ["n", "a", "b", "end"]
-    assert [s.index for s in found.steps] == [0, 1, 2, 3]
+    assert [s.position for s in found.steps] == [0, 1, 2, 3]
     assert found.readers == ((1, 3), (2, 3), (3,), ())
     assert found.targets == (3,)
 

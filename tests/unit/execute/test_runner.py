@@ -1,0 +1,147 @@
+"""Where the scheduler's decisions meet threads, disks and an engine that closes in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graph_engine import Effect, NodeContext, node
+from graph_engine.engine import Engine
+from graph_engine.execute.events import EventLog
+from graph_engine.graph.document import parse
+from graph_engine.graph.graph import resolve
+from graph_engine.graph.plan import make_plan
+from graph_engine.graph.registry import Registry
+from graph_engine.models.catalog import Catalog
+from graph_engine.settings import Settings
+from graph_engine.store.artifacts import Artifact
+from graph_engine.store.disk_store import DiskStore
+from graph_engine.store.memory_store import MemoryStore
+from graph_engine.store.vault import Vault
+from tests.property import vocabulary
+from tests.property.world import World
+
+CALLS: list[str] = []
+
+
+@node(id="u.patient")
+def patient(context: NodeContext) -> int:
+    CALLS.append("patient")
+    context.wait(20)
+    context.check()
+    return 1
+
+
+@node(id="u.write", effect=Effect.EXTERNAL, output=True)
+def write(context: NodeContext) -> int:
+    """Hears that it should stop, and finishes what it began."""
+    CALLS.append("write")
+    context.wait(20)
+    return 1
+
+
+@node(id="u.huge")
+def huge() -> int:
+    return 10**5000
+
+
+@node(id="u.add")
+def add(a: int) -> int:
+    CALLS.append("add")
+    return a + 1
+
+
+REGISTRY = Registry(f.node_type for f in (patient, write, huge, add))  # type: ignore[attr-defined]
+
+
+def document(**nodes: Any) -> dict[str, Any]:
+    return {"format": "anyloom", "version": 1, "nodes": nodes}
+
+
+async def open_engine(folder: Path) -> Engine:
+    settings = Settings(data_dir=folder, grace_s=0.3, max_attempts=100)
+    return await Engine.open(settings, registry=REGISTRY, catalog=Catalog())
+
+
+class SlowDisk(DiskStore):
+    def get(self, key: str) -> Artifact | None:
+        time.sleep(0.05)
+        return super().get(key)
+
+
+@pytest.mark.asyncio
+async def test_a_value_that_comes_from_the_disk_after_the_cancel_is_let_go(tmp_path: Path) -> None:
+    nodes = {
+        "a": {"type": "p.const", "values": {"value": 3}},
+        "b": {"type": "p.add", "links": {"a": "a.int"}},
+    }
+    workflow = {**document(**nodes), "targets": ["b"]}
+    plan = make_plan(resolve(parse(workflow), vocabulary.REGISTRY), lambda name: "")
+    disk = SlowDisk(tmp_path, 10**8)
+    key = plan.steps[0].key
+    disk.put(Artifact.of(key, (3,), seconds=1.0))
+    world = World(vocabulary.REGISTRY, "none", random.Random(0))
+    world.vault = world.runner.vault = Vault(MemoryStore("none"), disk, 0.0)
+    world.results["r"], world.logs["r"] = {}, EventLog()
+    world.runner.submit("r", plan, world.vault.present([key], foreign=True), world.logs["r"], 0)
+    assert not world.executor.waiting, "the value is still being read"
+    world.runner.cancel("r")
+    await asyncio.sleep(0.2)
+    await world.settle()
+    assert world.status == {"r": "cancelled"}
+    assert world.vault._held == {}
+    world.vault.close()
+
+
+@pytest.mark.asyncio
+async def test_nothing_begins_while_the_engine_closes(tmp_path: Path) -> None:
+    """A job that was interrupted by the close is still wanted; it must wait for the next engine."""
+    CALLS.clear()
+    engine = await open_engine(tmp_path)
+    record = await engine.submit(document(p={"type": "u.patient"}, q={"type": "u.add", "links": {"a": "p.int"}}))
+    while not CALLS:
+        await asyncio.sleep(0.005)
+    await engine.close()
+    await asyncio.sleep(0.05)
+    assert CALLS == ["patient"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("anyloom")]
+    again = await open_engine(tmp_path)
+    while len(CALLS) < 2:
+        await asyncio.sleep(0.005)
+    assert not (await again.run(record.id)).ended
+    await again.cancel(record.id)
+    assert (await again.wait(record.id, 10)).status == "cancelled"
+    await again.close()
+
+
+@pytest.mark.law("P1")
+@pytest.mark.asyncio
+async def test_a_side_effect_that_ends_while_the_engine_closes_is_not_done_again(tmp_path: Path) -> None:
+    CALLS.clear()
+    engine = await open_engine(tmp_path)
+    record = await engine.submit(document(w={"type": "u.write"}))
+    while not CALLS:
+        await asyncio.sleep(0.005)
+    await engine.close()
+    again = await open_engine(tmp_path)
+    ended = await again.wait(record.id, 10)
+    assert (ended.status, ended.result) == ("succeeded", {"w": {"int": 1}})
+    assert CALLS == ["write"]
+    await again.close()
+
+
+@pytest.mark.asyncio
+async def test_a_value_that_no_json_holds_ends_its_run_like_any_other(tmp_path: Path) -> None:
+    engine = await open_engine(tmp_path)
+    record = await engine.submit(document(h={"type": "u.huge"}))
+    ended = await engine.wait(record.id, 10)
+    assert ended.status == "succeeded"
+    assert ended.result["h"]["int"]["kind"] == "INT"
+    assert await engine.artifact(ended.result["h"]["int"]["artifact"]) == 10**5000
+    await engine.close()
