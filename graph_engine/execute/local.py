@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from graph_engine.execute.call import call, call_async, explain, follow
 from graph_engine.execute.context import JobContext
@@ -26,8 +26,8 @@ class LocalExecutor:
         self.devices = devices
         self.lanes: Mapping[str, int] = {"pool": pool_threads, "async": 1_000, "inline": 64}
         self._report = report
-        self._pool = ThreadLane("pool", pool_threads, self._serve)
-        self._device_lanes = {device: ThreadLane(device, 1, self._serve) for device in devices}
+        self._pool = ThreadLane("pool", pool_threads, self._serve, self._finish)
+        self._device_lanes = {device: ThreadLane(device, 1, self._serve, self._finish) for device in devices}
         self._tasks: dict[int, asyncio.Task[Report]] = {}
         self._stopped: set[int] = set()
         self._contexts: dict[int, JobContext] = {}
@@ -78,13 +78,12 @@ class LocalExecutor:
         for thread in threads:
             await asyncio.to_thread(thread.join, max(0.0, until - time.monotonic()))
 
-    def _serve(self, work: Work) -> None:
+    def _serve(self, work: Work) -> Iterator[tuple[Work, Report]]:
         """One job, in a thread, and what follows it."""
         until = time.perf_counter() + FOLLOW_S
         report = Interrupted() if self._closing or work.job.id in self._stopped else call(work)
-        self._finish(work, report)
-        for then, outcome in follow(work.then, report, until, self._stopped):
-            self._finish(then, outcome)
+        yield work, report
+        yield from follow(work.then, report, until, self._stopped)
 
     def _finish_async(self, work: Work, task: asyncio.Task[Report]) -> None:
         """A callback, because a task that is cancelled before its first step runs none of its own code."""

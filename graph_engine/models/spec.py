@@ -42,7 +42,9 @@ class WeightFile:
             ) from error
         if not header.startswith(b"{"):
             raise ModelError(
-                f"{path} is not a safetensors file.", remedy="Give a .safetensors file; convert others with their own tools first.", code="model_format"
+                f"{path} is not a safetensors file.",
+                remedy="Give a .safetensors file; convert others with their own tools first.",
+                code="model_format",
             )
         stamp = hashlib.blake2b(bytes(path.resolve()) + header, digest_size=12).hexdigest()
         return cls(str(path), size, f"{stamp}-{size}-{path.stat().st_mtime_ns}")

@@ -60,7 +60,8 @@ async def _play(client: AsyncClient, media: Path, out: Path) -> int:
     saved = {entry["name"]: entry for entry in await client.workflows()}
     print(f"{len(saved)} saved workflows: {', '.join(sorted(saved))}", flush=True)
     document = await client.workflow(WORKFLOW)
-    print(f"\n{document['title']}: {document['description']}\n", flush=True)
+    print(f"\n{document['title']}: {document['description']}", flush=True)
+    print("Its preset is 'tiny': the real stages with small random weights, so the answers are noise.\n", flush=True)
     picture = await client.upload(media / "lighthouse.png")
     sound = await client.upload(media / "bell.wav")
     asks = {ask["input"]: f"{ask['node']}.{ask['input']}" for ask in document["asks"]}

@@ -30,7 +30,9 @@ class Given:
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.posts: list[tuple[int, str, dict[str, Any]]] = []
-        self.pool = ModelPool(Catalog([Family("linear", lambda config: torch.nn.Linear(2, 2))]), {"cpu": 10**9, "cpu2": 10**9})
+        self.pool = ModelPool(
+            Catalog([Family("linear", lambda config: torch.nn.Linear(2, 2))]), {"cpu": 10**9, "cpu2": 10**9}
+        )
         self.job = job(NOTHING, **options)
         self.context: JobContext = context_of(self.job, folder, lambda *post: self.posts.append(post), self.pool)
 
@@ -109,7 +111,16 @@ def outward(folder: Path) -> list[str]:
         (folder / name / "out").symlink_to(folder)
         (folder / name / "secret").symlink_to(folder / "secret.txt")
     absolute = str(folder / "secret.txt")
-    return ["../secret.txt", absolute, "out/secret.txt", "secret", "a/../../secret.txt", "output/../../secret.txt", "", "\x00"]
+    return [
+        "../secret.txt",
+        absolute,
+        "out/secret.txt",
+        "secret",
+        "a/../../secret.txt",
+        "output/../../secret.txt",
+        "",
+        "\x00",
+    ]
 
 
 def test_no_name_leads_out_of_the_folders(given: Given, tmp_path: Path) -> None:

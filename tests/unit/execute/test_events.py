@@ -31,7 +31,12 @@ async def follow(log: EventLog, after: int = 0) -> list[Event]:
 
 def test_numbers_count_from_one_without_gaps_for_state_events() -> None:
     log = filled("queued", "started", "running", "done")
-    assert [(event.seq, event.type) for event in log.after(0)] == [(1, "queued"), (2, "started"), (3, "running"), (4, "done")]
+    assert [(event.seq, event.type) for event in log.after(0)] == [
+        (1, "queued"),
+        (2, "started"),
+        (3, "running"),
+        (4, "done"),
+    ]
 
 
 def test_a_run_taken_up_again_counts_on_from_its_boot() -> None:
@@ -50,7 +55,12 @@ def test_of_progress_and_previews_only_the_latest_is_kept() -> None:
             log.add("preview", node, {"image": bytes(1_000)})
     assert len(log.events) + len(log.latest) == 4
     found = log.after(0)
-    assert [(event.type, event.node) for event in found] == [("progress", "a"), ("preview", "a"), ("progress", "b"), ("preview", "b")]
+    assert [(event.type, event.node) for event in found] == [
+        ("progress", "a"),
+        ("preview", "a"),
+        ("progress", "b"),
+        ("preview", "b"),
+    ]
     assert {event.data["done"] for event in found if event.type == "progress"} == {999}
 
 
@@ -60,12 +70,19 @@ def test_chunks_and_states_are_never_dropped() -> None:
     for number in range(500):
         log.add("chunk", "a", {"text": str(number)})
         log.add("progress", "a", {"done": number})
-    assert [event.data["text"] for event in log.after(0, 10_000) if event.type == "chunk"] == [str(n) for n in range(500)]
+    assert [event.data["text"] for event in log.after(0, 10_000) if event.type == "chunk"] == [
+        str(n) for n in range(500)
+    ]
 
 
 def test_a_latest_event_stands_where_it_happened() -> None:
     log = filled("running", "progress", "chunk", "progress", "done")
-    assert [(event.seq, event.type) for event in log.after(0)] == [(1, "running"), (3, "chunk"), (4, "progress"), (5, "done")]
+    assert [(event.seq, event.type) for event in log.after(0)] == [
+        (1, "running"),
+        (3, "chunk"),
+        (4, "progress"),
+        (5, "done"),
+    ]
     assert [event.type for event in log.after(3)] == ["progress", "done"]
     assert [event.type for event in log.after(4)] == ["done"]
 
@@ -108,7 +125,11 @@ def test_whoever_resumes_misses_nothing_that_stays(events: list[tuple[str, str]]
 
 
 def test_an_event_as_a_client_sees_it() -> None:
-    assert Event(3, "finished", "", {"status": "succeeded"}).to_dict() == {"seq": 3, "type": "finished", "status": "succeeded"}
+    assert Event(3, "finished", "", {"status": "succeeded"}).to_dict() == {
+        "seq": 3,
+        "type": "finished",
+        "status": "succeeded",
+    }
     assert Event(4, "done", "n", {"ms": 1.5}).to_dict() == {"seq": 4, "type": "done", "node": "n", "ms": 1.5}
 
 

@@ -36,7 +36,6 @@ DEVICE = Needs(device=True)
 FACTORIES: dict[str, Callable[[ReportTo], Executor]] = {"local": lambda report: LocalExecutor(DEVICES, POOL, report)}
 
 
-
 class Watched:
     """An executor and what it reported."""
 
@@ -200,7 +199,14 @@ EVERY_LANE = [PLAIN, IN_A_TASK, ON_DEVICE, INLINE]
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("function", "kind"),
-    [(fails, Raised), (exits, Raised), (needs_more, Need), (grows, Grow), (skips, Outputs), (awaits_what_is_cancelled, Raised)],
+    [
+        (fails, Raised),
+        (exits, Raised),
+        (needs_more, Need),
+        (grows, Grow),
+        (skips, Outputs),
+        (awaits_what_is_cancelled, Raised),
+    ],
 )
 @pytest.mark.parametrize("needs", [Needs(), DEVICE, Needs(inline=True)], ids=["pool", "device", "inline"])
 async def test_every_end_is_reported_once(watched: Watched, function: Any, kind: type, needs: Needs) -> None:
@@ -525,7 +531,9 @@ def quick(a: int) -> int:
 
 
 @pytest.mark.parametrize("make", FACTORIES.values(), ids=FACTORIES)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(script=ACTIONS, seed=st.integers(0, 2**32))
 def test_whatever_happens_each_job_is_reported_once(
     make: Callable[[ReportTo], Executor], tmp_path: Path, script: list[tuple[str, str]], seed: int

@@ -37,7 +37,9 @@ def job(type: NodeType, *, linked: tuple[str, ...] = (), checks: tuple[str, ...]
     )  # fmt: skip
 
 
-def work(type: NodeType, context: JobContext | None = None, inputs: dict[str, Any] | None = None, **options: Any) -> Work:
+def work(
+    type: NodeType, context: JobContext | None = None, inputs: dict[str, Any] | None = None, **options: Any
+) -> Work:
     return Work(job(type, linked=tuple(inputs or ()), **options), inputs or {}, context)
 
 

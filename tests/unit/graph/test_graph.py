@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -151,7 +152,7 @@ def test_a_cycle_is_shown_whole_while_it_is_readable(length: int) -> None:
         path = problem.message.partition(": ")[2].rstrip(".").split(" -> ")
         assert path[0] == path[-1] == problem.node
         assert sorted(path[1:]) == sorted(f"n{n}" for n in range(length))
-        for source, reader in zip(path, path[1:], strict=False):
+        for source, reader in itertools.pairwise(path):
             assert nodes[reader]["links"]["a"] == f"{source}.int"
     else:
         assert f"{length} nodes" in problem.message
@@ -207,7 +208,9 @@ def test_the_document_names_targets_and_the_caller_overrules_them() -> None:
     assert resolve(document, REGISTRY, ["m"]).targets == ("m",)
     with pytest.raises(GraphError) as caught:
         resolve(document, REGISTRY, ["m", "nobody"])
-    assert [(problem.code, "'nobody'" in problem.message) for problem in caught.value.problems] == [("unknown_target", True)]
+    assert [(problem.code, "'nobody'" in problem.message) for problem in caught.value.problems] == [
+        ("unknown_target", True)
+    ]
 
 
 @pytest.mark.parametrize("nodes", [{}, {"m": step("make", mode="muted")}], ids=["empty", "all muted"])
@@ -299,7 +302,11 @@ def test_what_cannot_run_without_a_muted_node_is_gone_too() -> None:
 
 
 def test_an_optional_input_from_a_muted_node_is_as_if_not_linked() -> None:
-    nodes = {"p": step("pair", mode="muted"), "m": step("make"), "b": step("blur", {"image": "m.image", "mask": "p.mask"})}
+    nodes = {
+        "p": step("pair", mode="muted"),
+        "m": step("make"),
+        "b": step("blur", {"image": "m.image", "mask": "p.mask"}),
+    }
     assert graph(nodes).nodes["b"].links == {"image": Link("m", 0)}
 
 

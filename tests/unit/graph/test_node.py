@@ -75,7 +75,7 @@ def test_a_widget_gives_bounds_and_options() -> None:
 
     found = ports(function)
     assert found["a"].literal(9) == 9
-    with pytest.raises(KindError, match="10 is outside 1..9") as outside:
+    with pytest.raises(KindError, match=r"10 is outside 1\.\.9") as outside:
         found["a"].literal(10)
     assert outside.value.problem.code == "out_of_range"
     assert found["b"].kind.name == "COMBO"
@@ -237,9 +237,7 @@ def test_what_an_editor_is_told() -> None:
         More.
         """
 
-    entry = typed(
-        function, "pack.deep.the_name", version="2.0.0", effect=Effect.EXTERNAL, output=True
-    ).to_dict()
+    entry = typed(function, "pack.deep.the_name", version="2.0.0", effect=Effect.EXTERNAL, output=True).to_dict()
     assert (entry["category"], entry["title"], entry["version"]) == ("pack", "Deep.the name", "2.0.0")
     assert entry["description"] == "First line.\n\nMore."
     assert (entry["effect"], entry["output"], entry["lane"]) == ("external", True, "pool")

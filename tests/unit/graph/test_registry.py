@@ -102,7 +102,10 @@ def test_a_folder_gives_files_and_packages(tmp_path: Path) -> None:
         ("def (", "SyntaxError"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("from graph_engine import node\n@node(id='bad.sign')\ndef f(a) -> int: ...", "RegistryError: node 'bad.sign'"),
-        ("from graph_engine import node\n@node(id='noname')\ndef f(a: int) -> int: ...", "RegistryError: node 'noname'"),
+        (
+            "from graph_engine import node\n@node(id='noname')\ndef f(a: int) -> int: ...",
+            "RegistryError: node 'noname'",
+        ),
     ],
     ids=["import", "syntax", "exit", "signature", "id"],
 )

