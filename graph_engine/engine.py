@@ -224,8 +224,11 @@ class Engine:
 
     # --- watch and ask ------------------------------------------------------------------------------------------------
 
-    async def watch(self, run_id: str, after: int = 0) -> AsyncIterator[list[Event]]:
-        """Batches of events after number `after`; ends after `finished`. Raises NotFoundError."""
+    async def watch(self, run_id: str, after: int = 0, pace_s: float = 0.0) -> AsyncIterator[list[Event]]:
+        """Batches of events after number `after`; ends after `finished`. Raises NotFoundError.
+
+        pace_s: how long events are collected for one batch, for watchers to whom each batch is a message.
+        """
         live = self._roster.live.get(run_id)
         if live is None:
             record = await self.run(run_id)
@@ -233,7 +236,7 @@ class Engine:
             if live is None:  # its log is forgotten; what stands in the record is still true
                 yield [Event(max(after, 0) + 1, "finished", "", ending_of(record))]
                 return
-        async for batch in live.log.watch(after):
+        async for batch in live.log.watch(after, pace_s):
             yield batch
 
     async def wait(self, run_id: str, timeout_s: float | None = None) -> RunRecord:

@@ -37,6 +37,8 @@ class Planner:
     def __init__(self, settings: Settings, registry: Registry, digest: Callable[[str], str]) -> None:
         self.settings, self.registry, self._digest = settings, registry, digest
         self._plans: OrderedDict[str, Planned] = OrderedDict()
+        self._kept = 0
+        """Steps of the plans that are kept."""
 
     async def check(self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None) -> Graph:
         """Raises DocumentError, GraphError with every problem."""
@@ -62,11 +64,11 @@ class Planner:
             key, planned, text = await asyncio.to_thread(self._find_or_plan, source, values, targets)
         else:
             key, planned, text = self._find_or_plan(source, values, targets)
+        before = self._plans.pop(key, None)
         self._plans[key] = planned
-        self._plans.move_to_end(key)
-        kept = sum(len(known.plan.steps) for known in self._plans.values())
-        while kept > PLANNED_STEPS_KEPT and len(self._plans) > 1:
-            kept -= len(self._plans.popitem(last=False)[1].plan.steps)
+        self._kept += len(planned.plan.steps) - (len(before.plan.steps) if before is not None else 0)
+        while self._kept > PLANNED_STEPS_KEPT and len(self._plans) > 1:
+            self._kept -= len(self._plans.popitem(last=False)[1].plan.steps)
         return planned, text
 
     def _find_or_plan(

@@ -110,31 +110,33 @@ def _too_deep() -> DocumentError:
 
 def check(value: Any, *, unicode: bool = False) -> None:
     """Raise DocumentError unless `value` is plain JSON data. Level by level: no nesting can overflow the stack."""
-    level: list[Any] = [value]
+    level: list[Any] = [[value]]
     count = 0
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH + 2):
         following: list[Any] = []
-        for entry in level:
-            if isinstance(entry, dict):
-                following.extend(entry.values())
-                if unicode or not all(map(_is_text, entry)):
+        for container in level:
+            count += len(container)
+            for entry in container if type(container) is list else container.values():
+                kind = type(entry)
+                if kind is str:
+                    if unicode:
+                        _check_text(entry)
+                elif kind is dict:
+                    following.append(entry)
                     for key in entry:
-                        _check_text(key)
-            elif isinstance(entry, list):
-                following.extend(entry)
-            elif isinstance(entry, float):
-                if not math.isfinite(entry):
-                    raise _wrong("not_finite", f"{entry} is not a JSON number.", "Write a finite number.")
-            elif isinstance(entry, str):
-                if unicode:
-                    _check_text(entry)
-            elif entry is not None and not isinstance(entry, int):
-                raise _wrong(
-                    "not_json",
-                    f"a value of type {type(entry).__name__} cannot be part of a workflow.",
-                    "Send text or numbers.",
-                )
-        count += len(following)
+                        if unicode or type(key) is not str:
+                            _check_text(key)
+                elif kind is list:
+                    following.append(entry)
+                elif kind is float:
+                    if not math.isfinite(entry):
+                        raise _wrong("not_finite", f"{entry} is not a JSON number.", "Write a finite number.")
+                elif entry is not None and kind is not int and kind is not bool:
+                    raise _wrong(
+                        "not_json",
+                        f"a value of type {kind.__name__} cannot be part of a workflow.",
+                        "Send text or numbers.",
+                    )
         if count > MAX_VALUES:
             raise _wrong(
                 "too_many_values", f"the message has more than {MAX_VALUES:,} values.", "Put large data into files."
@@ -143,10 +145,6 @@ def check(value: Any, *, unicode: bool = False) -> None:
             return
         level = following
     raise _too_deep()
-
-
-def _is_text(value: Any) -> bool:
-    return type(value) is str
 
 
 def _check_text(text: Any) -> None:

@@ -185,13 +185,10 @@ class Socket:
 
     async def _push(self, run: str, after: int, names: dict[str, str]) -> None:
         try:
-            async with aclosing(self.house.engine.watch(run, after)) as cursor:  # type: ignore[type-var]
+            async with aclosing(self.house.engine.watch(run, after, self.house.limits.pace_s)) as cursor:  # type: ignore[type-var]
                 async for batch in cursor:
                     for piece in pieces(batch):
                         await self.send({"op": "events", **names, "events": [event.to_dict() for event in piece]})
-                    if len(batch) < 500:
-                        # What happens in the next moment goes into one frame: a frame costs as much as ten events.
-                        await asyncio.sleep(self.house.limits.pace_s)
         except ConnectionError:
             return
         except Exception as error:

@@ -51,6 +51,14 @@ class Event(NamedTuple):
         return entry
 
 
+FULL_BATCH = 500
+
+
+def _wake(pause: asyncio.Future[None]) -> None:
+    if not pause.done():
+        pause.set_result(None)
+
+
 class EventLog:
     """The events of one run. Written on the engine's loop only."""
 
@@ -61,6 +69,7 @@ class EventLog:
         self.first = first
         self.closed = False
         self._wake: set[asyncio.Event] = set()
+        self._pauses: set[asyncio.Future[None]] = set()
 
     def add(self, type: str, node: str = "", data: dict[str, Any] | None = None) -> None:
         self.seq += 1
@@ -71,11 +80,13 @@ class EventLog:
             self.events.append(event)
             if type == "finished":
                 self.closed = True
+                for pause in self._pauses:
+                    _wake(pause)
         if self._wake:
             for wake in self._wake:
                 wake.set()
 
-    def after(self, seq: int, limit: int = 500) -> list[Event]:
+    def after(self, seq: int, limit: int = FULL_BATCH) -> list[Event]:
         """At most `limit` events with a higher number, in order."""
         events = self.events
         low, high = 0, len(events)
@@ -93,8 +104,11 @@ class EventLog:
             batch = sorted([*batch, *fresh])[:limit]
         return batch
 
-    async def watch(self, after: int = 0) -> AsyncIterator[list[Event]]:
-        """Batches of events after number `after`, until `finished` was delivered."""
+    async def watch(self, after: int = 0, pace_s: float = 0.0) -> AsyncIterator[list[Event]]:
+        """Batches of events after number `after`, until `finished` was delivered.
+
+        pace_s: how long events are collected between two small batches; the end of the run is told at once.
+        """
         wake = asyncio.Event()
         self._wake.add(wake)
         try:
@@ -106,6 +120,8 @@ class EventLog:
                     yield batch
                     if batch[-1].type == "finished":
                         return
+                    if pace_s and len(batch) < FULL_BATCH and not self.closed:
+                        await self._collect(pace_s)
                 elif self.closed:
                     return
                 else:
@@ -113,9 +129,23 @@ class EventLog:
         finally:
             self._wake.discard(wake)
 
+    async def _collect(self, seconds: float) -> None:
+        """Sleep, or wake when the log is closed."""
+        loop = asyncio.get_running_loop()
+        pause: asyncio.Future[None] = loop.create_future()
+        self._pauses.add(pause)
+        timer = loop.call_later(seconds, _wake, pause)
+        try:
+            await pause
+        finally:
+            timer.cancel()
+            self._pauses.discard(pause)
+
     def close(self) -> None:
         """The engine closes: watchers end where they are."""
         self.closed = True
+        for pause in self._pauses:
+            _wake(pause)
         for wake in self._wake:
             wake.set()
 

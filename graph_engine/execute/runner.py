@@ -57,6 +57,7 @@ SLICE_S = 0.002
 
 
 LOOK_UP_AT_ONCE = 500
+SLOW_MS = 10.0
 
 
 class Hooks(NamedTuple):
@@ -105,12 +106,24 @@ class Runner:
     async def present(self, run: str, plan: Plan) -> dict[str, Shape]:
         """What is there already of a plan; a large one is looked through in pieces."""
         keys = list(self.scheduler.keys(plan, run))
+        foreign = self._foreign(plan, keys)
         present: dict[str, Shape] = {}
         for start in range(0, len(keys), LOOK_UP_AT_ONCE):
-            present |= self.vault.present(keys[start : start + LOOK_UP_AT_ONCE], foreign=len(keys) <= LOOK_UP_AT_ONCE)
+            present |= self.vault.present(keys[start : start + LOOK_UP_AT_ONCE], foreign)
             if len(keys) > LOOK_UP_AT_ONCE:
                 await asyncio.sleep(0)
         return present
+
+    def _foreign(self, plan: Plan, keys: list[str]) -> set[str]:
+        """Keys worth a look for a file that another process wrote: of types that are slow, as far as anybody knows.
+
+        A very large workflow of unknown types is not looked for file by file: its own table must do.
+        """
+        if len(keys) > LOOK_UP_AT_ONCE:
+            return set()
+        lasted = self.scheduler.lasted_ms
+        steps = zip(plan.steps, keys, strict=True)
+        return {key for step, key in steps if step.type.lane != "inline" and lasted.get(step.type.id, 1e9) > SLOW_MS}
 
     def submit(
         self,
@@ -224,7 +237,8 @@ class Runner:
             artifact = Artifact.of(fingerprint.constant_key(job.key, name), (value,), (whole,))
             constants[name] = artifact.key, artifact.shape
             self.vault.hold(artifact)
-        present = self.vault.present(list(self.scheduler.keys(grown.plan, job.run)), foreign=True)
+        keys = list(self.scheduler.keys(grown.plan, job.run))
+        present = self.vault.present(keys, self._foreign(grown.plan, keys))
         return Grown(job.id, grown, present, constants)
 
     # --- instructions are carried out -----------------------------------------------------------------------------------
@@ -381,7 +395,7 @@ class Runner:
 
     def _output(self, instruction: Output) -> None:
         run, node, key, shape = instruction
-        skipped = all(isinstance(port, Skip) for port in shape)
+        skipped = not shape or (type(shape[0]) is Skip and all(isinstance(port, Skip) for port in shape))
         artifact = None if skipped else self.vault.find(key)
         if skipped or artifact is not None:
             self.hooks.output(run, node, artifact, shape)

@@ -290,8 +290,9 @@ def _check_depth(raw: Mapping[str, Any], limit: int) -> None:
     for _ in range(limit):
         following: list[Any] = []
         for value in level:
-            children: Iterable[Any] = value.values() if isinstance(value, Mapping) else value
-            following.extend([child for child in children if isinstance(child, dict | list)])
+            for child in value if type(value) is list else value.values():
+                if child and (type(child) is dict or type(child) is list or isinstance(child, Mapping | list)):
+                    following.append(child)
         if not following:
             return
         level = following

@@ -65,6 +65,8 @@ class Needs:
     retries: int = 0
 
 
+MORE_PORTS_KEPT = 20_000
+
 Reads = Callable[[Mapping[str, Any]], Iterable[str]]
 """literals -> names of files in the models folder"""
 
@@ -102,12 +104,18 @@ class NodeType:
     """Which outputs are lists, one flag per output; empty when none is."""
     by_name: dict[str, Input] = field(repr=False)
     output_index: dict[str, int] = field(repr=False)
+    more_ports: dict[str, Input] = field(repr=False)
+    """Further inputs that were asked for by name."""
 
     def input(self, name: str) -> Input | None:
         """The input of this name, a further one where the type takes any, or None."""
         found = self.by_name.get(name)
         if found is None and self.more is not None and name.isidentifier() and name != self.context_name:
-            return replace(self.more, name=name)
+            found = self.more_ports.get(name)
+            if found is None:
+                found = replace(self.more, name=name)
+                if len(self.more_ports) < MORE_PORTS_KEPT:
+                    self.more_ports[name] = found
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -233,6 +241,7 @@ def read(
         list_flags=tuple(port.as_list for port in outputs) if any(port.as_list for port in outputs) else (),
         by_name={port.name: port for port in inputs},
         output_index={port.name: index for index, port in enumerate(outputs)},
+        more_ports={},
     )
 
 

@@ -11,6 +11,8 @@ from graph_engine.schedule.policy import Lane
 from graph_engine.schedule.states import StepState, Task
 from graph_engine.schedule.wiring import make_job, may_follow, order_of
 
+QUICK_MS = 0.2
+
 FOLLOW_AT_ONCE = 32
 """Steps that one thread may do in a row before the scheduler has its say."""
 
@@ -24,6 +26,8 @@ class Dispatch(Ledger):
         self.tasks: dict[str, Task] = {}
         self.jobs: dict[int, Task] = {}
         self._job_count = 0
+        self.lasted_ms: dict[str, float] = {}
+        """Node type -> how long its last job took."""
 
     def watchers(self, job: int) -> list[tuple[str, str]]:
         """(run, node) of every step that waits for this job; who gets its progress."""
@@ -50,7 +54,8 @@ class Dispatch(Ledger):
     def _start(self, task: Task, lane: Lane) -> None:
         self._job_count += 1
         task.job = self._job_count
-        lane.slots -= 1
+        task.weight = self._weight(task) if lane.name == "pool" else 1.0
+        lane.slots -= task.weight
         task.device = lane.devices.pop(0) if lane.devices else ""
         task.has_slot = True
         self.jobs[task.job] = task
@@ -58,6 +63,11 @@ class Dispatch(Ledger):
         self._out.append(Start(job, self._followers(task)) if lane.name == "pool" else Start(job))
         for state in task.subscribers:
             self._notify(state.run, "running", state.id, {"attempt": task.attempt} if task.attempt > 1 else {})
+
+    def _weight(self, task: Task) -> float:
+        """Jobs that take next to no time may queue up eight to a thread, or the thread would wait for each of them."""
+        assert task.owner.step is not None
+        return 0.125 if self.lasted_ms.get(task.owner.step.type.id, 1.0) < QUICK_MS else 1.0
 
     def _followers(self, task: Task) -> tuple[Job, ...]:
         """The steps that the thread of this task may go on with."""
@@ -72,7 +82,7 @@ class Dispatch(Ledger):
                 break
             following = Task(reader.key, reader, "pool")
             self._job_count += 1
-            following.job = self._job_count
+            following.job, following.weight = self._job_count, task.weight
             task.has_slot, following.has_slot, following.follows = False, True, True
             self.tasks[following.key] = following
             self.jobs[following.job] = following
@@ -105,7 +115,7 @@ class Dispatch(Ledger):
         lane = self.lanes[task.lane]
         if task.has_slot:
             task.has_slot = False
-            lane.slots += 1
+            lane.slots += task.weight
         if task.device:
             lane.devices.append(task.device)
         task.job = 0

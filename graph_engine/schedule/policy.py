@@ -17,7 +17,7 @@ class Lane:
     __slots__ = ("_clock", "_count", "_queued", "devices", "name", "queue", "slots")
 
     def __init__(self, name: str, slots: int, devices: tuple[str, ...] = ()) -> None:
-        self.name, self.slots = name, slots
+        self.name, self.slots = name, float(slots)
         self.devices = list(devices)
         """Free devices, for a lane of devices."""
         self.queue: list[tuple[int, float, int, Run]] = []

@@ -119,6 +119,8 @@ class Scheduler(Steps):
             return
         self._retire(task)
         key = task.key
+        if task.owner.step is not None:
+            self.lasted_ms[task.owner.step.type.id] = event.ms
         self.known[key] = event.shape
         if len(task.subscribers) == 1:
             self._complete(task.subscribers[0], event.shape, ms=event.ms)

@@ -112,7 +112,7 @@ Source = tuple[StepState, int, int | None]
 class Task:
     """The work behind one key. Steps of any number of runs subscribe to it; it is done once."""
 
-    __slots__ = ("attempt", "dead", "device", "follows", "has_slot", "job", "key", "lane", "owner", "subscribers")
+    __slots__ = ("attempt", "dead", "device", "follows", "has_slot", "job", "key", "lane", "owner", "subscribers", "weight")
 
     def __init__(self, key: str, owner: StepState, lane: str) -> None:
         self.key, self.owner, self.lane = key, owner, lane
@@ -121,6 +121,8 @@ class Task:
         """Number of the attempt that runs now; 0 while the task is ready."""
         self.attempt = 1
         self.device = ""
+        self.weight = 1.0
+        """How much of a slot its job takes."""
         self.follows = False
         """A thread may go on with it after another; it counts as running once it reports that it did."""
         self.has_slot = False

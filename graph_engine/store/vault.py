@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,15 +25,15 @@ class Vault:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="anyloom-disk")
         self.unstorable = 0
 
-    def present(self, keys: Iterable[str], *, foreign: bool) -> dict[str, Shape]:
-        """Shapes of those that are there, without reading any. foreign: look also for files that other processes wrote."""
+    def present(self, keys: Iterable[str], foreign: Container[str] = ()) -> dict[str, Shape]:
+        """Shapes of those that are there, without reading any. foreign: keys that another process may have written."""
         found: dict[str, Shape] = {}
         held, memory, disk = self._held, self.memory, self.disk
         for key in keys:
             artifact = held.get(key)
             shape = artifact.shape if artifact is not None else memory.shape(key)
             if shape is None and disk is not None:
-                stored = disk.shape(key) if foreign else disk.shapes.get(key)
+                stored = disk.shape(key) if key in foreign else disk.shapes.get(key)
                 shape = stored.shape if stored is not None else None
             if shape is not None:
                 found[key] = shape

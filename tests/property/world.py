@@ -81,7 +81,7 @@ class World:
         graph = resolve(parse(document), self.registry)
         self.results[run], self.logs[run] = {}, EventLog()
         plan = make_plan(graph, lambda name: "")
-        present = self.vault.present(self.scheduler.keys(plan, run), foreign=False)
+        present = self.vault.present(self.scheduler.keys(plan, run))
         self.runner.submit(run, plan, present, self.logs[run], priority)
 
     async def turn(self) -> bool:

@@ -35,13 +35,13 @@ async def written(vault: Vault) -> None:
 async def test_what_a_run_holds_is_there_without_any_cache() -> None:
     held = vault(cache="none")
     held.add(artifact("a"), keep=True)
-    assert held.present(["a", "b"], foreign=True) == {"a": (None,)}
+    assert held.present(["a", "b"], ["a", "b"]) == {"a": (None,)}
     found = held.find("a")
     assert found is not None
     assert found.outputs == (1,)
     held.drop("a")
     held.drop("a")
-    assert held.present(["a"], foreign=True) == {}
+    assert held.present(["a"], ["a"]) == {}
     assert held.find("a") is None
     assert not await held.fetch("a")
     held.close()
@@ -55,7 +55,7 @@ async def test_what_holds_for_one_run_only_goes_into_no_cache(tmp_path: Path) ->
     for key in ("mine", "ours"):
         mixed.drop(key)
     mixed.memory.clear()
-    assert set(mixed.present(["mine", "ours"], foreign=True)) == {"ours"}
+    assert set(mixed.present(["mine", "ours"], ["mine", "ours"])) == {"ours"}
     mixed.close()
 
 
@@ -64,7 +64,7 @@ async def test_from_the_disk_into_memory_and_held(tmp_path: Path) -> None:
     first.add(Artifact.of("a", ([1, Skip("hole")],), (True,), seconds=1.0), keep=True)
     first.close()
     second = vault(tmp_path)
-    assert second.present(["a"], foreign=True) == {"a": (ListShape(2, frozenset({1})),)}
+    assert second.present(["a"], ["a"]) == {"a": (ListShape(2, frozenset({1})),)}
     assert second.find("a") is None, "a look does not read the disk"
     assert await second.fetch("a")
     found = second.find("a")
@@ -128,11 +128,11 @@ async def test_a_file_that_vanished_is_gone_and_no_error(tmp_path: Path) -> None
     store.add(artifact("a"), keep=True)
     store.drop("a")
     await written(store)
-    assert store.present(["a"], foreign=True)
+    assert store.present(["a"], ["a"])
     for path in tmp_path.rglob("*.artifact"):
         path.unlink()
     assert not await store.fetch("a")
-    assert store.present(["a"], foreign=True) == {}
+    assert store.present(["a"], ["a"]) == {}
     store.close()
 
 
@@ -140,8 +140,8 @@ async def test_a_file_of_another_process_is_seen(tmp_path: Path) -> None:
     mine, other = vault(tmp_path), vault(tmp_path)
     other.add(artifact("theirs"), keep=True)
     other.close()
-    assert mine.present(["theirs"], foreign=False) == {}
-    assert set(mine.present(["theirs"], foreign=True)) == {"theirs"}
+    assert mine.present(["theirs"]) == {}
+    assert set(mine.present(["theirs"], ["theirs"])) == {"theirs"}
     assert await mine.fetch("theirs")
     mine.close()
 
