@@ -98,7 +98,7 @@ class Engine:
             raise
         gc.collect()
         gc.freeze()  # what was imported lives for ever; walking it at each collection costs tens of milliseconds
-        gc.set_threshold(20_000, 50, 100)
+        gc.set_threshold(10_000, 50, 100)
         for row in await queue.recover():
             await engine._resume(row)
         engine._keep(queue.prune(keep=settings.keep_history))

@@ -53,7 +53,8 @@ class Kind:
     def accepts(self, source: Kind) -> bool:
         """May an output of kind `source` be linked to an input of this kind?"""
         return (
-            self.name == source.name
+            self is source
+            or self.name == source.name
             or self.name == "*"
             or source.name == "*"
             or (source.name, self.name) in CONVERSIONS

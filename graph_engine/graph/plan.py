@@ -83,7 +83,9 @@ def make_plan(graph: Graph, stamp: Stamp, outer_keys: Mapping[str, tuple[str, bo
                 at = index_of[source]
                 before = steps[at]
                 kind = input.kind
-                links.append(StepLink(input, at, output, kind != ANY and kind != before.type.outputs[output].kind))
+                promised = before.type.outputs[output].kind
+                check = kind is not promised and kind != ANY and kind != promised
+                links.append(StepLink(input, at, output, check))
                 source_local = before.local
                 key_links.append((port, before.key, output))
                 if not readers[at] or readers[at][-1] != index:

@@ -35,7 +35,7 @@ from graph_engine.schedule.messages import (
     Unstarted,
 )
 from graph_engine.schedule.states import Group, Run, State
-from graph_engine.schedule.steps import Steps
+from graph_engine.schedule.steps import FREE_AT_ONCE, Steps
 
 MAX_GROWTH = 100_000
 """Graphs that one run may grow in all; a loop without an end stops here with an error instead of filling the memory."""
@@ -78,7 +78,11 @@ class Scheduler(Steps):
                         self._assemble(state)
                     else:
                         self._begin(state)
-        if asked:
+        if self._trash:
+            del self._trash[-1][-FREE_AT_ONCE:]
+            if not self._trash[-1]:
+                self._trash.pop()
+        if asked or self._trash:
             self._out.append(Pause())
         for run in self._fresh.values():
             self._notify(run, "cached", "", {"nodes": run.cached})

@@ -18,6 +18,8 @@ from graph_engine.schedule.states import Group, Run, Source, State, StepState, T
 from graph_engine.schedule.wiring import flat, order_of, part_refs, port_shape, sources_of
 from graph_engine.store.artifacts import ListShape, PortShape, Shape
 
+FREE_AT_ONCE = 500
+
 _UNFIT = (State.FAILED, State.BLOCKED, State.CANCELLED)
 
 
@@ -27,6 +29,8 @@ class Steps(Dispatch):
         self.runs: dict[str, Run] = {}
         self._asked: list[StepState] = []
         self._ready: deque[StepState] = deque()
+        self._trash: list[list[StepState | None]] = []
+        """States of ended runs, to be freed a few at a time."""
         self._fresh: dict[str, Run] = {}
         """Runs that found something cached since the last news."""
 
@@ -358,7 +362,9 @@ class Steps(Dispatch):
             if state.held:
                 state.held = False
                 self._unhold(state.key)
-        for group in run.groups:  # states and groups refer to each other; apart, they are freed at once
+        for group in run.groups:  # states and groups refer to each other; apart, they are freed without a search
+            if len(group.states) > FREE_AT_ONCE:
+                self._trash.append(group.states)
             group.states = []
         run.groups, run.targets, run.extras = [], [], []
 

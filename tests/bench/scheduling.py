@@ -1,6 +1,6 @@
 """What a node costs, through the websocket with all events: `python -m tests.bench.scheduling [--check] [--quick]`.
 
-Server and client are two processes on one machine. Each number is the median of three to seven; --check exits 1 when a bound of
+Server and client are two processes on one machine. Each number is the median of two to nine; --check exits 1 when a bound of
 the README is missed.
 """
 
@@ -37,14 +37,14 @@ def held(number: float, bound: float | None) -> bool:
     return bound is None or (number >= -bound if bound < 0 else number <= bound)
 
 
-async def shapes(server: Served, sizes: list[int], repeats: int) -> None:
+async def shapes(server: Served, sizes: list[int]) -> None:
     salt = 0
     for lane in ("inline", "pool"):
         for name, make in SHAPES.items():
             for size in sizes:
                 times = []
                 async with Wire(server.url) as wire:
-                    for _ in range(repeats if size <= 1000 else 3):
+                    for _ in range({100: 9, 1000: 5}.get(size, 2)):
                         salt += 1
                         wire.received = wire.events = 0
                         seconds, status = await wire.run(make(size, lane, salt))
@@ -146,7 +146,7 @@ async def main(arguments: argparse.Namespace) -> int:
             row("server ready", server.ready_s * 1e3, "ms", 2000)
             await asyncio.sleep(1)
             row("idle memory, before the first model", server.rss_mb, "MB", 150)
-            await shapes(server, sizes, 7)
+            await shapes(server, sizes)
             await resubmission(server)
             await validation(server)
             await small_runs(server, 500 if arguments.quick else 2000)

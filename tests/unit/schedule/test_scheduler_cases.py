@@ -36,6 +36,7 @@ from graph_engine.schedule.messages import (
     Submit,
 )
 from graph_engine.schedule.scheduler import Scheduler
+from graph_engine.schedule.steps import FREE_AT_ONCE
 from graph_engine.store.artifacts import Shape
 from tests.property.world import World
 
@@ -555,6 +556,8 @@ def test_a_large_run_is_asked_for_in_pieces_between_which_others_have_their_turn
     assert pieces >= 2
     desk.finish()
     assert desk.status == {"large": "succeeded", "small": "succeeded"}
+    for _ in range(size // FREE_AT_ONCE + 1):  # the states of the large run are freed in pieces, too
+        assert set(map(type, desk.tell(Resume()))) <= {Pause}
     assert desk.tell(Resume()) == []
     desk.check_empty()
 
