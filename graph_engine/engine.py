@@ -98,7 +98,7 @@ class Engine:
             raise
         gc.collect()
         gc.freeze()  # what was imported lives for ever; walking it at each collection costs tens of milliseconds
-        gc.set_threshold(10_000, 50, 100)
+        gc.set_threshold(10_000, 5, 1_000)
         for row in await queue.recover():
             await engine._resume(row)
         engine._keep(queue.prune(keep=settings.keep_history))
@@ -183,7 +183,9 @@ class Engine:
             nodes=record.nodes,
             created=record.created,
         )
-        record.number = await self._queue.add(row)
+        adding = self._queue.add(row)
+        self._keep(self._queue.started(run))  # in the same transaction: it begins as soon as it is accepted
+        record.number = await adding
         await self._begin(record, ready, 0, [])
         return record
 
@@ -193,7 +195,6 @@ class Engine:
         self._roster.add(live)
         log.add("queued", "", {"number": record.number})
         record.status, record.started = "running", time.time()
-        self._keep(self._queue.started(record.id))
         self._vault.memory.new_generation()
         present = await self._runner.present(record.id, ready.plan)
         if not self._closing:
@@ -220,6 +221,7 @@ class Engine:
             }
             await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
             return
+        self._keep(self._queue.started(row.id))
         await self._begin(record, ready, row.boots, journal)
 
     # --- watch and ask ------------------------------------------------------------------------------------------------

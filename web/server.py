@@ -122,8 +122,6 @@ async def serve(
     """Open an engine, serve it, and end cleanly on SIGINT or SIGTERM. Runs that did not end go on at the next start."""
     from graph_engine.engine import Engine
 
-    # This process is ours. With CPython's 5 ms, a busy loop lets the thread that commits the queue wait for seconds.
-    sys.setswitchinterval(0.001)
     sys.setswitchinterval(SWITCH_S)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

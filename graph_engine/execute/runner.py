@@ -108,6 +108,8 @@ class Runner:
         keys = list(self.scheduler.keys(plan, run))
         foreign = self._foreign(plan, keys)
         present: dict[str, Shape] = {}
+        if len(keys) > LOOK_UP_AT_ONCE:
+            await asyncio.sleep(0)
         for start in range(0, len(keys), LOOK_UP_AT_ONCE):
             present |= self.vault.present(keys[start : start + LOOK_UP_AT_ONCE], foreign)
             if len(keys) > LOOK_UP_AT_ONCE:

@@ -112,7 +112,19 @@ Source = tuple[StepState, int, int | None]
 class Task:
     """The work behind one key. Steps of any number of runs subscribe to it; it is done once."""
 
-    __slots__ = ("attempt", "dead", "device", "follows", "has_slot", "job", "key", "lane", "owner", "subscribers", "weight")
+    __slots__ = (
+        "attempt",
+        "dead",
+        "device",
+        "follows",
+        "has_slot",
+        "job",
+        "key",
+        "lane",
+        "owner",
+        "subscribers",
+        "weight",
+    )
 
     def __init__(self, key: str, owner: StepState, lane: str) -> None:
         self.key, self.owner, self.lane = key, owner, lane
