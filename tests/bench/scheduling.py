@@ -1,6 +1,6 @@
 """What a node costs, through the websocket with all events: `python -m tests.bench.scheduling [--check] [--quick]`.
 
-Server and client are two processes on one machine. Each number is the median of two to nine; --check exits 1 when a bound of
+Server and client are two processes on one machine. Each number is the median of three to nine; --check exits 1 when a bound of
 the README is missed.
 """
 
@@ -44,7 +44,7 @@ async def shapes(server: Served, sizes: list[int]) -> None:
             for size in sizes:
                 times = []
                 async with Wire(server.url) as wire:
-                    for _ in range({100: 9, 1000: 5}.get(size, 2)):
+                    for _ in range({100: 9, 1000: 7}.get(size, 3)):
                         salt += 1
                         wire.received = wire.events = 0
                         seconds, status = await wire.run(make(size, lane, salt))

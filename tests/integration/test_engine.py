@@ -262,10 +262,9 @@ async def test_ten_thousand_nodes_leave_the_loop_free(engine: Engine) -> None:
     async def pulse() -> None:
         nonlocal longest
         while running:
-            # The loop's own thread time: what it was kept busy, whatever else this machine is doing.
-            began = time.thread_time()
+            began = time.perf_counter()
             await asyncio.sleep(0)
-            longest = max(longest, time.thread_time() - began)
+            longest = max(longest, time.perf_counter() - began)
 
     watcher = asyncio.create_task(pulse())
     record = await finish(engine, json.loads(text))
