@@ -27,7 +27,9 @@ def step_key(
 
     links: (port, key of the source, index of its output); stamps: content digests of the files named by literals.
     """
-    wired = "".join([f"{port}\0{key}\0{output}\0" for port, key, output in links])
+    wired = ""
+    for port, key, output in links:
+        wired += f"{port}\0{key}\0{output}\0"
     text = f"{type.id}\0{type.version}\0{wired}\0{''.join(_pieces([literals, stamps], 0))}"
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 

@@ -69,19 +69,18 @@ class MemoryStore:
     Eviction under `bytes:` is GreedyDual-Size (Cao and Irani, 1997): an entry's rank is `floor + seconds / bytes`,
     renewed at each use; the lowest leaves and its rank becomes the floor, which ages what is not used. `lru:` is the
     same with a constant rank. A use only marks the entry; the heap is put right when the entry comes to its top,
-    which is sound because ranks never fall.
+    which is sound because ranks never fall. There is no heap before something has to leave: most stores never fill.
     """
 
     def __init__(self, policy: CachePolicy | str) -> None:
         self.policy = CachePolicy.parse(policy) if isinstance(policy, str) else policy
         self._entries: dict[str, _Entry] = {}
-        self._heap: list[tuple[float, int, str]] = []
+        self._heap: list[tuple[float, int, str]] | None = None
         self._bytes = 0
         self._floor = 0.0
         self._tick = 0
         self._generation = 0
         self._hits = self._misses = self._evictions = 0
-        self._limited = self.policy.kind in ("lru", "bytes")
         self._by_bytes = self.policy.kind == "bytes"
         self._limit_bytes = self.policy.limit if self.policy.kind == "bytes" else _NO_LIMIT
         self._limit_entries = self.policy.limit if self.policy.kind == "lru" else _NO_LIMIT
@@ -127,11 +126,11 @@ class MemoryStore:
         rank = self._floor + artifact.seconds / size if self._by_bytes else 0.0
         self._entries[key] = _Entry(artifact, rank, self._tick, self._generation)
         self._bytes += size
-        if self._limited:
+        if self._heap is not None:
             heappush(self._heap, (rank, self._tick, key))
-            if self._bytes > self._limit_bytes or len(self._entries) > self._limit_entries:
-                self._shrink()
-                return key in self._entries
+        if self._bytes > self._limit_bytes or len(self._entries) > self._limit_entries:
+            self._shrink()
+            return key in self._entries
         return True
 
     def discard(self, key: str) -> bool:
@@ -140,16 +139,13 @@ class MemoryStore:
         if entry is None:
             return False
         self._bytes -= entry.artifact.bytes + ENTRY_BYTES
-        if len(self._heap) > 2 * len(self._entries) + 1024:  # discarded entries leave their heap items behind
-            self._heap = [(e.rank, e.tick, k) for k, e in self._entries.items()]
-            for e in self._entries.values():
-                e.queued = e.tick
-            heapify(self._heap)
+        if self._heap is not None and len(self._heap) > 2 * len(self._entries) + 1024:
+            self._heap = self._new_heap()  # discarded entries left their items behind
         return True
 
     def clear(self) -> None:
         self._entries.clear()
-        self._heap.clear()
+        self._heap = None
         self._bytes, self._floor = 0, 0.0
 
     def new_generation(self) -> None:
@@ -177,7 +173,16 @@ class MemoryStore:
         if self._by_bytes:
             entry.rank = self._floor + entry.artifact.seconds / (entry.artifact.bytes + ENTRY_BYTES)
 
+    def _new_heap(self) -> list[tuple[float, int, str]]:
+        for entry in self._entries.values():
+            entry.queued = entry.tick
+        heap = [(entry.rank, entry.tick, key) for key, entry in self._entries.items()]
+        heapify(heap)
+        return heap
+
     def _shrink(self) -> None:
+        if self._heap is None:
+            self._heap = self._new_heap()
         while self._bytes > self._limit_bytes or len(self._entries) > self._limit_entries:
             rank, tick, key = heappop(self._heap)
             entry = self._entries.get(key)

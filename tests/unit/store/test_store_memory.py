@@ -167,13 +167,23 @@ def test_bytes_never_exceed_the_limit_and_add_up() -> None:
 
 
 def test_discarding_leaves_no_growing_remains() -> None:
-    store = MemoryStore("bytes:1MB")
-    store.put(artifact("kept"))
+    store = MemoryStore("lru:2")
+    for key in ("gone", "also gone", "kept"):
+        store.put(artifact(key))
+    store.discard("also gone")
     for number in range(20_000):
         store.put(artifact(str(number)))
         store.discard(str(number))
+    assert store._heap is not None, "something was evicted, so there is a heap"
     assert len(store._heap) < 5000
     assert store.contains("kept")
+
+
+def test_a_store_that_never_filled_keeps_no_heap() -> None:
+    store = MemoryStore("bytes:1MB")
+    for number in range(100):
+        store.put(artifact(str(number)))
+    assert store._heap is None
 
 
 def test_classic_keeps_what_the_latest_run_used() -> None:
