@@ -60,6 +60,13 @@ class Served:
         pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
+    @property
+    def peak_mb(self) -> float:
+        """The most memory that the server process ever had resident."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024 / 1e6
+
 
 class Wire:
     """One msgpack websocket. Events are decoded as any client must, and counted."""
