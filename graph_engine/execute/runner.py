@@ -60,6 +60,15 @@ LOOK_UP_AT_ONCE = 500
 SLOW_MS = 10.0
 
 
+def internal_error(error: Exception) -> dict[str, Any]:
+    """What a run's record says when it was not the workflow's fault."""
+    return AnyloomError(
+        f"the engine itself failed: {error.__class__.__name__}: {error}.",
+        remedy="Please report this with the server's log; other runs are not affected.",
+        code="internal",
+    ).to_dict()
+
+
 class Hooks(NamedTuple):
     """What the engine wants to know or has to give.
 
@@ -100,6 +109,8 @@ class Runner:
         self._timed_out: set[int] = set()
         self._fetching: set[asyncio.Task[None]] = set()
         self._late: dict[str, list[asyncio.Task[None]]] = {}
+        self._faults: dict[str, dict[str, Any]] = {}
+        """run -> what broke in the engine itself; the run is ended by it"""
 
     # --- from the engine --------------------------------------------------------------------------------------------
 
@@ -180,6 +191,8 @@ class Runner:
                 self._carry_out(self.scheduler.handle(self._event(job, data)))
             elif type == "resume":
                 self._carry_out(self.scheduler.handle(Resume()))
+            elif type == "broken":
+                self._carry_out(self.scheduler.handle(Cancel(data)))
             else:
                 for run, node in self.scheduler.watchers(job):
                     self._log(run, type, node, data)
@@ -204,12 +217,11 @@ class Runner:
         timed_out = number in self._timed_out
         self._timed_out.discard(number)
         if isinstance(report, Outputs):
-            artifact = Artifact.of(job.key, report.values, job.type.list_flags, seconds=report.seconds)
-            self.vault.add(artifact, keep=not job.local)
-            if job.type.effect is Effect.EXTERNAL:
-                for run, _ in self.scheduler.watchers(number):
-                    self.hooks.journal(run, artifact)
-            return Done(number, artifact.shape, round(report.seconds * 1000, 3))
+            try:
+                return self._done(job, report)
+            except Exception as error:  # a value that nobody can measure, a journal that cannot be written
+                self._loop.call_exception_handler({"message": f"the result of {job.type.id} broke", "exception": error})
+                return Failed(number, internal_error(error))
         if isinstance(report, Need):
             return Needed(number, report.ports)
         if isinstance(report, Grow):
@@ -223,6 +235,14 @@ class Runner:
         if timed_out:
             return Failed(number, self._timeout_error(job), job.attempt <= job.type.needs.retries)
         return Stopped(number)
+
+    def _done(self, job: Job, report: Outputs) -> Done:
+        artifact = Artifact.of(job.key, report.values, job.type.list_flags, seconds=report.seconds)
+        self.vault.add(artifact, keep=not job.local)
+        if job.type.effect is Effect.EXTERNAL:
+            for run, _ in self.scheduler.watchers(job.id):
+                self.hooks.journal(run, artifact)
+        return Done(job.id, artifact.shape, round(report.seconds * 1000, 3))
 
     def _grown(self, job: Job, grow: Grow) -> Event:
         own = {}
@@ -253,12 +273,27 @@ class Runner:
                 log = self.logs.get(run)
                 if log is not None:
                     log.add(type_, node, data)
-            elif kind is Start:
-                self._start(*cast(Start, instruction))
-            elif kind is Drop:
-                self.vault.drop(cast(Drop, instruction).key)
-            else:
-                _REST[kind](self, instruction)
+                continue
+            try:
+                if kind is Start:
+                    self._start(*cast(Start, instruction))
+                elif kind is Drop:
+                    self.vault.drop(cast(Drop, instruction).key)
+                else:
+                    _REST[kind](self, instruction)
+            except Exception as error:  # the other instructions are of other runs: they must be carried out
+                self._broke(instruction, error)
+
+    def _broke(self, instruction: Instruction, error: Exception) -> None:
+        """Something in the engine itself or in a hook failed: say so, and fail the run it was for."""
+        self._loop.call_exception_handler({"message": f"the engine broke at {instruction!r:.200}", "exception": error})
+        if isinstance(instruction, Start):
+            self.jobs[instruction.job.id] = instruction.job
+            self.report(instruction.job.id, Raised(error))
+            self._leave(instruction.then)
+        elif (run := getattr(instruction, "run", None)) is not None:
+            self._faults.setdefault(run, internal_error(error))
+            self._put((0, "broken", run))
 
     def _start(self, job: Job, then: tuple[Job, ...]) -> None:
         self.jobs[job.id] = job
@@ -417,8 +452,12 @@ class Runner:
             whole = asyncio.gather(*late, return_exceptions=True)
             whole.add_done_callback(lambda _: self._ended(instruction))
             return
-        self.hooks.ended(instruction.run, instruction.status, instruction.errors)
-        self.logs.pop(instruction.run, None)
+        run, status, errors = instruction
+        fault = self._faults.pop(run, None)
+        if fault is not None:
+            status, errors = "failed", [*errors, fault]
+        self.hooks.ended(run, status, errors)
+        self.logs.pop(run, None)
 
 
 _REST: dict[type, Callable[[Runner, Any], None]] = {

@@ -39,9 +39,7 @@ def result_of(type: NodeType, artifact: Artifact | None, shape: Shape) -> tuple[
 def _json(kind: str, value: Any) -> tuple[Any] | None:
     """(value,) when it can stand in the record, else None."""
     if kind == FILE.name:
-        if isinstance(value, list):
-            return ([{"skipped": one.message} if isinstance(one, Skip) else {"file": dict(one)} for one in value],)
-        return ({"file": dict(value)},)
+        value = [_file(one) for one in value] if isinstance(value, list) else _file(value)
     small = value.bit_length() < 64 if isinstance(value, int) else isinstance(value, str) and len(value) < 1000
     if value is None or small:
         return (value,)
@@ -50,3 +48,7 @@ def _json(kind: str, value: Any) -> tuple[Any] | None:
     except (TypeError, ValueError, RecursionError):
         return None
     return (json.loads(text),) if len(text) <= WHOLE_BYTES else None
+
+
+def _file(value: Any) -> dict[str, Any]:
+    return {"skipped": value.message} if isinstance(value, Skip) else {"file": dict(value)}

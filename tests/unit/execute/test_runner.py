@@ -150,3 +150,37 @@ async def test_a_value_that_no_json_holds_ends_its_run_like_any_other(tmp_path: 
     assert ended.result["h"]["int"]["kind"] == "INT"
     assert await engine.artifact(ended.result["h"]["int"]["artifact"]) == 10**5000
     await engine.close()
+
+
+@node(id="u.note", effect=Effect.EXTERNAL, output=True)
+def note(context: NodeContext, a: int) -> int:
+    return a
+
+
+NOTES = Registry(f.node_type for f in (note, add))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("broken", ["context", "output", "journal"])
+@pytest.mark.asyncio
+async def test_a_fault_of_the_engine_fails_its_run_and_no_other(tmp_path: Path, broken: str) -> None:
+    engine = await Engine.open(Settings(data_dir=tmp_path), registry=NOTES, catalog=Catalog())
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+    hooks = engine._runner.hooks
+    faults = iter([True])
+
+    def fault(*arguments: Any) -> Any:
+        if next(faults, False):
+            raise RuntimeError("a bolt came loose")
+        return getattr(hooks, broken)(*arguments)
+
+    engine._runner.hooks = hooks._replace(**{broken: fault})
+    workflow = document(n={"type": "u.note", "values": {"a": 1}})
+    first = await engine.wait((await engine.submit(workflow)).id, 10)
+    assert first.status == "failed"
+    [error] = first.errors
+    assert "a bolt came loose" in error["message"]
+    assert told[0] == "a bolt came loose", "the server's log has it"
+    second = await engine.wait((await engine.submit(workflow)).id, 10)
+    assert (second.status, second.result) == ("succeeded", {"n": {"int": 1}})
+    await engine.close()
