@@ -219,9 +219,9 @@ class Runner:
         if isinstance(report, Outputs):
             try:
                 return self._done(job, report)
-            except Exception as error:  # a value that nobody can measure, a journal that cannot be written
-                self._loop.call_exception_handler({"message": f"the result of {job.type.id} broke", "exception": error})
-                return Failed(number, internal_error(error))
+            except Exception as fault:  # a value that nobody can measure, a journal that cannot be written
+                self._loop.call_exception_handler({"message": f"the result of {job.type.id} broke", "exception": fault})
+                return Failed(number, internal_error(fault))
         if isinstance(report, Need):
             return Needed(number, report.ports)
         if isinstance(report, Grow):
