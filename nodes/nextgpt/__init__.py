@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nodes.nextgpt.assemble import assemble
+from nodes.nextgpt.captions import captions
 from nodes.nextgpt.conversation import conversation, encode_conversation
 from nodes.nextgpt.decode_audio import decode_audio, latent_to_audio, sample_audio
 from nodes.nextgpt.decode_image import decode_image, image_to_latent, latent_to_image, sample_image
@@ -31,6 +32,7 @@ from nodes.nextgpt.route import route
 
 __all__ = [
     "assemble",
+    "captions",
     "conversation",
     "decode_audio",
     "decode_image",

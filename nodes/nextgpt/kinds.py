@@ -24,13 +24,21 @@ def _generation(value: Any) -> Any:
     return value
 
 
+_EVENT_FIELDS = {"text": {"text": str}, "signal": {"modality": str, "order": int}}
+
+
 def _reply(value: Any) -> Any:
-    listed = isinstance(value, list | tuple)
-    if not listed or any(not isinstance(event, Mapping) or "type" not in event for event in value):
-        raise KindError(
-            f"REPLY must be a list of events with a type, got {describe(value)}.",
-            remedy="Link an output of nextgpt.route.",
-        )
+    remedy = "Link an output of nextgpt.route."
+    if not isinstance(value, list | tuple):
+        raise KindError(f"REPLY must be a list of events, got {describe(value)}.", remedy=remedy)
+    for number, event in enumerate(value):
+        fields = _EVENT_FIELDS.get(event.get("type", "")) if isinstance(event, Mapping) else None
+        if fields is None or any(not isinstance(event.get(name), type) for name, type in fields.items()):
+            raise KindError(
+                f"event {number} of a REPLY must be {{type: text, text}} or {{type: signal, modality, order}}, "
+                f"got {describe(event)}.",
+                remedy=remedy,
+            )
     return list(value)
 
 

@@ -319,7 +319,7 @@ def test_reason_streams_exactly_what_it_says(fresh, tiny, template):
     assert generation["hidden"].shape[1] == presets.TINY_HIDDEN
     assert len(routed.image[0]["hidden"]) == 4
     assert len(routed.audio[0]["embeds"]) == 8
-    assert routed.video == Skip("the language model did not ask for a video")
+    assert routed.video == Skip("the language model did not ask for a video: it was forbidden to")
     assert fresh.progressed[-1][0] == len(generation["ids"])
 
 
@@ -586,8 +586,18 @@ def test_assemble_puts_media_where_they_were_spoken():
 
 
 def test_assemble_keeps_the_signal_of_what_was_not_made():
-    done = assemble(route(spoken("a", "image", "video")).reply, images=[Skip("no"), picture()])
-    assert [part["type"] for part in done.conversation[0]["parts"]] == ["text", "signal", "image", "signal"]
+    reply = route(spoken("a", "image", "image", "video")).reply
+    done = assemble(reply, images=[Skip("out of memory"), picture()])
+    kinds = [part["type"] for part in done.conversation[0]["parts"]]
+    assert kinds == ["text", "signal", "signal", "image", "signal"], "the second picture stays the second"
+    assert [part.get("missing") for part in done.conversation[0]["parts"]] == [
+        None,
+        "out of memory",
+        None,
+        None,
+        "nothing made it",
+    ]
+    assert done.reply_text == "a [picture 1: not made] [picture 2] [video 1: not made]"
 
 
 def test_a_second_turn_sees_the_first_ones_picture(context, tiny):
