@@ -29,6 +29,7 @@ from nodes.nextgpt.project_in import project_in
 from nodes.nextgpt.project_out import project_out
 from nodes.nextgpt.reason import reason
 from nodes.nextgpt.route import route
+from nodes.nextgpt.trace_picture import trace_picture
 
 __all__ = [
     "assemble",
@@ -62,4 +63,5 @@ __all__ = [
     "sample_audio",
     "sample_image",
     "sample_video",
+    "trace_picture",
 ]

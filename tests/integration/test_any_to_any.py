@@ -14,6 +14,7 @@ from PIL import Image
 from graph_engine import Engine, Settings
 from graph_engine.errors import RequestError
 from nodes.nextgpt.any_to_any import any_to_any, inputs, outputs
+from nodes.nextgpt.modality import SPOKEN
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -43,11 +44,9 @@ async def engine(tmp_path_factory):
 
 
 def quick(wanted):
-    """Literals for a run of the smallest size: 36 signal tokens and a few words."""
-    small = {
-        f"decode_{name}.{port}": value for name in wanted if name in QUICK for port, value in QUICK[name].items()
-    }
-    return {"think.max_new_tokens": 39, **small}
+    """Literals for a run of the smallest size: the signal tokens that were asked for and a few words."""
+    small = {f"decode_{name}.{port}": value for name in wanted if name in QUICK for port, value in QUICK[name].items()}
+    return {"think.max_new_tokens": 3 + sum(SPOKEN[name].signals for name in wanted if name in SPOKEN), **small}
 
 
 def media_of(engine, result):
