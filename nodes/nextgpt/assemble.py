@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import GenericAlias
 from typing import Annotated, Any, NamedTuple
 
 from graph_engine import Conversation, Needs, Skip, node
@@ -18,7 +19,7 @@ class Assembled(NamedTuple):
 
 
 @node(id="nextgpt.assemble", version=stamped("1.1.0"), category="NExT-GPT/stages", needs=Needs(inline=True))
-@per_modality(media=lambda row: Port(f"{row.name}s", list[row.media] | None, None))
+@per_modality(media=lambda row: Port(f"{row.name}s", GenericAlias(list, row.media), None))
 def assemble(
     reply: Reply,
     *,

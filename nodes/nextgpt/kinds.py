@@ -18,13 +18,15 @@ def _generation(value: Any) -> Any:
             f"GENERATION must be a dict with {', '.join(_GENERATION_FIELDS)}, got {describe(value)}.",
             remedy="Link an output of nextgpt.reason.",
         )
+    if not isinstance(value["runs"], list | tuple) or any(not isinstance(run, Mapping) for run in value["runs"]):
+        raise KindError(f"the runs of a GENERATION must be a list of dicts, got {describe(value['runs'])}.")
     rows = {len(value[name]) for name in ("ids", "pieces", "hidden", "embeds")}
     if len(rows) != 1:
         raise KindError(f"GENERATION must have one piece, state and embedding per token, got {sorted(rows)} of them.")
     return value
 
 
-_EVENT_FIELDS = {"text": {"text": str}, "signal": {"modality": str, "order": int}}
+_EVENT_FIELDS: dict[str, dict[str, type]] = {"text": {"text": str}, "signal": {"modality": str, "order": int}}
 
 
 def _reply(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """A port for each modality: one parameter (or one output field) in the code is a port per row of the table on the node.
 
     @node(id="nextgpt.assemble")
-    @per_modality(media=lambda row: Port(f"{row.name}s", list[row.media] | None, None))
+    @per_modality(media=lambda row: Port(f"{row.name}s", GenericAlias(list, row.media), None))
     def assemble(reply: Reply, *, media: Mapping[str, Any]) -> Assembled:
 
 has the inputs `reply`, `images`, `videos`, `audios`; the function gets `media = {"image": ..., "video": ..., ...}`.

@@ -33,7 +33,7 @@ def trace_picture(
 
     trace = trace_of(generation)
     names = vocabulary_of(generation).modalities
-    confidence = _floats(generation.get("confidence"), len(generation["ids"]), "confidence")
+    confidence = _numbers(generation.get("confidence"), len(generation["ids"]), "confidence")
     cells = _cells(generation, trace, names, confidence)
     notes = in_words(trace).splitlines()[:-1]  # the last one is the title
     lacking = "".join(dict.fromkeys(sign for cell in cells for sign in line(cell.label, text_size * 0.9).lacking))
@@ -46,14 +46,14 @@ def trace_picture(
         counts={name: facts["items"] for name, facts in trace["modalities"].items()},
         title=f"{trace['tokens']} tokens: {ENDS.get(trace['finished'], trace['finished'])}",
         notes=notes,
-        confidence=confidence is not None,
+        confidence=any(value is not None for value in confidence),
     )
     picture = numpy.asarray(draw_strip(strip, width, text_size), dtype=numpy.float32) / 255
     return torch.from_numpy(picture)[None]
 
 
 def _cells(
-    generation: Any, trace: Mapping[str, Any], names: Sequence[str], confidence: Sequence[float] | None
+    generation: Any, trace: Mapping[str, Any], names: Sequence[str], confidence: Sequence[float | None]
 ) -> list[Cell]:
     """A cell per word token and per run; of a very long answer the beginning and the end."""
     from nodes.nextgpt.heat_strip import BLANK, BROKEN, FORCED, INK, MOST_TOKENS, SOFT, Cell, hue, sure
@@ -72,7 +72,8 @@ def _cells(
             cells.append(Cell(start, stop, "broken run", BROKEN, "#ffffff"))
         else:
             for token in range(start, stop):
-                fill = BLANK if confidence is None else sure(confidence[token])
+                known = confidence[token]
+                fill = BLANK if known is None else sure(known)
                 text = generation["pieces"][token]
                 shown = text.strip().replace("\n", "\\n") or {"": "·"}.get(text, "\\n" if "\n" in text else "␣")
                 cells.append(Cell(token, token + 1, shown, fill, INK if text.strip() else SOFT))
@@ -88,18 +89,17 @@ def _mass(generation: Any, trace: Mapping[str, Any], names: Sequence[str]) -> di
     length, recorded = len(generation["ids"]), generation.get("signal_mass") or {}
     rows: dict[str, list[float | None]] = {}
     for name in names:
-        known = _floats(recorded.get(name), length, f"signal_mass of {name}")
-        rows[name] = [None] * length if known is None else [*known]
+        rows[name] = _numbers(recorded.get(name), length, f"signal_mass of {name}")
     for event in trace["events"]:
         if event["type"] == "signal" and rows[event["modality"]][event["start"]] is None:
             rows[event["modality"]][event["start"]] = event["probability"]
     return rows
 
 
-def _floats(values: Any, length: int, what: str) -> list[float] | None:
-    """One number per token, or None. Raises NodeError for another length."""
+def _numbers(values: Any, length: int, what: str) -> list[float | None]:
+    """One number per token, None where it is not known. Raises NodeError for another length."""
     if values is None:
-        return None
+        return [None] * length
     if len(values) != length:
         raise NodeError(
             f"the {what} has {len(values)} numbers for {length} tokens.",
@@ -107,4 +107,4 @@ def _floats(values: Any, length: int, what: str) -> list[float] | None:
             code="bad_generation",
             port="generation",
         )
-    return [float(value) for value in values]
+    return [None if value is None else float(value) for value in values]

@@ -14,6 +14,7 @@ from PIL import Image
 from graph_engine import Engine, Settings
 from graph_engine.errors import RequestError
 from nodes.nextgpt.any_to_any import any_to_any, inputs, outputs
+from nodes.nextgpt.heat_strip import HUES
 from nodes.nextgpt.modality import SPOKEN
 
 pytestmark = [
@@ -111,12 +112,33 @@ async def test_what_goes_in_changes_what_comes_out(engine):
     seen = {}
     for given in SETS:
         document = {**any_to_any(given, ["image"]), "targets": ["condition_image", "prompt"]}
-        record = await engine.submit(document, values=quick([]))
+        record = await engine.submit(document, values={"think.max_new_tokens": 8})
         record = await engine.wait(record.id, 60)
         entry = record.result["condition_image"]["conditioning"]
         ((((condition, _),),)) = await engine.artifact(entry["artifact"], entry["port"])
         seen[given] = round(float(condition.double().pow(2).sum()), 6)
     assert len(set(seen.values())) == 15
+
+
+async def test_the_trace_of_a_real_answer_is_a_picture(engine):
+    document = any_to_any(["text"], ["image", "audio"])
+    document["nodes"] |= {
+        "why": {"type": "nextgpt.trace_picture", "links": {"generation": "think.generation"}},
+        "save_why": {"type": "media.save_image", "values": {"name": "why"}, "links": {"image": "why.image"}},
+    }
+    values = {"think.max_new_tokens": 40, "think.seed": 4}
+    record = await engine.submit({**document, "targets": ["save_why", "route"]}, values=values)
+    record = await engine.wait(record.id, 60)
+    assert record.status == "succeeded", record.errors
+    (entry,) = record.result["save_why"]["file"]
+    with Image.open(engine.folders.resolve("output", entry["file"]["name"])) as picture:
+        assert picture.width == 1600
+        colours = {f"#{r:02x}{g:02x}{b:02x}": count for count, (r, g, b) in picture.convert("RGB").getcolors(1 << 20)}
+    assert min(colours[HUES[0]], colours[HUES[2]]) > 2000 > colours[HUES[1]], "a picture, a sound and no video"
+    events = record.result["route"]["events"]
+    assert [event["modality"] for event in events["events"] if event["type"] == "signal"] == ["image", "audio"]
+    assert events["modalities"]["video"]["outcome"] == "forbidden"
+    assert all(0 < event["probability"] < 1 for event in events["events"] if event["type"] == "signal")
 
 
 @pytest.mark.parametrize("name", sorted(set(inputs()) - set(FOUR)))
