@@ -28,8 +28,9 @@ def assemble(
 ) -> Assembled:
     """The assistant's turn, added to the conversation it answers.
 
-    images, videos, audios: what was made of the signals, in their order. What is missing stays a signal, with the
-    reason. reply_text: the turn for people, with media as [picture 1], [sound 1: not made].
+    images, videos, audios: what was made of the signals, in their order; a list that is too short lacks the last ones.
+    What is missing stays a signal, with the reason. reply_text: the turn for people, with media as [picture 1], [sound
+    1: not made].
     """
     made = {name: _entries(given) for name, given in media.items()}
     counts: dict[str, int] = {}

@@ -35,11 +35,10 @@ CODE_SIZE = 0.62
 
 
 class Span(NamedTuple):
-    """Characters that one font draws. `raised` is how far below the line's top they begin, in pixels."""
+    """Characters that one font draws."""
 
     text: str
     font: Any
-    raised: float
 
 
 class Line(NamedTuple):
@@ -59,11 +58,11 @@ def line(text: str, size: float) -> Line:
         font = next((font for font in _fonts(size) if _has(font, character)), None)
         if font is None:
             lacking += character
-            spans.append(Span(f" u{ord(character):04X}", _default(size * CODE_SIZE), size * (1 - CODE_SIZE)))
+            spans.append(Span(f" u{ord(character):04X}", _default(size * CODE_SIZE)))
         elif spans and spans[-1].font is font:
             spans[-1] = spans[-1]._replace(text=spans[-1].text + character)
         else:
-            spans.append(Span(character, font, 0.0))
+            spans.append(Span(character, font))
     return Line(tuple(spans), sum(span.font.getlength(span.text) for span in spans), lacking)
 
 
@@ -71,7 +70,7 @@ def draw_line(draw: Any, place: tuple[float, float], text: str, size: float, fil
     """Write `text` with the left end of its base line at `place`."""
     x, y = place
     for span in line(text, size).spans:
-        draw.text((x, y - span.raised * 0.3), span.text, fill=fill, font=span.font, anchor="ls")
+        draw.text((x, y), span.text, fill=fill, font=span.font, anchor="ls")
         x += span.font.getlength(span.text)
 
 

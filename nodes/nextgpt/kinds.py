@@ -1,4 +1,9 @@
-"""Kinds of this pack: what the language model said, before and after it is taken apart."""
+"""Kinds of this pack: what the language model said, before and after it is taken apart.
+
+A GENERATION of n tokens has, besides what its check asks for, what a maker of one may know: `wishes` and `limits`
+{modality: ...} as they were set, `confidence` (n numbers: the probability of each token) and `signal_mass` {modality: n
+numbers: the probability, at each token, of the first signal of that modality}. Readers do without them.
+"""
 
 from __future__ import annotations
 

@@ -11,9 +11,10 @@ import pytest_asyncio
 import soundfile
 from PIL import Image
 
-from graph_engine import Engine, Settings
+from graph_engine import Engine, Settings, Skip
 from graph_engine.errors import RequestError
 from nodes.nextgpt.any_to_any import any_to_any, inputs, outputs
+from nodes.nextgpt.assemble import assemble
 from nodes.nextgpt.heat_strip import HUES
 from nodes.nextgpt.modality import SPOKEN
 
@@ -139,6 +140,43 @@ async def test_the_trace_of_a_real_answer_is_a_picture(engine):
     assert [event["modality"] for event in events["events"] if event["type"] == "signal"] == ["image", "audio"]
     assert events["modalities"]["video"]["outcome"] == "forbidden"
     assert all(0 < event["probability"] < 1 for event in events["events"] if event["type"] == "signal")
+
+
+async def test_a_decoder_that_fails_leaves_the_rest_and_a_partial_reply(engine):
+    """The other modalities come out, the error names the decoder, and the turn can be put together without it."""
+    document = any_to_any(["text"], ["text", "image", "audio"])
+    document["nodes"]["newer"] = {"type": "nextgpt.load", "values": {"preset": "tiny-v1.5"}}
+    document["nodes"]["decode_image"]["links"]["decoder"] = "newer.image_decoder"
+    document["targets"] = ["reply", "save_image", "save_audio", "route"]
+    record = await engine.submit(document, values=quick(["image", "audio"]))
+    record = await engine.wait(record.id, 60)
+    assert record.status == "partial"
+    (error,) = record.errors
+    assert error["node"].partition("#")[0] == "decode_image"
+    assert error["code"] == "bad_condition"
+    assert media_of(engine, record.result) == {"save_audio": MADE["save_audio"]}
+    routed = record.result["route"]
+    done = assemble(routed["reply"], images=[Skip(error["message"])], audios=[{"waveform": None}])
+    assert done.reply_text.startswith(routed["text"].strip()[:10])
+    assert done.reply_text.endswith("[picture 1: not made] [sound 1]")
+    (lost,) = [part for part in done.conversation[0]["parts"] if "missing" in part]
+    assert (lost["modality"], lost["missing"]) == ("image", error["message"])
+
+
+async def test_runs_are_completed_unless_that_is_switched_off(engine):
+    """A hot model breaks runs off when it is left alone; the router tells them and goes on."""
+    document = {**any_to_any(["text"], ["text"]), "targets": ["route"]}
+    free = dict.fromkeys(("think.image", "think.video", "think.audio"), "auto")
+    values = {"think.max_new_tokens": 250, "think.temperature": 5.0, "think.max_images": 9, "think.seed": 3, **free}
+    broken = {}
+    for complete in (True, False):
+        record = await engine.submit(document, values={**values, "think.complete_runs": complete})
+        record = await engine.wait(record.id, 60)
+        assert record.status == "succeeded", record.errors
+        found = [event["type"] for event in record.result["route"]["events"]["events"]]
+        broken[complete] = found.count("broken")
+        assert len(record.result["route"]["events"]["warnings"]) == broken[complete]
+    assert broken[True] == 0 < broken[False]
 
 
 @pytest.mark.parametrize("name", sorted(set(inputs()) - set(FOUR)))
