@@ -46,7 +46,8 @@ class Strip:
     """What is drawn.
 
     cells      in spoken order
-    mass       {modality: probability of its first signal token at each token; None where it is not known}
+    mass       {modality: probability of its first signal token at each token; None where it is not known}; one that is
+               known nowhere has no row
     counts     {modality: items in the answer}
     title, notes  lines above and below
     confidence whether the cells show one
@@ -94,13 +95,14 @@ class _Sheet:
         self.small = size * 0.68
         self.margin = round(size * 1.4)
         self.names = list(strip.mass)
-        labels = [line(noun_of(name), self.small).width for name in self.names]
+        self.rows = [name for name in self.names if any(known is not None for known in strip.mass[name])]
+        labels = [line(noun_of(name), self.small).width for name in self.rows]
         self.left = self.margin + round(max([*labels, size * 2]) + size * 0.6)
         self.right = width - self.margin
         self.cell = round(size * 1.75)
         self.bar = round(size * 0.62)
         self.gap = max(2, round(size * 0.14))
-        self.pitch = self.cell + (self.bar + self.gap) * len(self.names) + round(size * 0.95)
+        self.pitch = self.cell + (self.bar + self.gap) * len(self.rows) + round(size * 0.95)
         self.lines = self._wrapped()
 
     def _width_of(self, cell: Cell) -> int:
@@ -150,7 +152,7 @@ class _Sheet:
             label = self._cut(cell.label, self.size * 0.9, right - left - self.size * 0.4)
             middle = (left + right - line(label, self.size * 0.9).width) / 2
             draw_line(self.pen, (middle, top + self.cell * 0.64), label, self.size * 0.9, cell.ink)
-        for row, name in enumerate(self.names):
+        for row, name in enumerate(self.rows):
             self._bars(name, cells, top + self.cell + self.gap * 2 + row * (self.bar + self.gap))
 
     def _bars(self, name: str, cells: list[tuple[Cell, int, int]], top: int) -> None:
@@ -213,7 +215,7 @@ class _Sheet:
             words("", 0, lambda x, base: None, "how sure of a token: not recorded")
         for name in self.names:
             words(f"{noun_of(name)} × {self.strip.counts.get(name, 0)}", high, swatch(hue(self.names, name)))
-        if self.names:
+        if self.rows:
             words("1", size * 0.36 * (DECADES + 1), stairs, "rows: chance that one begins here: 10⁻⁶")
         return entries
 

@@ -171,11 +171,14 @@ async def test_runs_are_completed_unless_that_is_switched_off(engine):
     broken = {}
     for complete in (True, False):
         record = await engine.submit(document, values={**values, "think.complete_runs": complete})
+        logged = [event async for batch in engine.watch(record.id) for event in batch if event.type == "log"]
         record = await engine.wait(record.id, 60)
         assert record.status == "succeeded", record.errors
         found = [event["type"] for event in record.result["route"]["events"]["events"]]
         broken[complete] = found.count("broken")
-        assert len(record.result["route"]["events"]["warnings"]) == broken[complete]
+        warnings = record.result["route"]["events"]["warnings"]
+        assert len(warnings) == broken[complete]
+        assert [event.data["message"] for event in logged if event.node == "route"] == warnings
     assert broken[True] == 0 < broken[False]
 
 

@@ -115,6 +115,14 @@ def test_one_parameter_is_a_port_per_row():
     assert list(inspect.signature(gathered).parameters) == [port.name for port in type.inputs]
 
 
+def test_ports_are_made_of_what_is_there():
+    with pytest.raises(TypeError, match="has no media to make ports of"):
+
+        @per_modality(media=lambda row: Port(row.name, int))
+        def without(a: str) -> str:
+            return a
+
+
 def test_one_field_is_an_output_per_row():
     @per_modality(each=lambda row: [Port(f"{row.name}_a", list[Signals]), Port(f"{row.name}_b", str)])
     class Form(NamedTuple):
