@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -358,6 +359,27 @@ def test_reason_refuses(context, tiny, turns, options, code):
         reason(context, turns, tiny.language_model, **options)
     assert caught.value.problem.code == code
     assert caught.value.problem.port
+
+
+def test_a_model_that_speaks_fewer_modalities_is_not_asked_for_the_others(context, tiny):
+    model = replace(tiny.language_model, extras={**tiny.language_model.extras, "speaks": ["image"]})
+    generation = reason(context, ask(), model, image="always", max_new_tokens=12)
+    assert list(generation["vocabulary"]["tokens"]) == ["image"]
+    assert (generation["wishes"], generation["limits"]) == ({"image": "always"}, {"image": 1})
+    routed = route(generation)
+    assert len(routed.image) == 1
+    assert isinstance(routed.video, Skip)
+    with pytest.raises(NodeError, match="'video', but this model signals only image") as caught:
+        reason(context, ask(), model, video="always", max_new_tokens=40)
+    assert caught.value.problem.code == "bad_options"
+
+
+def test_a_preset_skips_what_it_does_not_have(context):
+    from nodes.nextgpt.load import _specs
+
+    encoder, absent = _specs(context, "tiny", "encoder", "smell_decoder")
+    assert encoder.family == "nextgpt.encoder"
+    assert absent == Skip("the preset 'tiny' has no smell decoder")
 
 
 def test_reason_ends_when_it_is_cancelled(fresh, tiny):
