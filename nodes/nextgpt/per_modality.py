@@ -44,7 +44,7 @@ def per_modality(**each: Ports) -> Callable[[Any], Any]:
     """Replace the parameters or fields of these names by the ports of every modality that can be spoken."""
 
     def expand(target: Any) -> Any:
-        there = target._fields if isinstance(target, type) else inspect.signature(target).parameters
+        there = getattr(target, "_fields", None) or inspect.signature(target).parameters
         if lacking := each.keys() - set(there):
             raise TypeError(f"{target.__qualname__} has no {', '.join(sorted(lacking))} to make ports of")
         return _fields(target, each) if isinstance(target, type) else _parameters(target, each)
