@@ -185,7 +185,7 @@ def read(
     reads: Reads | None = None,
 ) -> NodeType:
     """The node type that a function's signature describes."""
-    origin = f"{function.__module__}:{function.__code__.co_firstlineno}"
+    origin = f"{function.__module__}:{inspect.unwrap(function).__code__.co_firstlineno}"
     where = f"node {id!r} ({origin})"
     pack, _, name = id.partition(".")
     if not name or not all(part.isidentifier() for part in (pack, *name.split("."))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nodes.nextgpt.assemble import assemble
+from nodes.nextgpt.captions import captions
 from nodes.nextgpt.conversation import conversation, encode_conversation
 from nodes.nextgpt.decode_audio import decode_audio, latent_to_audio, sample_audio
 from nodes.nextgpt.decode_image import decode_image, image_to_latent, latent_to_image, sample_image
@@ -28,9 +29,11 @@ from nodes.nextgpt.project_in import project_in
 from nodes.nextgpt.project_out import project_out
 from nodes.nextgpt.reason import reason
 from nodes.nextgpt.route import route
+from nodes.nextgpt.trace_picture import trace_picture
 
 __all__ = [
     "assemble",
+    "captions",
     "conversation",
     "decode_audio",
     "decode_image",
@@ -60,4 +63,5 @@ __all__ = [
     "sample_audio",
     "sample_image",
     "sample_video",
+    "trace_picture",
 ]

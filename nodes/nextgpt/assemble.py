@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import GenericAlias
 from typing import Annotated, Any, NamedTuple
 
-from graph_engine import Audio, Conversation, Image, Needs, Video, node
+from graph_engine import Conversation, Needs, Skip, node
 from graph_engine.graph.kinds import CONVERSATION
 from nodes.nextgpt.kinds import Reply
-from nodes.nextgpt.modality import SPOKEN
+from nodes.nextgpt.modality import noun_of, stamped
+from nodes.nextgpt.per_modality import Port, per_modality
 
 
 class Assembled(NamedTuple):
@@ -15,39 +18,45 @@ class Assembled(NamedTuple):
     reply_text: str
 
 
-@node(id="nextgpt.assemble", category="NExT-GPT/stages", needs=Needs(inline=True))
+@node(id="nextgpt.assemble", version=stamped("1.1.0"), category="NExT-GPT/stages", needs=Needs(inline=True))
+@per_modality(media=lambda row: Port(f"{row.name}s", GenericAlias(list, row.media), None))
 def assemble(
     reply: Reply,
-    images: list[Image] | None = None,
-    videos: list[Video] | None = None,
-    audios: list[Audio] | None = None,
+    *,
+    media: Mapping[str, Any],
     previous: Annotated[Any, CONVERSATION] | None = None,
 ) -> Assembled:
     """The assistant's turn, added to the conversation it answers.
 
-    images, videos, audios: what was made of the signals, in their order; what is missing stays a signal.
-    reply_text: the turn for people, with media as [picture 1], [sound 1].
+    images, videos, audios: what was made of the signals, in their order; a list that is too short lacks the last ones.
+    What is missing stays a signal, with the reason. reply_text: the turn for people, with media as [picture 1], [sound
+    1: not made].
     """
-    made = {"image": _present(images), "video": _present(videos), "audio": _present(audios)}
-    counts = dict.fromkeys(SPOKEN, 0)
+    made = {name: _entries(given) for name, given in media.items()}
+    counts: dict[str, int] = {}
     parts: list[dict[str, Any]] = []
     shown = ""
     for event in reply:
-        parts.append(dict(event))
         if event["type"] == "text":
+            parts.append(dict(event))
             shown += event["text"]
             continue
-        name, number = event["modality"], counts[event["modality"]]
-        counts[name] += 1
-        shown += f"{' ' if shown and not shown[-1].isspace() else ''}[{SPOKEN[name].noun} {number + 1}]"
-        if number < len(made[name]):
-            parts.append({"type": name, name: made[name][number], "order": event["order"]})
+        name = event["modality"]
+        number = counts.get(name, 0)
+        counts[name] = number + 1
+        medium = made.get(name, [])[number : number + 1] or [Skip("nothing made it")]
+        label = f"{noun_of(name)} {number + 1}"
+        if isinstance(medium[0], Skip):
+            parts.append({**event, "missing": medium[0].message or "it was skipped"})
+            label += ": not made"
+        else:
+            parts += [dict(event), {"type": name, name: medium[0], "order": event["order"]}]
+        shown += f"{' ' if shown and not shown[-1].isspace() else ''}[{label}]"
     return Assembled([*(previous or []), {"role": "assistant", "parts": parts}], shown.strip())
 
 
-def _present(media: Any) -> list[Any]:
-    """A list port may be given one value, a list with holes, or nothing; tensors and dicts are media, a Skip is not."""
-    if media is None:
+def _entries(media: Any) -> list[Any]:
+    """A list port may be given one value, a list, in which a `Skip` keeps the place of what was not made, or nothing."""
+    if media is None or isinstance(media, Skip):
         return []
-    entries = media if isinstance(media, list) else [media]
-    return [entry for entry in entries if not isinstance(entry, tuple)]
+    return list(media) if isinstance(media, list) else [media]

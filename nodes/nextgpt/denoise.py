@@ -6,7 +6,6 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Annotated, Any, Literal
 
 from graph_engine import NodeContext, NodeError, Widget
@@ -76,7 +75,7 @@ def sample(
 
 def hand(modality: str) -> Any:
     """The module under `model/` with `sample` and `decode` of this modality."""
-    return import_module(f"nodes.nextgpt.model.{SPOKEN[modality].module}")
+    return SPOKEN[modality].implementation()
 
 
 def of_modality(decoder: Any, modality: str) -> Any:

@@ -118,7 +118,7 @@ def embed(
             port="encoder",
         )
     with refusals("bad_medium", modality if modality != "imu" else "recording"):
-        tensor = preprocess(modality, value, config)
+        tensor = preprocess(row.like, value, config)
     context.check()
     module = lease(context, replace(encoder, family=trunk_family(row.trunk), config=_only(encoder.config, row.trunk)))
     with refusals("bad_medium", modality):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 from graph_engine.models.catalog import Family
@@ -86,8 +85,7 @@ def _output_projector_state(state: Mapping[str, Any], modality: str) -> dict[str
 def _decoder(config: Mapping[str, Any], row: Modality) -> Any:
     from nodes.nextgpt.model.diffusion_config import DiffusionConfig
 
-    module = import_module(f"nodes.nextgpt.model.{row.module}")
-    return getattr(module, f"{row.name.capitalize()}Decoder")(DiffusionConfig.from_json(config))
+    return getattr(row.implementation(), f"{row.name.capitalize()}Decoder")(DiffusionConfig.from_json(config))
 
 
 FAMILIES: tuple[Family, ...] = (

@@ -8,7 +8,7 @@ after them is computed anew. The random weights of the tiny presets follow from 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from graph_engine import (
     Decoder,
@@ -17,8 +17,13 @@ from graph_engine import (
     LanguageModel,
     NodeContext,
     OutputProjector,
+    Skip,
+    Widget,
     node,
 )
+from graph_engine.graph.kinds import COMBO
+from nodes.nextgpt.modality import SPOKEN, stamped
+from nodes.nextgpt.per_modality import Port, per_modality
 from nodes.nextgpt.preset import RECIPE, PresetName, files_of
 
 CATEGORY = "NExT-GPT/load"
@@ -29,20 +34,16 @@ def _reads(literals: Mapping[str, Any]) -> list[str]:
     return files_of(str(literals.get("preset", "")))
 
 
-VERSION = f"1.0.{RECIPE}"
-Spoken = Literal["image", "video", "audio"]
+VERSION = stamped(f"1.0.{RECIPE}")
+Spoken = Annotated[str, COMBO, Widget(options=tuple(SPOKEN))]
 
 
+@per_modality(spoken=lambda row: [Port(f"{row.name}_projector", OutputProjector), Port(f"{row.name}_decoder", Decoder)])
 class NextGpt(NamedTuple):
     encoder: Encoder
     input_projector: InputProjector
     language_model: LanguageModel
-    image_projector: OutputProjector
-    image_decoder: Decoder
-    video_projector: OutputProjector
-    video_decoder: Decoder
-    audio_projector: OutputProjector
-    audio_decoder: Decoder
+    spoken: Any
 
 
 @node(id="nextgpt.load", version=VERSION, title="Load NExT-GPT", category=CATEGORY, reads=_reads)
@@ -88,9 +89,11 @@ def load_decoder(context: NodeContext, preset: PresetName = "tiny", modality: Sp
 
 
 def _specs(context: NodeContext, preset: str, *parts: str) -> list[Any]:
-    from nodes.nextgpt.checkpoint import specs_of
+    from nodes.nextgpt.checkpoint import find_preset, specs_of
 
-    return list(specs_of(preset, parts, context.models_dir))
+    there = [part for part in parts if part in find_preset(preset).parts]
+    specs = dict(zip(there, specs_of(preset, there, context.models_dir), strict=True))
+    return [specs.get(part, Skip(f"the preset {preset!r} has no {part.replace('_', ' ')}")) for part in parts]
 
 
 def lease(context: NodeContext, spec: Any) -> Any:

@@ -6,13 +6,13 @@ classes in small, with random weights that are made on first use (`checkpoint.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
 from nodes.nextgpt.families import ENCODER, INPUT_PROJECTOR, LANGUAGE_MODEL
-from nodes.nextgpt.modality import SPOKEN
+from nodes.nextgpt.modality import SPOKEN, Modality
 
 PresetName = Literal["tiny", "tiny-v1.5", "nextgpt-7b-tiva-v0", "nextgpt-v1.5-7b"]
 
@@ -82,9 +82,10 @@ def _input_projector(mode: str) -> Mapping[str, Any]:
 
 
 def _tiny_language_model() -> Mapping[str, Any]:
-    from nodes.nextgpt.model.language import LanguageConfig
+    from nodes.nextgpt.model.language import TINY_BASE_SIZE, LanguageConfig
 
-    return LanguageConfig.tiny(TINY_HIDDEN).to_json()
+    signals = sum(row.signals for row in SPOKEN.values())
+    return LanguageConfig.tiny(TINY_HIDDEN, TINY_BASE_SIZE + 2 + signals).to_json()  # 2: the legacy wrap tokens
 
 
 def _vicuna(vocab_size: int, rms_norm_eps: float) -> Mapping[str, Any]:
@@ -108,7 +109,7 @@ def _output_projector(rows: int, width: int) -> Mapping[str, Any]:
 def _tiny_decoder(modality: str, width: int) -> Mapping[str, Any]:
     from nodes.nextgpt.model.diffusion_config import DiffusionConfig
 
-    return DiffusionConfig.tiny(modality, width).to_json()  # type: ignore[arg-type]
+    return DiffusionConfig.tiny(SPOKEN[modality].like, width).to_json()  # type: ignore[arg-type]
 
 
 def _decoder(name: str) -> Mapping[str, Any]:
@@ -124,13 +125,15 @@ def _spoken(
     projector: Callable[[int, int], Mapping[str, Any]],
     decoder: Callable[[str, int], Mapping[str, Any]],
     dtype: str = "float32",
+    *,
+    spoken: Iterable[Modality],
 ) -> dict[str, Part]:
-    """Output projector and decoder of every modality that can be spoken.
+    """Output projector and decoder of every modality that the language model of the preset speaks.
 
     widths: of conditions, where they differ from the table's; only those parts are not `shared` between presets.
     """
     parts: dict[str, Part] = {}
-    for row in SPOKEN.values():
+    for row in spoken:
         rows, width = row.condition[0], widths.get(row.name, row.condition[1])
         facts = {"modality": row.name}
         place = folder if row.name in widths else shared
@@ -145,7 +148,7 @@ def _tiny(name: str, mode: str, form: str, spelling: str, widths: Mapping[str, i
         "encoder": Part(ENCODER, _tiny_encoder, "tiny", extras={"form": form, "tokenizer": "tiny"}),
         "input_projector": Part(INPUT_PROJECTOR, lambda: _tiny_input_projector(mode), name),
         "language_model": Part(LANGUAGE_MODEL, _tiny_language_model, "tiny", extras=words),
-        **_spoken(name, "tiny", widths, _tiny_output_projector, _tiny_decoder),
+        **_spoken(name, "tiny", widths, _tiny_output_projector, _tiny_decoder, spoken=SPOKEN.values()),
     }
     return Preset(name, parts, made=True)
 
@@ -160,14 +163,22 @@ def _published(
     widths: Mapping[str, int],
     sizes: Mapping[str, str],
 ) -> Preset:
-    words = {"tokenizer": name, "spelling": spelling, "template": spelling, "first_signal": 32_000}
+    words = {"tokenizer": name, "spelling": spelling, "template": spelling, "first_signal": 32_000, "speaks": [*sizes]}
     parts = {
         "encoder": Part(
             ENCODER, _huge_encoder, "imagebind_huge", "float16", {"form": form, "tokenizer": "imagebind_huge"}
         ),
         "input_projector": Part(INPUT_PROJECTOR, lambda: _input_projector(mode), name, "float16"),
         "language_model": Part(LANGUAGE_MODEL, lambda: _vicuna(vocab_size, eps), name, "float16", words),
-        **_spoken(name, name, widths, _output_projector, lambda modality, _: _decoder(sizes[modality]), "float16"),
+        **_spoken(
+            name,
+            name,
+            widths,
+            _output_projector,
+            lambda modality, _: _decoder(sizes[modality]),
+            "float16",
+            spoken=[SPOKEN[modality] for modality in sizes],
+        ),
     }
     return Preset(name, parts)
 

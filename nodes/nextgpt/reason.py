@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -9,14 +10,25 @@ from graph_engine import Conversation, Effect, LanguageModel, Needs, NodeContext
 from nodes.control.seed import MAX_SEED
 from nodes.nextgpt.kinds import Generation
 from nodes.nextgpt.load import lease
-from nodes.nextgpt.modality import SPOKEN
+from nodes.nextgpt.modality import SPOKEN, stamped
+from nodes.nextgpt.per_modality import Port, per_modality
 from nodes.nextgpt.refusal import refusals
 
 Want = Literal["auto", "always", "never"]
 Most = Annotated[int, Widget(min=1, max=16)]
 
 
-@node(id="nextgpt.reason", category="NExT-GPT/stages", effect=Effect.SEEDED, needs=Needs(device=True))
+@node(
+    id="nextgpt.reason",
+    version=stamped("1.1.0"),
+    category="NExT-GPT/stages",
+    effect=Effect.SEEDED,
+    needs=Needs(device=True),
+)
+@per_modality(
+    wishes=lambda row: Port(row.name, Want, "auto"),
+    limits=lambda row: Port(row.limit, Most, 1),
+)
 def reason(
     context: NodeContext,
     conversation: Conversation,
@@ -28,18 +40,17 @@ def reason(
     top_k: Annotated[int, Widget(min=0, max=1000)] = 0,
     repetition_penalty: Annotated[float, Widget(min=0.1, max=10, step=0.05)] = 1.0,
     template: Literal["auto", "legacy", "current"] = "auto",
-    image: Want = "auto",
-    video: Want = "auto",
-    audio: Want = "auto",
-    max_images: Most = 1,
-    max_videos: Most = 1,
-    max_sounds: Most = 1,
+    complete_runs: bool = True,
+    *,
+    wishes: Mapping[str, str],
+    limits: Mapping[str, int],
 ) -> Generation:
     """Answer a conversation. The words stream while they are said; `nextgpt.route` takes the answer apart.
 
     temperature: 0 always takes the most likely token. template: how the prompt is laid out, `auto` as the model was
     trained. image, video, audio: `auto` leaves it to the model, `always` adds one before the end if the model gave
-    none, `never` forbids it. A run of signals that was begun is always completed.
+    none, `never` forbids it. max_images, max_videos, max_sounds: how many one answer may have. complete_runs: a run of
+    signals that was begun is completed for the model; without it the model says each token, and a broken run is lost.
     """
     from nodes.nextgpt.model.language import GenerateOptions, generate
     from nodes.nextgpt.model.prompts import TEMPLATES, PromptTooLong, build_inputs, stop_ids
@@ -64,8 +75,8 @@ def reason(
                 code="prompt_too_long",
                 port="conversation",
             ) from error
-    wishes = {"image": image, "video": video, "audio": audio}
-    limits = {"image": max_images, "video": max_videos, "audio": max_sounds}
+    # A modality that this model has no tokens for may stay `auto` or `never`; `always` is refused below.
+    wishes = {name: wish for name, wish in wishes.items() if name in vocabulary.tokens or wish == "always"}
     said = Speech(tokenizer, vocabulary, stop, context.chunk)
 
     def settled(token: int, position: int) -> None:
@@ -83,7 +94,7 @@ def reason(
             # Random weights choose among all tokens alike: only whole words, so that it reads as words.
             suppress_ids=tokenizer.unreadable_ids(whole_words=True) if facts.get("untrained") else (),
         )
-        policy = SignalPolicy(wishes, limits)
+        policy = SignalPolicy(wishes, limits, complete_runs=complete_runs)
         generation = generate(
             module, prompt, options, vocabulary, policy, stop, on_token=settled, cancelled=lambda: context.cancelled
         )
@@ -98,6 +109,7 @@ def reason(
         "runs": [asdict(run) for run in generation.trace],
         "vocabulary": vocabulary.to_json(),
         "wishes": wishes,
+        "limits": {name: limits[name] for name in wishes},
         "stop_length": generation.stop_length,
         "finished": generation.finished,
         "prompt_length": prompt.shape[1],

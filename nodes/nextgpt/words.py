@@ -34,7 +34,7 @@ def tokenizer_of(extras: Mapping[str, Any], models_dir: Path, vocabulary: Signal
 
 def vocabulary_of(extras: Mapping[str, Any], tokenizer_size: int) -> SignalVocabulary:
     """The signal tokens of a language model; they follow its ordinary tokens unless the spec says where they begin."""
-    counts = {row.name: row.signals for row in SPOKEN.values()}
+    counts = {name: SPOKEN[name].signals for name in extras.get("speaks", SPOKEN)}
     return SignalVocabulary.create(extras.get("first_signal", tokenizer_size), extras.get("spelling", "legacy"), counts)
 
 

@@ -132,12 +132,14 @@ class SignalPolicy:
 
     `auto`: the model decides. `never`: it cannot. `always`: if the model is about to end without a run of that
     modality, the run is emitted first, in the order of `modes`. A modality not named is `auto`; `max_runs` (default
-    1, as in the published demo) bounds the runs of a modality in one answer.
+    1, as in the published demo) bounds the runs of a modality in one answer. `complete_runs=False` leaves every token of
+    a run to the model, as the originals do: it may break one off. What was demanded is complete in any case.
     """
 
     modes: Mapping[str, str] = field(default_factory=dict)
     max_runs: Mapping[str, int] = field(default_factory=dict)
     default_max_runs: int = 1
+    complete_runs: bool = True
 
     def __post_init__(self) -> None:
         for modality, mode in self.modes.items():
@@ -227,6 +229,9 @@ class SignalRunProcessor:
         self._first = {ids[0]: m for m, ids in vocabulary.tokens.items()} if vocabulary else {}
         # Continuations out of place would be a broken run; wrap tokens belong to prompts.
         self._never = frozenset(vocabulary.ids()) - frozenset(self._first) if vocabulary else frozenset()
+        if vocabulary and not self.policy.complete_runs:
+            forbidden = [ids for m, ids in vocabulary.tokens.items() if not self.policy.limit(m)]
+            self._never = frozenset([*(vocabulary.wrap or ()), *(i for ids in forbidden for i in ids)])
 
     def _owed(self) -> list[str]:
         return [m for m in self.policy.demanded if not self._runs.get(m)]
@@ -289,7 +294,8 @@ class SignalRunProcessor:
         elif token in self._first and self.vocabulary:
             modality = self._first[token]
             self._runs[modality] = self._runs.get(modality, 0) + 1
-            self._rest = list(self.vocabulary.run(modality)[1:])
+            if self.policy.complete_runs or modality in self.policy.demanded:
+                self._rest = list(self.vocabulary.run(modality)[1:])
             self.trace.append(RunTrace(modality, len(self.ids), token, probability_of(token), reason))
         else:
             self.stop_length = self._ends_with(token)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -319,7 +320,7 @@ def test_reason_streams_exactly_what_it_says(fresh, tiny, template):
     assert generation["hidden"].shape[1] == presets.TINY_HIDDEN
     assert len(routed.image[0]["hidden"]) == 4
     assert len(routed.audio[0]["embeds"]) == 8
-    assert routed.video == Skip("the language model did not ask for a video")
+    assert routed.video == Skip("the language model did not ask for a video: it was forbidden to")
     assert fresh.progressed[-1][0] == len(generation["ids"])
 
 
@@ -358,6 +359,27 @@ def test_reason_refuses(context, tiny, turns, options, code):
         reason(context, turns, tiny.language_model, **options)
     assert caught.value.problem.code == code
     assert caught.value.problem.port
+
+
+def test_a_model_that_speaks_fewer_modalities_is_not_asked_for_the_others(context, tiny):
+    model = replace(tiny.language_model, extras={**tiny.language_model.extras, "speaks": ["image"]})
+    generation = reason(context, ask(), model, image="always", max_new_tokens=12)
+    assert list(generation["vocabulary"]["tokens"]) == ["image"]
+    assert (generation["wishes"], generation["limits"]) == ({"image": "always"}, {"image": 1})
+    routed = route(generation)
+    assert len(routed.image) == 1
+    assert isinstance(routed.video, Skip)
+    with pytest.raises(NodeError, match="'video', but this model signals only image") as caught:
+        reason(context, ask(), model, video="always", max_new_tokens=40)
+    assert caught.value.problem.code == "bad_options"
+
+
+def test_a_preset_skips_what_it_does_not_have(context):
+    from nodes.nextgpt.load import _specs
+
+    encoder, absent = _specs(context, "tiny", "encoder", "smell_decoder")
+    assert encoder.family == "nextgpt.encoder"
+    assert absent == Skip("the preset 'tiny' has no smell decoder")
 
 
 def test_reason_ends_when_it_is_cancelled(fresh, tiny):
@@ -586,8 +608,18 @@ def test_assemble_puts_media_where_they_were_spoken():
 
 
 def test_assemble_keeps_the_signal_of_what_was_not_made():
-    done = assemble(route(spoken("a", "image", "video")).reply, images=[Skip("no"), picture()])
-    assert [part["type"] for part in done.conversation[0]["parts"]] == ["text", "signal", "image", "signal"]
+    reply = route(spoken("a", "image", "image", "video")).reply
+    done = assemble(reply, images=[Skip("out of memory"), picture()])
+    kinds = [part["type"] for part in done.conversation[0]["parts"]]
+    assert kinds == ["text", "signal", "signal", "image", "signal"], "the second picture stays the second"
+    assert [part.get("missing") for part in done.conversation[0]["parts"]] == [
+        None,
+        "out of memory",
+        None,
+        None,
+        "nothing made it",
+    ]
+    assert done.reply_text == "a [picture 1: not made] [picture 2] [video 1: not made]"
 
 
 def test_a_second_turn_sees_the_first_ones_picture(context, tiny):
