@@ -40,7 +40,7 @@ def trim_conversation(
     reasons = []
     if last and len(kept) > last:
         kept = ([0] if keep_first else []) + kept[-last:]
-        reasons.append(f"the last {last} exchange{'s' * (last != 1)} are kept")
+        reasons.append(f"the last {last} exchanges are kept" if last > 1 else "the last exchange is kept")
     if model is not None and len(kept) > 1:
         budget = (max_tokens or _context_length(model)) - reserve_tokens
         count = _Counter(context, model)

@@ -26,6 +26,7 @@ from web.commands.chat_shelf import Shelf
 from web.commands.chat_workflow import ChatWorkflow
 from web.commands.flags import settings_of
 from web.commands.loop import Loop
+from web.commands.progress import describe
 from web.commands.run import find, literals
 from web.commands.session import Session, opened
 
@@ -238,7 +239,8 @@ class Chat:
             self.screen.file(path, facts)
         self.trace = self.workflow.text_of(result, self.workflow.trace)
         for error in result.errors:
-            self._fault(error)
+            what = f"{self.workflow.title(error['node'])}: " if error.get("node") else ""
+            self._fault(f"{what}{describe(error)}")
         after = self.workflow.file_of(result)
         if not after and result.errors and (spoke or reply):
             after = self._keep_what_there_is(values, result)

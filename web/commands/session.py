@@ -97,9 +97,7 @@ class RemoteSession:
 
 
 def no_file(path: Path) -> NotFoundError:
-    return NotFoundError(
-        f"there is no file {str(path)!r}.", remedy="Check the path.", code="file_not_found"
-    )
+    return NotFoundError(f"there is no file {str(path)!r}.", remedy="Check the path.", code="file_not_found")
 
 
 @asynccontextmanager
