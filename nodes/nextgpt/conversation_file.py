@@ -90,7 +90,7 @@ def write(turns: Sequence[Mapping[str, Any]], path: Path) -> int:
     before = set(folder.iterdir()) if folder.is_dir() else set()
     entries = []
     for number, turn in enumerate(turns):
-        parts = []
+        parts: list[dict[str, Any]] = []
         for position, part in enumerate(turn["parts"]):
             try:
                 parts += _entries(part, folder)

@@ -69,7 +69,8 @@ def _exchanges(conversation: Any) -> Exchanges:
 
 def _numbers(exchanges: Exchanges, kept: set[int]) -> str:
     """Which turns are gone, counted from 1: "turns 3 to 6"."""
-    numbers, at = [], 0
+    numbers: list[int] = []
+    at = 0
     for index, exchange in enumerate(exchanges):
         if index not in kept:
             numbers += range(at + 1, at + len(exchange) + 1)

@@ -71,7 +71,7 @@ def files_of(record):
         entry = ports.get("file")
         while isinstance(entry, list):
             entry = entry[0]
-        if entry:
+        if entry and "skipped" not in entry:
             found[name] = entry["file"]["file"] if "file" in entry["file"] else entry["file"]
     return found
 
