@@ -20,7 +20,7 @@ def trim_conversation(
     context: NodeContext,
     conversation: Conversation,
     model: Annotated[Any, LANGUAGE_MODEL] | None = None,
-    last: Annotated[int, Widget(min=0, max=10_000, label="exchanges")] = 0,
+    exchanges: Annotated[int, Widget(min=0, max=10_000)] = 0,
     max_tokens: Annotated[int, Widget(min=0, max=10_000_000)] = 0,
     reserve_tokens: Annotated[int, Widget(min=0, max=1_000_000)] = 150,
     keep_first: bool = True,
@@ -30,31 +30,31 @@ def trim_conversation(
     Whole exchanges go, a user's turn with its answer, because half of one would mislead. The newest turn always stays;
     the first exchange stays as long as it fits (keep_first), because it says what the talk is about.
 
-    last: keep so many exchanges (and the first), 0 for all. With a model linked, what is kept fits into
+    exchanges: keep so many of the last (and the first), 0 for all. With a model linked, what is kept fits into
     max_tokens (0: the model's context) less reserve_tokens, the room for the answer; put it behind
     `nextgpt.encode_conversation`, whose features count as the model will see them.
     dropped: which turns were left out and why; empty if none.
     """
-    exchanges = _exchanges(conversation)
-    kept = list(range(len(exchanges)))
+    every = _exchanges(conversation)
+    kept = list(range(len(every)))
     reasons = []
-    if last and len(kept) > last:
-        kept = ([0] if keep_first else []) + kept[-last:]
-        reasons.append(f"the last {last} exchanges are kept" if last > 1 else "the last exchange is kept")
+    if exchanges and len(kept) > exchanges:
+        kept = ([0] if keep_first else []) + kept[-exchanges:]
+        reasons.append(f"the last {exchanges} exchanges are kept" if exchanges > 1 else "the last exchange is kept")
     if model is not None and len(kept) > 1:
         budget = (max_tokens or _context_length(model)) - reserve_tokens
         count = _Counter(context, model)
-        whole = length = count([turn for index in kept for turn in exchanges[index]])
+        whole = length = count([turn for index in kept for turn in every[index]])
         while length > budget and len(kept) > 1:
             del kept[1 if keep_first and len(kept) > 2 else 0]
-            length = count([turn for index in kept for turn in exchanges[index]])
+            length = count([turn for index in kept for turn in every[index]])
         if whole > budget:
             reasons.append(f"{whole} tokens are more than the {budget} there is room for, {length} are left")
-    gone = _numbers(exchanges, set(kept))
+    gone = _numbers(every, set(kept))
     said = f"left out {gone}: {'; '.join(reasons)}." if gone else ""
     if said:
         context.log(said)
-    return Trimmed([turn for index in kept for turn in exchanges[index]], said)
+    return Trimmed([turn for index in kept for turn in every[index]], said)
 
 
 def _exchanges(conversation: Any) -> Exchanges:
@@ -67,11 +67,11 @@ def _exchanges(conversation: Any) -> Exchanges:
     return found
 
 
-def _numbers(exchanges: Exchanges, kept: set[int]) -> str:
+def _numbers(every: Exchanges, kept: set[int]) -> str:
     """Which turns are gone, counted from 1: "turns 3 to 6"."""
     numbers: list[int] = []
     at = 0
-    for index, exchange in enumerate(exchanges):
+    for index, exchange in enumerate(every):
         if index not in kept:
             numbers += range(at + 1, at + len(exchange) + 1)
         at += len(exchange)

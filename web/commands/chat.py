@@ -30,7 +30,6 @@ from web.commands.progress import describe
 from web.commands.run import find, literals
 from web.commands.session import Session, opened
 
-PROMPT = "you> "
 HELP = f"""A line is a message; a line of nothing but paths (a file dropped here) attaches the files to the next message.
   {", ".join(f"/{name} PATH" for name in ATTACH)}
                      attach a file to the next message; <{ATTACH[0]}> in the message says where it stands
@@ -79,6 +78,10 @@ def chat(arguments: argparse.Namespace) -> int:
             if screen.asks:
                 _complete(talk.commands)
                 screen.note(f"{document.get('title') or arguments.workflow}: type a message, or /help. /quit ends.")
+                if workflow.is_tiny:
+                    screen.note(
+                        "The models are tiny and untrained: the answers are noise. `/set preset NAME` takes others."
+                    )
             return talk.go_on()
         finally:
             loop.do(place.__aexit__(None, None, None))
@@ -120,7 +123,7 @@ class Chat:
         """Line by line; a line that fails leaves the chat as it was."""
         while True:
             try:
-                line = self.screen.ask(PROMPT)
+                line = self.screen.ask(f"you +{len(self.attached)}> " if self.attached else "you> ")
                 if line is None or not self._take(line):
                     break
             except KeyboardInterrupt:
@@ -130,6 +133,8 @@ class Chat:
                 self.screen.note("/quit or Ctrl-D ends the chat.")
             except AnyloomError as error:
                 self._fault(error)
+            except BrokenPipeError:  # the reader of our output has seen enough
+                raise
             except OSError as error:
                 self._fault(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
         return 1 if self.faults and not self.screen.asks else 0

@@ -26,6 +26,8 @@ class Screen:
         self.colours = self.lively and not os.environ.get("NO_COLOR")
         self._streaming = False
         self._status = ""
+        if hasattr(sys.stdin, "reconfigure"):
+            sys.stdin.reconfigure(errors="replace")  # a byte that is no text must not end the chat
 
     def words(self, text: str) -> None:
         """A piece of the answer, at once."""

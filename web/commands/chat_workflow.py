@@ -60,6 +60,12 @@ class ChatWorkflow:
     def speaks(self, node: str) -> bool:
         return bool(self.nodes.get(base(node), {}).get("type") == SPEAKER)
 
+    @property
+    def is_tiny(self) -> bool:
+        """Whether its models are those that come with Anyloom, which know nothing."""
+        presets = [str(value) for name, value in self.settings() if name.endswith(".preset")]
+        return bool(presets) and all(preset.startswith("tiny") for preset in presets)
+
     def turn(self, text: str, files: Sequence[str], read_as: Sequence[str], history: str) -> dict[str, Any]:
         """What to submit for one turn: the settings and its own values."""
         return {

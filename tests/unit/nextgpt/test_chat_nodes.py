@@ -172,7 +172,7 @@ def test_every_turns_media_are_encoded_again(context, tiny):
     ],
 )
 def test_old_exchanges_go_as_a_whole(context, last, keep_first, kept, dropped):
-    found = trim_conversation(context, talk(3), last=last, keep_first=keep_first)
+    found = trim_conversation(context, talk(3), exchanges=last, keep_first=keep_first)
     assert said(found.conversation) == kept
     assert found.dropped == dropped
     assert [turn["role"] for turn in found.conversation] == (["user", "assistant"] * 4)[: len(kept)]
