@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any, NamedTuple
 
 from graph_engine import Conversation, LanguageModel, NodeContext, Widget, node
@@ -86,9 +87,10 @@ def _numbers(every: Exchanges, kept: set[int]) -> str:
 
 
 def _context_length(model: LanguageModel) -> int:
-    """From the spec, so that no weight is loaded to count."""
+    """From the spec, so that no weight is loaded to count; without end where the model does not count its positions."""
     options = model.config.get("options", model.config)
-    return int(options["max_position_embeddings"])
+    options = options.get("text_config", options)
+    return int(options.get("max_position_embeddings") or sys.maxsize)
 
 
 class _Counter:
