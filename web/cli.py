@@ -1,4 +1,4 @@
-"""The command line: `anyloom serve`, `run`, `demo`, `nodes`, `workflows`, `runs`, `cancel`, `inspect`."""
+"""The command line: `anyloom serve`, `run`, `chat`, `demo`, `nodes`, `workflows`, `runs`, `cancel`, `inspect`."""
 
 from __future__ import annotations
 
@@ -77,6 +77,35 @@ def parser() -> argparse.ArgumentParser:
     add_server_flags(run)
     add_engine_flags(run)
 
+    chat = commands.add_parser(
+        "chat",
+        help="talk with a model",
+        description="Talk with a model: words, pictures, sounds and videos in both directions, one run of a workflow per "
+        "turn. Answers and the files they come with go to standard output. /help lists what else can be typed.",
+        epilog="Exit codes: 0; 1 if the chat could not begin, or if lines from a pipe went wrong; 130 interrupted; "
+        "64 wrong use.",
+    )
+    chat.add_argument(
+        "--workflow",
+        default="chat",
+        help="a saved workflow's name or a file with one (default: chat)",
+        metavar="WORKFLOW",
+    )
+    chat.add_argument(
+        "--set",
+        type=values.setting,
+        metavar="NODE.INPUT=VALUE",
+        action="append",
+        default=[],
+        help="text or JSON for an input, for all turns; @FILE brings a file in",
+    )
+    chat.add_argument(
+        "--out", type=Path, metavar="DIR", default=Path("out"), help="where the files go (default: ./out)"
+    )
+    chat.add_argument("--plain", action="store_true", help="plain lines, on a terminal too")
+    add_server_flags(chat)
+    add_engine_flags(chat)
+
     demo = commands.add_parser(
         "demo",
         help="see it work",
@@ -140,6 +169,10 @@ async def dispatch(arguments: argparse.Namespace) -> int:
 def main(words: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(words)
     try:
+        if arguments.command == "chat":  # reads lines where Ctrl-C arrives, in the main thread
+            from web.commands.chat import chat
+
+            return chat(arguments)
         return asyncio.run(dispatch(arguments))
     except AnyloomError as error:
         print(f"anyloom: {error}", file=sys.stderr)

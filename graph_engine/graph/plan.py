@@ -107,11 +107,14 @@ def _stamps(type: NodeType, literals: Mapping[str, Any], stamp: Stamp) -> dict[s
     """Digests of the files that literals name, so that a changed file is other work."""
     if not type.takes_files and type.reads is None:
         return {}
-    stamps = {
-        input.name: stamp(literals[input.name])
-        for input in type.inputs
-        if input.widget is not None and input.widget.upload and isinstance(literals.get(input.name), str)
-    }
+    stamps = {}
+    for input in type.inputs:
+        if input.widget is not None and input.widget.upload:
+            named = literals.get(input.name)
+            if isinstance(named, str):
+                stamps[input.name] = stamp(named)
+            elif isinstance(named, list):
+                stamps[input.name] = " ".join(map(stamp, named))
     if type.reads is not None:
         stamps |= {MODELS + name: stamp(MODELS + name) for name in type.reads(literals)}
     return stamps

@@ -173,6 +173,11 @@ def quantised(data: Samples, bits: int) -> Samples:
     return whole.astype(np.int16) if bits == 16 else whole.astype(np.int32) << 8
 
 
+def layout_of(channels: int) -> str:
+    """FFmpeg's name of the usual loudspeaker layout with so many channels."""
+    return _LAYOUTS[channels - 1] if channels <= len(_LAYOUTS) else f"{channels} channels"
+
+
 def _check_mp3(channels: int, rate: int) -> None:
     if rate not in MP3_RATES or channels > 2:
         raise NodeError(
@@ -187,7 +192,7 @@ def _encode(
 ) -> None:
     codec, sample_format = {"flac": ("flac", "s16" if bits == 16 else "s32"), "mp3": ("libmp3lame", "fltp")}[format]
     channels, length = data.shape
-    layout = _LAYOUTS[channels - 1] if channels <= len(_LAYOUTS) else f"{channels} channels"
+    layout = layout_of(channels)
     with av.open(str(path), "w", format=format) as container:
         if document:
             container.metadata[workflow_metadata.KEY] = workflow_metadata.as_text(document)

@@ -17,6 +17,7 @@ from nodes.nextgpt.encode import (
     encode_thermal,
     encode_video,
 )
+from nodes.nextgpt.history import load_conversation, save_conversation
 from nodes.nextgpt.load import (
     load,
     load_decoder,
@@ -25,11 +26,13 @@ from nodes.nextgpt.load import (
     load_language_model,
     load_output_projector,
 )
+from nodes.nextgpt.message import message
 from nodes.nextgpt.project_in import project_in
 from nodes.nextgpt.project_out import project_out
 from nodes.nextgpt.reason import reason
 from nodes.nextgpt.route import route
 from nodes.nextgpt.trace_picture import trace_picture
+from nodes.nextgpt.trim import trim_conversation
 
 __all__ = [
     "assemble",
@@ -51,11 +54,13 @@ __all__ = [
     "latent_to_image",
     "latent_to_video",
     "load",
+    "load_conversation",
     "load_decoder",
     "load_encoder",
     "load_input_projector",
     "load_language_model",
     "load_output_projector",
+    "message",
     "project_in",
     "project_out",
     "reason",
@@ -63,5 +68,7 @@ __all__ = [
     "sample_audio",
     "sample_image",
     "sample_video",
+    "save_conversation",
     "trace_picture",
+    "trim_conversation",
 ]

@@ -1,4 +1,4 @@
-"""Where `anyloom run` runs: in an engine of its own, or on a server. Both offer the same few calls."""
+"""Where `anyloom run` and `anyloom chat` run: in an engine of their own, or on a server. Both offer the same few calls."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ class Session(Protocol):
     async def workflow(self, name: str) -> Mapping[str, Any]: ...
     async def nodes(self) -> list[dict[str, Any]]: ...
     async def upload(self, path: Path) -> str: ...
+    async def validate(self, document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]: ...
     async def submit(self, document: Mapping[str, Any], values: Mapping[str, Any], name: str) -> str: ...
     def events(self, run: str) -> AsyncIterator[dict[str, Any]]: ...
     async def cancel(self, run: str) -> bool: ...
     async def result(self, run: str) -> Result: ...
+    async def fetch(self, file: Mapping[str, Any], to: Path) -> Path: ...
     async def save(self, result: Result, folder: Path) -> list[Path]: ...
 
 
 class LocalSession:
     """An engine in this process."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, client: str) -> None:
+        self.engine, self.client = engine, client
         self.library = Library.of(engine.settings)
 
     async def workflow(self, name: str) -> Mapping[str, Any]:
@@ -50,8 +52,11 @@ class LocalSession:
         name: str = file["name"]
         return name
 
+    async def validate(self, document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+        return await self.engine.validate(document, values=values)
+
     async def submit(self, document: Mapping[str, Any], values: Mapping[str, Any], name: str) -> str:
-        return (await self.engine.submit(document, values=values, client="anyloom run", name=name)).id
+        return (await self.engine.submit(document, values=values, client=self.client, name=name)).id
 
     async def events(self, run: str) -> AsyncIterator[dict[str, Any]]:
         async for batch in self.engine.watch(run):
@@ -64,13 +69,13 @@ class LocalSession:
     async def result(self, run: str) -> Result:
         return Result((await self.engine.run(run)).to_dict())
 
+    async def fetch(self, file: Mapping[str, Any], to: Path) -> Path:
+        source = self.engine.folders.resolve(file["folder"], file["name"])
+        return Path(await asyncio.to_thread(shutil.copy2, source, to))
+
     async def save(self, result: Result, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
-        paths = []
-        for file in result.files:
-            source = self.engine.folders.resolve(file["folder"], file["name"])
-            paths.append(Path(await asyncio.to_thread(shutil.copy2, source, folder / source.name)))
-        return paths
+        return [await self.fetch(file, folder) for file in result.files]
 
 
 class RemoteSession:
@@ -80,6 +85,7 @@ class RemoteSession:
         self.client = client
         self.workflow, self.nodes, self.events = client.workflow, client.nodes, client.events
         self.cancel, self.result, self.save = client.cancel, client.result, client.save
+        self.validate, self.fetch = client.validate, client.download
 
     async def upload(self, path: Path) -> str:
         if not path.is_file():
@@ -91,21 +97,21 @@ class RemoteSession:
 
 
 def no_file(path: Path) -> NotFoundError:
-    return NotFoundError(
-        f"there is no file {str(path)!r}.", remedy="Check the path after the @.", code="file_not_found"
-    )
+    return NotFoundError(f"there is no file {str(path)!r}.", remedy="Check the path.", code="file_not_found")
 
 
 @asynccontextmanager
-async def opened(arguments: argparse.Namespace, settings: Settings) -> AsyncIterator[Session]:
-    """The session that the flags ask for."""
+async def opened(
+    arguments: argparse.Namespace, settings: Settings, client_name: str = "anyloom run"
+) -> AsyncIterator[Session]:
+    """The session that the flags ask for. client_name: what its runs are listed under."""
     if arguments.server:
-        async with AsyncClient(arguments.server, arguments.token, name="anyloom run") as client:
+        async with AsyncClient(arguments.server, arguments.token, name=client_name) as client:
             yield RemoteSession(client)
     else:
         engine = await Engine.open(settings)
         await asyncio.to_thread(put_samples, engine.folders)
         try:
-            yield LocalSession(engine)
+            yield LocalSession(engine, client_name)
         finally:
             await engine.close()

@@ -23,6 +23,10 @@ from tests.property import vocabulary
 def load(file: Annotated[str, Widget(upload="image")], note: str = "") -> int: ...
 
 
+@node(id="k.load_all")
+def load_all(files: Annotated[list[str], Widget(upload="*")]) -> int: ...
+
+
 @node(id="k.number")
 def number(value: int = 0) -> int: ...
 
@@ -47,7 +51,7 @@ def dice(seed: int) -> int: ...
 def gather(**values: AnyValue) -> int: ...
 
 
-TYPES: list[NodeType] = [f.node_type for f in (load, number, scale, add, log, dice, gather)]  # type: ignore[attr-defined]
+TYPES: list[NodeType] = [f.node_type for f in (load, load_all, number, scale, add, log, dice, gather)]  # type: ignore[attr-defined]
 
 
 def step(type: str, links: dict[str, str] | None = None, **values: Any) -> dict[str, Any]:
@@ -186,6 +190,13 @@ def test_which_port_a_link_goes_to_matters() -> None:
 def test_a_change_downstream_or_beside_is_no_change() -> None:
     assert key_of(changed(end__values__z=[]), "a") == key_of(WORK, "a")
     assert key_of(changed(n__values__value=9), "l") == key_of(WORK, "l")
+
+
+def test_a_changed_file_of_a_list_is_other_work() -> None:
+    work = {"l": step("load_all", files=["cat.png", "dog.png"])}
+    keys = [key_of(work, "l", files={"cat.png": cat, "dog.png": dog}) for cat, dog in ("12", "12", "13", "32", "21")]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 4
 
 
 def test_a_changed_file_is_other_work() -> None:
