@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nodes.nextgpt.assemble import assemble
+from nodes.nextgpt.causal_lm import load_causal_lm
 from nodes.nextgpt.conversation import conversation, encode_conversation
 from nodes.nextgpt.decode_audio import decode_audio, latent_to_audio, sample_audio
 from nodes.nextgpt.decode_image import decode_image, image_to_latent, latent_to_image, sample_image
@@ -24,12 +25,14 @@ from nodes.nextgpt.load import (
     load_language_model,
     load_output_projector,
 )
+from nodes.nextgpt.lora import apply_lora
 from nodes.nextgpt.project_in import project_in
 from nodes.nextgpt.project_out import project_out
 from nodes.nextgpt.reason import reason
 from nodes.nextgpt.route import route
 
 __all__ = [
+    "apply_lora",
     "assemble",
     "conversation",
     "decode_audio",
@@ -48,6 +51,7 @@ __all__ = [
     "latent_to_image",
     "latent_to_video",
     "load",
+    "load_causal_lm",
     "load_decoder",
     "load_encoder",
     "load_input_projector",

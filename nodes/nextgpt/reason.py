@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from graph_engine import Conversation, Effect, LanguageModel, Needs, NodeContext, NodeError, Widget, node
 from nodes.control.seed import MAX_SEED
 from nodes.nextgpt.kinds import Generation
-from nodes.nextgpt.load import lease
+from nodes.nextgpt.lora import speaker
 from nodes.nextgpt.modality import SPOKEN
 from nodes.nextgpt.refusal import refusals
 
@@ -16,7 +16,7 @@ Want = Literal["auto", "always", "never"]
 Most = Annotated[int, Widget(min=1, max=16)]
 
 
-@node(id="nextgpt.reason", category="NExT-GPT/stages", effect=Effect.SEEDED, needs=Needs(device=True))
+@node(id="nextgpt.reason", version="1.1.0", category="NExT-GPT/stages", effect=Effect.SEEDED, needs=Needs(device=True))
 def reason(
     context: NodeContext,
     conversation: Conversation,
@@ -27,36 +27,38 @@ def reason(
     top_p: Annotated[float, Widget(min=0.01, max=1, step=0.01)] = 1.0,
     top_k: Annotated[int, Widget(min=0, max=1000)] = 0,
     repetition_penalty: Annotated[float, Widget(min=0.1, max=10, step=0.05)] = 1.0,
-    template: Literal["auto", "legacy", "current"] = "auto",
+    template: Literal["auto", "legacy", "current", "model"] = "auto",
     image: Want = "auto",
     video: Want = "auto",
     audio: Want = "auto",
     max_images: Most = 1,
     max_videos: Most = 1,
     max_sounds: Most = 1,
+    stop: Annotated[str, Widget(multiline=True)] = "",
 ) -> Generation:
     """Answer a conversation. The words stream while they are said; `nextgpt.route` takes the answer apart.
 
     temperature: 0 always takes the most likely token. template: how the prompt is laid out, `auto` as the model was
-    trained. image, video, audio: `auto` leaves it to the model, `always` adds one before the end if the model gave
+    trained, `model` by the chat template in its folder. stop: texts that end the answer and are not part of it, one per
+    line. image, video, audio: `auto` leaves it to the model, `always` adds one before the end if the model gave
     none, `never` forbids it. A run of signals that was begun is always completed.
     """
-    from nodes.nextgpt.model.language import GenerateOptions, generate
-    from nodes.nextgpt.model.prompts import TEMPLATES, PromptTooLong, build_inputs, stop_ids
+    from nodes.nextgpt.model.generation import GenerateOptions, generate
+    from nodes.nextgpt.model.prompts import PromptTooLong, build_inputs
     from nodes.nextgpt.model.signals import SignalPolicy
     from nodes.nextgpt.speech import Speech
-    from nodes.nextgpt.words import tokenizer_of, vocabulary_of
+    from nodes.nextgpt.words import words_of
 
     facts = model.extras
-    tokenizer = tokenizer_of(facts, context.models_dir)
-    vocabulary = vocabulary_of(facts, tokenizer.size)
-    layout = TEMPLATES[facts.get("template", "legacy") if template == "auto" else template]
-    stop = stop_ids(layout, tokenizer)
-    module = lease(context, model)
+    words = words_of(facts, context.models_dir, template)
+    tokenizer, vocabulary = words.tokenizer, words.vocabulary
+    module = speaker(context, model)
     turns = _turns(conversation, module.hidden_size)
     with refusals("bad_prompt", "conversation"):
         try:
-            prompt = build_inputs(module, tokenizer, turns, layout, vocabulary, reserve_tokens=max_new_tokens)
+            prompt = build_inputs(
+                module, tokenizer, turns, words.layout, vocabulary, reserve_tokens=max_new_tokens
+            )
         except PromptTooLong as error:
             raise NodeError(
                 f"{error}".partition("; ")[0] + ".",
@@ -66,13 +68,13 @@ def reason(
             ) from error
     wishes = {"image": image, "video": video, "audio": audio}
     limits = {"image": max_images, "video": max_videos, "audio": max_sounds}
-    said = Speech(tokenizer, vocabulary, stop, context.chunk)
+    said = Speech(tokenizer, vocabulary, words.stop, context.chunk, [line for line in stop.splitlines() if line])
 
     def settled(token: int, position: int) -> None:
         said.push(token)
         context.progress(position + 1, max_new_tokens)
 
-    with refusals("bad_options", "max_new_tokens"):
+    with refusals("bad_options"):
         options = GenerateOptions(
             max_new_tokens=max_new_tokens,
             temperature=temperature,
@@ -83,9 +85,18 @@ def reason(
             # Random weights choose among all tokens alike: only whole words, so that it reads as words.
             suppress_ids=tokenizer.unreadable_ids(whole_words=True) if facts.get("untrained") else (),
         )
+    with refusals("bad_options", "max_new_tokens"):
         policy = SignalPolicy(wishes, limits)
         generation = generate(
-            module, prompt, options, vocabulary, policy, stop, on_token=settled, cancelled=lambda: context.cancelled
+            module,
+            prompt,
+            options,
+            vocabulary,
+            policy,
+            words.stop,
+            on_token=settled,
+            cancelled=lambda: context.cancelled,
+            enough=lambda: said.ended,
         )
     context.check()
     answer = len(generation.answer)
@@ -101,6 +112,8 @@ def reason(
         "stop_length": generation.stop_length,
         "finished": generation.finished,
         "prompt_length": prompt.shape[1],
+        "confidence": generation.confidence[:answer],
+        "signal_mass": {name: mass[:answer] for name, mass in generation.signal_mass.items()},
     }
 
 

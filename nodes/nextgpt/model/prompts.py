@@ -129,7 +129,9 @@ def lay_out(
     vocabulary which is not given, and for a wrapping template with a vocabulary without wrap tokens.
     """
     if not turns or turns[0].role != "user":
-        raise ValueError("a prompt needs at least one turn, and the first one is the user's")
+        raise ValueError(
+            "a prompt needs at least one turn, and the first one is the user's; begin with a text or a medium of a user"
+        )
     if template is None:
         from .chat_template import lay_out_chat
 

@@ -165,7 +165,9 @@ class TextStream:
         return new
 
     def flush(self) -> str:
-        """What is still held back, with replacement characters for broken bytes; then a new stretch begins."""
+        """What is still held back, without the half character at its end; then a new stretch begins."""
+        while self._window and self._tokenizer.decode(self._window).endswith("\ufffd"):
+            self._window.pop()
         new = self._tokenizer.decode(self._window)[self._said :]
         self._window, self._said = [], 0
         return new
