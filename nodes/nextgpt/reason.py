@@ -68,6 +68,8 @@ def reason(
             ) from error
     wishes = {"image": image, "video": video, "audio": audio}
     limits = {"image": max_images, "video": max_videos, "audio": max_sounds}
+    # A modality that this model has no tokens for may stay `auto` or `never`; `always` is refused below.
+    wishes = {name: wish for name, wish in wishes.items() if name in vocabulary.tokens or wish == "always"}
     said = Speech(tokenizer, vocabulary, words.stop, context.chunk, [line for line in stop.splitlines() if line])
 
     def settled(token: int, position: int) -> None:

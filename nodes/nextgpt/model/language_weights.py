@@ -22,12 +22,13 @@ def fitted(model: LanguageModel, tensors: Mapping[str, Tensor]) -> dict[str, Ten
       by mean rows.
     * Tied tensors are entered under both names.
 
-    Raises ValueError for two different tensors where the configuration ties them to one.
+    Raises ValueError for a vocabulary of another size, and for two different tensors where the configuration ties them.
     """
     tied = {PREFIX + copy: PREFIX + original for copy, original in model.causal.all_tied_weights_keys.items()}
     found = dict(tensors)
     if set(found) | set(tied) != set(model.state_dict()):
         found = _renamed(model, found)
+    _check_vocabulary(model, found)
     if model.config.grown_from is not None:
         found = _grown(model, found)
     for copy, original in tied.items():
@@ -40,6 +41,17 @@ def fitted(model: LanguageModel, tensors: Mapping[str, Tensor]) -> dict[str, Ten
             )
         found[copy] = found[original]
     return found
+
+
+def _check_vocabulary(model: LanguageModel, tensors: Mapping[str, Tensor]) -> None:
+    for key in vocabulary_keys(model):
+        rows = tensors[key].shape[0] if key in tensors else model.vocab_size
+        if rows not in (model.vocab_size, model.config.grown_from):
+            raise ValueError(
+                f"the weight files hold a vocabulary of {rows} tokens ({key.removeprefix(PREFIX)}), the model needs "
+                f"{model.config.grown_from or model.vocab_size}: they are of another base, or were saved with other "
+                "signal tokens; take weights, config.json and tokenizer from one checkpoint"
+            )
 
 
 def vocabulary_keys(model: LanguageModel) -> list[str]:
