@@ -6,6 +6,7 @@ name of the layer they belong to.
 
 import copy
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -133,7 +134,9 @@ def _inject(model: LanguageModel, settings: Mapping[str, Any], name: str) -> dic
     from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 
     config = LoraConfig(**settings, inference_mode=True)
-    inject_adapter_in_model(config, model.causal, name, low_cpu_mem_usage=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are meant
+        inject_adapter_in_model(config, model.causal, name, low_cpu_mem_usage=True)
     state = get_peft_model_state_dict(model.causal, adapter_name=name)
     return {key.removeprefix(FILE_PREFIX): tuple(tensor.shape) for key, tensor in state.items()}
 
