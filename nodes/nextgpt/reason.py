@@ -56,9 +56,7 @@ def reason(
     turns = _turns(conversation, module.hidden_size)
     with refusals("bad_prompt", "conversation"):
         try:
-            prompt = build_inputs(
-                module, tokenizer, turns, words.layout, vocabulary, reserve_tokens=max_new_tokens
-            )
+            prompt = build_inputs(module, tokenizer, turns, words.layout, vocabulary, reserve_tokens=max_new_tokens)
         except PromptTooLong as error:
             raise NodeError(
                 f"{error}".partition("; ")[0] + ".",

@@ -36,11 +36,13 @@ class GenerateOptions:
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
-            raise ValueError(f"temperature must not be negative, is {self.temperature}")
+            raise ValueError(f"the temperature is {self.temperature}; give 0 for the most likely token, or more")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, is {self.top_p}")
-        if self.top_k < 0 or self.repetition_penalty <= 0:
-            raise ValueError("top_k must not be negative and repetition_penalty must be above 0")
+            raise ValueError(f"top_p is {self.top_p}; give a share above 0 and at most 1, which keeps every token")
+        if self.top_k < 0:
+            raise ValueError(f"top_k is {self.top_k}; give 0 to keep every token, or more")
+        if self.repetition_penalty <= 0:
+            raise ValueError(f"the repetition penalty is {self.repetition_penalty}; give 1 for none, or more")
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "suppress_ids": list(self.suppress_ids)}

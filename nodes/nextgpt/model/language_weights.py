@@ -114,5 +114,13 @@ def _quiet() -> Iterator[None]:
 
 def settings_of(data: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a `config.json` that say how the network is built; the rest speaks of files and libraries."""
-    other = {"model_type", "architectures", "auto_map", "transformers_version", "torch_dtype", "dtype", "custom_pipelines"}
+    other = {
+        "model_type",
+        "architectures",
+        "auto_map",
+        "transformers_version",
+        "torch_dtype",
+        "dtype",
+        "custom_pipelines",
+    }
     return {key: value for key, value in data.items() if key not in other and not key.startswith("_")}

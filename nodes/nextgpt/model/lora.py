@@ -65,7 +65,14 @@ def settings_of(data: Mapping[str, Any]) -> dict[str, Any]:
             "fold it with the tool that trained it, or load it as a checkpoint"
         )
     known = {entry.name for entry in dataclasses.fields(LoraConfig)}
-    dropped = {"peft_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "init_lora_weights"}
+    dropped = {
+        "peft_type",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "revision",
+        "inference_mode",
+        "init_lora_weights",
+    }
     return {key: value for key, value in data.items() if key in known - dropped and value is not None}
 
 

@@ -56,7 +56,9 @@ class TokenizerFiles:
     def _texts(self) -> frozenset[str]:
         added = (token["content"] for token in self.definition.get("added_tokens") or [])
         vocabulary = self.definition.get("model", {}).get("vocab") or {}
-        return frozenset([*added, *(vocabulary if isinstance(vocabulary, dict) else (entry[0] for entry in vocabulary))])
+        return frozenset(
+            [*added, *(vocabulary if isinstance(vocabulary, dict) else (entry[0] for entry in vocabulary))]
+        )
 
     @property
     def chat_template(self) -> str | None:

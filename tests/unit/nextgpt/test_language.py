@@ -121,7 +121,7 @@ def test_a_model_folder_gives_its_own_tokenizer_and_signals_stay_ids(tmp_path):
 
 
 def test_a_wrong_folder_is_refused_with_the_remedy(tmp_path):
-    with pytest.raises(TokenizerError, match="neither tokenizer.json nor tokenizer.model"):
+    with pytest.raises(TokenizerError, match=r"neither tokenizer\.json nor tokenizer\.model"):
         Tokenizer.from_folder(tmp_path)
     llama_like(tmp_path, ["[IMG0]"])
     with pytest.raises(TokenizerError, match="belongs to the checkpoint"):

@@ -75,7 +75,9 @@ def train(folder, model, seed=1, **settings):
 
 def fresh_model(kind="llama", **changes):
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**(LLAMA if kind == "llama" else GPT2), **changes}))
+    return AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(kind, **{**(LLAMA if kind == "llama" else GPT2), **changes})
+    )
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +125,12 @@ def test_strength_scales_the_change_and_zero_is_the_model_itself(context, base):
     assert apply_lora(context, base, "legacy", 0.0) is base
     whole = speaker(context, base)
     matrix = whole.causal.model.layers[0].self_attn.q_proj.weight
-    change = speaker(context, apply_lora(context, base, "legacy", mode="folded")).causal.model.layers[
-        0
-    ].self_attn.q_proj.weight - matrix
+    change = (
+        speaker(context, apply_lora(context, base, "legacy", mode="folded"))
+        .causal.model.layers[0]
+        .self_attn.q_proj.weight
+        - matrix
+    )
     half = speaker(context, apply_lora(context, base, "legacy", -0.5, mode="folded"))
     torch.testing.assert_close(half.causal.model.layers[0].self_attn.q_proj.weight, matrix - change / 2)
 
