@@ -149,8 +149,8 @@ def _check_architecture(folder: Path, config: Mapping[str, Any]) -> None:
             remedy="Take a model whose architecture is part of transformers, or a newer transformers.",
             code="needs_remote_code" if own else "unknown_architecture",
         )
-    classes = CAUSAL.get(kind, ())
-    classes = {classes} if isinstance(classes, str) else set(classes)
+    listed = CAUSAL.get(kind, ())
+    classes = {listed} if isinstance(listed, str) else set(listed)
     speaks = bool(classes & set(named)) if named else kind not in MASKED or bool(config.get("is_decoder"))
     if not classes or not speaks:
         raise ModelError(
@@ -169,7 +169,8 @@ def _vocabulary_size(folder: Path, kind: str, options: Mapping[str, Any]) -> int
 
     try:
         config = AutoConfig.for_model(kind, **options)
-        taken = inspect.signature(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].forward).parameters
+        network: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+        taken = inspect.signature(network.forward).parameters
         size = int(config.get_text_config().vocab_size)
     except Exception as error:  # transformers checks options with exceptions of many kinds
         raise ModelError(

@@ -7,6 +7,7 @@ take their places in the same way.
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from .prompts import FeaturePart, Part, Piece, SignalPart, TextPart, Turn, gather, medium, signal
 from .signals import SignalVocabulary
@@ -69,12 +70,10 @@ def _render(messages: list[dict[str, str]], tokenizer: Tokenizer, open_answer: b
         raise ValueError("the model's folder has no chat template; choose the template legacy or current")
     try:
         # Jinja's sandbox: a template can neither change what it is given nor reach anything else.
-        rendered, _ = render_jinja_template(
-            [messages],
-            chat_template=tokenizer.chat_template,
-            add_generation_prompt=open_answer,
-            **tokenizer.control_texts,
-        )
+        names: dict[str, Any] = dict(tokenizer.control_texts)
+        rendered: Any = render_jinja_template(
+            [messages], chat_template=tokenizer.chat_template, add_generation_prompt=open_answer, **names
+        )[0]
     except (TemplateError, TypeError) as error:
         raise ValueError(
             f"the model's chat template refuses the conversation ({error}); choose the template legacy or current"

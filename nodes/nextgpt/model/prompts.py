@@ -1,7 +1,8 @@
 """From a conversation to `inputs_embeds`: templates are data, media are blocks of vectors between pieces of text.
 
-Two templates are published, and a model may bring its own (`chat_template.py`). `LEGACY` (2023 weights) has no system sentence, wraps every medium in `<Img> </Img>` and
-puts a begin token before every piece of text, because its training split the prompt there. `CURRENT` is Vicuna v1.
+Two templates are published, and a model may bring its own (`chat_template.py`). `LEGACY` (2023 weights) has no system
+sentence, wraps every medium in `<Img> </Img>` and puts a begin token before every piece of text, because its training
+split the prompt there. `CURRENT` is Vicuna v1.
 
 Control and signal tokens are inserted as ids, never as text, so a user cannot type them.
 """
@@ -146,8 +147,8 @@ def lay_out(
         nonlocal begins
         marked = tokenizer.encode_marked(text)
         if marked and begins:
-            if tokenizer.bos_id is not None:
-                pieces.append(Piece((tokenizer.bos_id,)))
+            if tokenizer.begin:
+                pieces.append(Piece(tokenizer.begin))
             begins = False
         pieces.extend(gather(marked))
         text.clear()
@@ -177,8 +178,8 @@ def lay_out(
         text.append((closings[turn.role], spoken))
         if spoken and template.end_token:
             settle()
-            if tokenizer.eos_id is not None:
-                pieces.append(Piece((tokenizer.eos_id,), spoken=True))
+            if tokenizer.end:
+                pieces.append(Piece(tokenizer.end, spoken=True))
     if open_answer:
         text.append((openings["assistant"].rstrip(" "), False))
     settle()
@@ -256,7 +257,7 @@ def stop_ids(
 ) -> tuple[int | tuple[int, ...], ...]:
     """What ends an answer: the end token, and each stop text (the template's, then `texts`) alone and at the start of a
     line, because the two are other tokens."""
-    ends: list[int | tuple[int, ...]] = [] if tokenizer.eos_id is None else [tokenizer.eos_id]
+    ends: list[int | tuple[int, ...]] = [*tokenizer.end]
     for text in (*(template.stop if template is not None else ()), *texts):
         alone = tuple(tokenizer.encode(text))
         newline, after = tokenizer.encode("\n"), tokenizer.encode("\n" + text)

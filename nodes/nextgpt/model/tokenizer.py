@@ -20,8 +20,8 @@ __all__ = ["TextStream", "Tokenizer", "TokenizerError"]
 
 
 class Tokenizer:
-    """Ids of ordinary text. `bos_id`, `eos_id` are ids of the same vocabulary, None where it has no such token; `size`
-    counts it without signal tokens.
+    """Ids of ordinary text. `begin` and `end` are the begin and end tokens, each of one id or, in a vocabulary without
+    such a token, of none; `size` counts the vocabulary without signal tokens.
 
     Text which merely looks like a control or signal token ("</s>", "[IMG0]") is encoded as the characters it is, so a
     user cannot speak in the model's name.
@@ -38,18 +38,36 @@ class Tokenizer:
         self._backend.encode_special_tokens = True
         # The highest id counts, not the number of entries: some vocabularies have holes.
         self.size: int = max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-        self.bos_id, self.eos_id = self._control(bos), self._control(eos)
+        self.begin, self.end = self._control(bos), self._control(eos)
         controls = (i for i, added in self._backend.get_added_tokens_decoder().items() if added.special)
-        self._silent = frozenset([self.bos_id, self.eos_id, *controls])
+        self._silent = frozenset([*self.begin, *self.end, *controls])
         self.chat_template: str | None = None
         self.control_texts: Mapping[str, str] = {}
         """Names of control tokens ("bos_token") and how they are spelled: what chat templates may write."""
 
-    def _control(self, token: str | None) -> int | None:
-        found = None if token is None else self.id_of(token)
-        if found is None and token is not None:
+    def _control(self, token: str | None) -> tuple[int, ...]:
+        if token is None:
+            return ()
+        found = self.id_of(token)
+        if found is None:
             raise TokenizerError(f"the vocabulary has no {token!r}; name the model's own begin and end tokens")
-        return found
+        return (found,)
+
+    @property
+    def bos_id(self) -> int:
+        """The id of the begin token. Raises TokenizerError where there is none."""
+        return self._only(self.begin, "begin")
+
+    @property
+    def eos_id(self) -> int:
+        """The id of the end token. Raises TokenizerError where there is none."""
+        return self._only(self.end, "end")
+
+    @staticmethod
+    def _only(ids: tuple[int, ...], name: str) -> int:
+        if not ids:
+            raise TokenizerError(f"the vocabulary has no {name} token; take a tokenizer that has one")
+        return ids[0]
 
     @classmethod
     def tiny(cls) -> "Tokenizer":
@@ -128,11 +146,11 @@ class Tokenizer:
         unreadable = []
         for token in range(self.size):
             piece = self._backend.id_to_token(token)
-            if token == self.eos_id or piece is None:
+            if token in self.end or piece is None:
                 continue
             is_byte = len(piece) == 6 and piece.startswith("<0x")
             is_part = whole_words and (piece[0].isalnum() or piece[0] in "'_`~^" or piece == " ")
-            if token == self.bos_id or piece == "<unk>" or is_byte or is_part:
+            if token in self.begin or piece == "<unk>" or is_byte or is_part:
                 unreadable.append(token)
         return tuple(unreadable)
 

@@ -230,7 +230,9 @@ def test_a_stop_text_does_not_reach_across_a_run_of_signals():
 
 def test_models_without_begin_and_end_tokens_lay_out_prompts_without_them():
     bare = Tokenizer(TINY_PATH.read_text(), None, None)
-    assert (bare.bos_id, bare.eos_id) == (None, None)
+    assert bare.begin == bare.end == ()
+    with pytest.raises(TokenizerError, match="no begin token"):
+        bare.bos_id  # noqa: B018
     turns = [
         Turn("user", (TextPart("hello"),)),
         Turn("assistant", (TextPart("a fox"), SignalPart("image"))),
