@@ -141,9 +141,11 @@ def _inject(model: LanguageModel, settings: Mapping[str, Any], name: str) -> dic
     from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 
     config = LoraConfig(**settings, inference_mode=True)
-    with warnings.catch_warnings():
+    # Not by peft's low_cpu_mem_usage: that bends nn.Module for every thread, and models that others load just now would
+    # lose their weights.
+    with torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are meant
-        inject_adapter_in_model(config, model.causal, name, low_cpu_mem_usage=True)
+        inject_adapter_in_model(config, model.causal, name)
     state = get_peft_model_state_dict(model.causal, adapter_name=name)
     return {key.removeprefix(FILE_PREFIX): tuple(tensor.shape) for key, tensor in state.items()}
 
@@ -153,7 +155,7 @@ def _put(model: LanguageModel, adapter: Adapter, name: str) -> None:
 
     _inject(model, adapter.settings, name)
     state = {key.removeprefix(FILE_PREFIX): tensor.to(model.device) for key, tensor in adapter.tensors.items()}
-    set_peft_model_state_dict(model.causal, state, adapter_name=name, low_cpu_mem_usage=True)
+    set_peft_model_state_dict(model.causal, state, adapter_name=name)
     for layer in _layers(model):
         if name in layer.scaling:
             layer.scaling[name] *= adapter.strength

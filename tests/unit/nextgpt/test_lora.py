@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 import warnings
 from dataclasses import replace
 
@@ -311,3 +312,21 @@ def test_an_adapter_without_strength_changes_nothing_bit_for_bit(context, base):
     silent = attached(whole, [Adapter(lora.config["settings"], context.model(lora).tensors(), 0.0)])
     with torch.no_grad():
         assert torch.equal(silent.causal(IDS).logits, whole.causal(IDS).logits)
+
+
+def test_other_threads_build_real_modules_while_an_adapter_is_looked_at(context, base):
+    """peft's own way to empty layers bends torch.nn.Module for the whole process; a model loaded meanwhile was lost."""
+    empty, over = [], threading.Event()
+
+    def build():
+        while not over.is_set():
+            empty.append(torch.nn.Linear(2, 2).weight.is_meta)
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    for _ in range(4):
+        speaker(context, apply_lora(context, base, "all"))
+    over.set()
+    thread.join()
+    assert len(empty) > 100
+    assert not any(empty)
