@@ -155,7 +155,7 @@ def _put(model: LanguageModel, adapter: Adapter, name: str) -> None:
 
     _inject(model, adapter.settings, name)
     state = {key.removeprefix(FILE_PREFIX): tensor.to(model.device) for key, tensor in adapter.tensors.items()}
-    set_peft_model_state_dict(model.causal, state, adapter_name=name)
+    set_peft_model_state_dict(model.causal, state, adapter_name=name, low_cpu_mem_usage=True)
     for layer in _layers(model):
         if name in layer.scaling:
             layer.scaling[name] *= adapter.strength
