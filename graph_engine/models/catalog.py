@@ -19,12 +19,15 @@ class Family:
     build    config -> torch module; called under `torch.device("meta")`, so it allocates nothing
     finish   called after the weights are in place, for buffers that no file holds (rotary tables, masks)
     rename   state dict keys of published files -> keys of the module, where they differ
+    fit      (empty module, renamed tensors) -> the tensors that fill it, where names alone do not settle it: tied
+             weights, a vocabulary that has grown
     """
 
     name: str
     build: Callable[[Mapping[str, Any]], Any]
     finish: Callable[[Any], None] | None = None
     rename: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    fit: Callable[[Any, Mapping[str, Any]], dict[str, Any]] | None = None
 
 
 class Catalog:

@@ -23,6 +23,8 @@ def materialise(spec: ModelSpec, family: Family, device: str) -> Any:
     tensors = _read(spec)
     if family.rename is not None:
         tensors = family.rename(tensors)
+    if family.fit is not None:
+        tensors = family.fit(module, tensors)
     dtype = getattr(torch, spec.dtype)
     expected = module.state_dict()
     _account(spec, expected, tensors)

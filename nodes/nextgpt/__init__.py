@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nodes.nextgpt.assemble import assemble
 from nodes.nextgpt.captions import captions
+from nodes.nextgpt.causal_lm import load_causal_lm
 from nodes.nextgpt.conversation import conversation, encode_conversation
 from nodes.nextgpt.decode_audio import decode_audio, latent_to_audio, sample_audio
 from nodes.nextgpt.decode_image import decode_image, image_to_latent, latent_to_image, sample_image
@@ -26,6 +27,7 @@ from nodes.nextgpt.load import (
     load_language_model,
     load_output_projector,
 )
+from nodes.nextgpt.lora import apply_lora
 from nodes.nextgpt.message import message
 from nodes.nextgpt.project_in import project_in
 from nodes.nextgpt.project_out import project_out
@@ -35,6 +37,7 @@ from nodes.nextgpt.trace_picture import trace_picture
 from nodes.nextgpt.trim import trim_conversation
 
 __all__ = [
+    "apply_lora",
     "assemble",
     "captions",
     "conversation",
@@ -54,6 +57,7 @@ __all__ = [
     "latent_to_image",
     "latent_to_video",
     "load",
+    "load_causal_lm",
     "load_conversation",
     "load_decoder",
     "load_encoder",

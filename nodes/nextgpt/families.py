@@ -12,10 +12,12 @@ from typing import Any
 
 from graph_engine.models.catalog import Family
 from nodes.nextgpt.modality import SPOKEN, TRUNKS, Modality
+from nodes.nextgpt.refusal import model_refusals
 
 ENCODER = "nextgpt.encoder"
 INPUT_PROJECTOR = "nextgpt.input_projector"
 LANGUAGE_MODEL = "nextgpt.language_model"
+LORA = "nextgpt.lora"
 
 
 def trunk_family(trunk: str) -> str:
@@ -63,8 +65,28 @@ def _language_model_state(state: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in named.items() if not key.endswith("rotary_emb.inv_freq")}
 
 
-def _reset_buffers(module: Any) -> None:
-    module.reset_buffers()
+def _fit_language_model(module: Any, state: Mapping[str, Any]) -> dict[str, Any]:
+    from nodes.nextgpt.model.language_weights import fitted
+
+    with model_refusals("model_mismatch"):
+        return fitted(module, state)
+
+
+def _complete(module: Any) -> None:
+    with model_refusals("model_unusable"):
+        module.complete()
+
+
+def _lora(config: Mapping[str, Any]) -> Any:
+    from nodes.nextgpt.model.lora import LoraWeights
+
+    return LoraWeights(config["shapes"])
+
+
+def _lora_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    from nodes.nextgpt.model.lora import LoraWeights
+
+    return LoraWeights.state_of_file(state)
 
 
 def _output_projector(config: Mapping[str, Any]) -> Any:
@@ -92,7 +114,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(ENCODER, _encoder, rename=_encoder_state),
     *(Family(trunk_family(name), _encoder, rename=partial(_encoder_state, modalities=(name,))) for name in TRUNKS),
     Family(INPUT_PROJECTOR, _input_projector, rename=_input_projector_state),
-    Family(LANGUAGE_MODEL, _language_model, _reset_buffers, _language_model_state),
+    Family(LANGUAGE_MODEL, _language_model, _complete, _language_model_state, _fit_language_model),
+    Family(LORA, _lora, rename=_lora_state),
     *(
         Family(row.projector, _output_projector, rename=partial(_output_projector_state, modality=row.name))
         for row in SPOKEN.values()

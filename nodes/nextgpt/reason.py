@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from graph_engine import Conversation, Effect, LanguageModel, Needs, NodeContext, NodeError, Widget, node
 from nodes.control.seed import MAX_SEED
 from nodes.nextgpt.kinds import Generation
-from nodes.nextgpt.load import lease
+from nodes.nextgpt.lora import speaker
 from nodes.nextgpt.modality import SPOKEN, stamped
 from nodes.nextgpt.per_modality import Port, per_modality
 from nodes.nextgpt.refusal import refusals
@@ -20,7 +20,7 @@ Most = Annotated[int, Widget(min=1, max=16)]
 
 @node(
     id="nextgpt.reason",
-    version=stamped("1.1.0"),
+    version=stamped("1.2.0"),
     category="NExT-GPT/stages",
     effect=Effect.SEEDED,
     needs=Needs(device=True),
@@ -39,8 +39,9 @@ def reason(
     top_p: Annotated[float, Widget(min=0.01, max=1, step=0.01)] = 1.0,
     top_k: Annotated[int, Widget(min=0, max=1000)] = 0,
     repetition_penalty: Annotated[float, Widget(min=0.1, max=10, step=0.05)] = 1.0,
-    template: Literal["auto", "legacy", "current"] = "auto",
+    template: Literal["auto", "legacy", "current", "model"] = "auto",
     complete_runs: bool = True,
+    stop: Annotated[str, Widget(multiline=True)] = "",
     *,
     wishes: Mapping[str, str],
     limits: Mapping[str, int],
@@ -48,26 +49,25 @@ def reason(
     """Answer a conversation. The words stream while they are said; `nextgpt.route` takes the answer apart.
 
     temperature: 0 always takes the most likely token. template: how the prompt is laid out, `auto` as the model was
-    trained. image, video, audio: `auto` leaves it to the model, `always` adds one before the end if the model gave
-    none, `never` forbids it. max_images, max_videos, max_sounds: how many one answer may have. complete_runs: a run of
+    trained, `model` by the chat template in its folder. stop: texts that end the answer and are not part of it, one per
+    line. image, video, audio: `auto` leaves it to the model, `always` adds one before the end if the model gave none,
+    `never` forbids it. max_images, max_videos, max_sounds: how many one answer may have. complete_runs: a run of
     signals that was begun is completed for the model; without it the model says each token, and a broken run is lost.
     """
-    from nodes.nextgpt.model.language import GenerateOptions, generate
-    from nodes.nextgpt.model.prompts import TEMPLATES, PromptTooLong, build_inputs, stop_ids
+    from nodes.nextgpt.model.generation import GenerateOptions, generate
+    from nodes.nextgpt.model.prompts import PromptTooLong, build_inputs
     from nodes.nextgpt.model.signals import SignalPolicy
     from nodes.nextgpt.speech import Speech
-    from nodes.nextgpt.words import tokenizer_of, vocabulary_of
+    from nodes.nextgpt.words import words_of
 
     facts = model.extras
-    tokenizer = tokenizer_of(facts, context.models_dir)
-    vocabulary = vocabulary_of(facts, tokenizer.size)
-    layout = TEMPLATES[facts.get("template", "legacy") if template == "auto" else template]
-    stop = stop_ids(layout, tokenizer)
-    module = lease(context, model)
+    words = words_of(facts, context.models_dir, template)
+    tokenizer, vocabulary = words.tokenizer, words.vocabulary
+    module = speaker(context, model)
     turns = _turns(conversation, module.hidden_size)
     with refusals("bad_prompt", "conversation"):
         try:
-            prompt = build_inputs(module, tokenizer, turns, layout, vocabulary, reserve_tokens=max_new_tokens)
+            prompt = build_inputs(module, tokenizer, turns, words.layout, vocabulary, reserve_tokens=max_new_tokens)
         except PromptTooLong as error:
             raise NodeError(
                 f"{error}".partition("; ")[0] + ".",
@@ -77,13 +77,13 @@ def reason(
             ) from error
     # A modality that this model has no tokens for may stay `auto` or `never`; `always` is refused below.
     wishes = {name: wish for name, wish in wishes.items() if name in vocabulary.tokens or wish == "always"}
-    said = Speech(tokenizer, vocabulary, stop, context.chunk)
+    said = Speech(tokenizer, vocabulary, words.stop, context.chunk, [line for line in stop.splitlines() if line])
 
     def settled(token: int, position: int) -> None:
         said.push(token)
         context.progress(position + 1, max_new_tokens)
 
-    with refusals("bad_options", "max_new_tokens"):
+    with refusals("bad_options"):
         options = GenerateOptions(
             max_new_tokens=max_new_tokens,
             temperature=temperature,
@@ -94,9 +94,18 @@ def reason(
             # Random weights choose among all tokens alike: only whole words, so that it reads as words.
             suppress_ids=tokenizer.unreadable_ids(whole_words=True) if facts.get("untrained") else (),
         )
+    with refusals("bad_options", "max_new_tokens"):
         policy = SignalPolicy(wishes, limits, complete_runs=complete_runs)
         generation = generate(
-            module, prompt, options, vocabulary, policy, stop, on_token=settled, cancelled=lambda: context.cancelled
+            module,
+            prompt,
+            options,
+            vocabulary,
+            policy,
+            words.stop,
+            on_token=settled,
+            cancelled=lambda: context.cancelled,
+            enough=lambda: said.ended,
         )
     context.check()
     answer = len(generation.answer)
@@ -113,6 +122,8 @@ def reason(
         "stop_length": generation.stop_length,
         "finished": generation.finished,
         "prompt_length": prompt.shape[1],
+        "confidence": generation.confidence[:answer],
+        "signal_mass": {name: mass[:answer] for name, mass in generation.signal_mass.items()},
     }
 
 

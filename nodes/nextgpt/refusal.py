@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from graph_engine.errors import NodeError
+from graph_engine.errors import ModelError, NodeError
 
 
 @contextmanager
@@ -14,10 +14,23 @@ def refusals(code: str, port: str = "") -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        reason, _, remedy = str(error).rpartition("; ")
-        if not reason:
-            reason, remedy = remedy, ""
-        raise NodeError(_sentence(reason), remedy=_sentence(remedy), code=code, port=port) from error
+        reason, remedy = _parts(error)
+        raise NodeError(reason, remedy=remedy, code=code, port=port) from error
+
+
+@contextmanager
+def model_refusals(code: str) -> Iterator[None]:
+    """The same for what is wrong with a model rather than with a call: they leave as ModelErrors."""
+    try:
+        yield
+    except ValueError as error:
+        reason, remedy = _parts(error)
+        raise ModelError(reason, remedy=remedy, code=code) from error
+
+
+def _parts(error: ValueError) -> tuple[str, str]:
+    reason, _, remedy = str(error).rpartition("; ")
+    return (_sentence(reason), _sentence(remedy)) if reason else (_sentence(remedy), "")
 
 
 def _sentence(text: str) -> str:

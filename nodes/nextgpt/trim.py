@@ -97,16 +97,14 @@ class _Counter:
     """Tokens of a conversation, laid out as `nextgpt.reason` does it. Media that were not encoded count for nothing."""
 
     def __init__(self, context: NodeContext, model: Any) -> None:
-        from nodes.nextgpt.model.prompts import TEMPLATES
-        from nodes.nextgpt.words import tokenizer_of, vocabulary_of
+        from nodes.nextgpt.words import words_of
 
-        self.tokenizer = tokenizer_of(model.extras, context.models_dir)
-        self.vocabulary = vocabulary_of(model.extras, self.tokenizer.size)
-        self.template = TEMPLATES[model.extras.get("template", "legacy")]
+        self.words = words_of(model.extras, context.models_dir)
 
     def __call__(self, turns: list[Any]) -> int:
         from nodes.nextgpt.model.prompts import FeaturePart, SignalPart, TextPart, Turn, lay_out
 
+        words = self.words
         made: dict[str, Any] = {
             "text": lambda part: TextPart(part["text"]),
             "features": lambda part: FeaturePart(part["tensor"]),
@@ -116,4 +114,4 @@ class _Counter:
             Turn(turn["role"], tuple(made[part["type"]](part) for part in turn["parts"] if part["type"] in made))
             for turn in turns
         ]
-        return sum(len(piece) for piece in lay_out(prompt, self.template, self.tokenizer, self.vocabulary))
+        return sum(len(piece) for piece in lay_out(prompt, words.layout, words.tokenizer, words.vocabulary))

@@ -1,35 +1,39 @@
-"""The language model of NExT-GPT and the loop in which it speaks.
+"""The language model of NExT-GPT: a wrapper over any causal language model of transformers (Llama for the presets).
 
-A wrapper over any causal language model of transformers (Llama for the presets). The loop is our own, because three
-things are needed that a ready-made one does not give together: runs of signal tokens that are always complete
-(`signals.py`), the last-layer state at every generated token (also the last one), and a stream of tokens that can be
-cancelled.
-
-Shapes: H is the hidden size, V the vocabulary, P the prompt length, n the number of generated tokens.
+Shapes: H is the hidden size, V the vocabulary, n a number of tokens.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .signals import RunTrace, SignalPolicy, SignalRunProcessor, SignalVocabulary
-
 # Tokens of the shipped tiny vocabulary (a test compares it with the file); the signal tokens of `tiny()` follow them.
 TINY_BASE_SIZE = 1947
+PREFIX = "causal."
+"""What the keys of a `LanguageModel` begin with; the rest is as transformers names it."""
 
 
 @dataclass(frozen=True)
 class LanguageConfig:
     """What to build: a transformers `model_type` and the options of its configuration class.
 
-    `options` must hold at least `vocab_size` (signal tokens included), `hidden_size` and `max_position_embeddings`.
+    options      at least `vocab_size`, signal tokens included
+    grown_from   rows of the vocabulary in the weight files, where they are fewer: the rest are means (`fitted`)
+    weights      "full", "int8" or "int4" (`quantise.py`)
+    folded       adapters that become part of the weights: {"settings", "file", "strength"} each (`lora.py`)
     """
 
     model_type: str = "llama"
     options: Mapping[str, Any] = field(default_factory=dict)
+    grown_from: int | None = None
+    weights: str = "full"
+    folded: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def tiny(cls, hidden_size: int = 64, vocab_size: int = TINY_BASE_SIZE + 38, layers: int = 2) -> "LanguageConfig":
@@ -57,16 +61,23 @@ class LanguageConfig:
         )
 
     @classmethod
-    def vicuna_7b(cls, vocab_size: int = 32000, rms_norm_eps: float = 1e-5) -> "LanguageConfig":
+    def vicuna_7b(cls, vocab_size: int = 32000, rms_norm_eps: float = 1e-5, context: int = 4096) -> "LanguageConfig":
         """Vicuna-7B v1.5; 32,038 entries with the legacy signal tokens, 32,036 with the current ones."""
-        return cls._vicuna(4096, 11008, 32, vocab_size, rms_norm_eps)
+        return cls._vicuna(4096, 11008, 32, vocab_size, rms_norm_eps, context)
 
     @classmethod
-    def vicuna_13b(cls, vocab_size: int = 32000, rms_norm_eps: float = 1e-5) -> "LanguageConfig":
-        return cls._vicuna(5120, 13824, 40, vocab_size, rms_norm_eps)
+    def vicuna_7b_v0(cls, vocab_size: int = 32000) -> "LanguageConfig":
+        """Vicuna-7B v0, a LLaMA-1: another epsilon and half the context."""
+        return cls.vicuna_7b(vocab_size, 1e-6, 2048)
 
     @classmethod
-    def _vicuna(cls, width: int, inner: int, layers: int, vocab_size: int, rms_norm_eps: float) -> "LanguageConfig":
+    def vicuna_13b(cls, vocab_size: int = 32000, rms_norm_eps: float = 1e-5, context: int = 4096) -> "LanguageConfig":
+        return cls._vicuna(5120, 13824, 40, vocab_size, rms_norm_eps, context)
+
+    @classmethod
+    def _vicuna(
+        cls, width: int, inner: int, layers: int, vocab_size: int, rms_norm_eps: float, context: int
+    ) -> "LanguageConfig":
         return cls(
             "llama",
             {
@@ -76,7 +87,7 @@ class LanguageConfig:
                 "num_hidden_layers": layers,
                 "num_attention_heads": layers,
                 "num_key_value_heads": layers,
-                "max_position_embeddings": 4096,
+                "max_position_embeddings": context,
                 "rms_norm_eps": rms_norm_eps,
                 "bos_token_id": 1,
                 "eos_token_id": 2,
@@ -85,26 +96,51 @@ class LanguageConfig:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {"model_type": self.model_type, "options": dict(self.options)}
+        """Only what differs from the defaults, so that the key of a plain model does not depend on the rest."""
+        data: dict[str, Any] = {"model_type": self.model_type, "options": dict(self.options)}
+        if self.grown_from is not None:
+            data["grown_from"] = self.grown_from
+        if self.weights != "full":
+            data["weights"] = self.weights
+        if self.folded:
+            data["folded"] = [dict(entry) for entry in self.folded]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "LanguageConfig":
-        return cls(data["model_type"], dict(data["options"]))
+        return cls(
+            data["model_type"],
+            dict(data["options"]),
+            data.get("grown_from"),
+            data.get("weights", "full"),
+            tuple(data.get("folded", ())),
+        )
+
+    def of_files(self) -> "LanguageConfig":
+        """The model that the weight files alone would be."""
+        if self.grown_from is None:
+            return self
+        return replace(self, options={**self.options, "vocab_size": self.grown_from}, grown_from=None)
+
+    def transformers_config(self) -> Any:
+        from transformers import AutoConfig
+
+        return AutoConfig.for_model(self.model_type, **self.options)
 
 
 class LanguageModel(nn.Module):
     """A causal language model; `causal` is the transformers model, so its keys carry the prefix `causal.`.
 
-    May be built under `torch.device("meta")` and filled with `load_state_dict(..., assign=True)`; `reset_buffers()`
-    must follow, because rotary frequencies are in no checkpoint.
+    May be built under `torch.device("meta")` and filled with `load_state_dict(..., assign=True)`; `complete()` must
+    follow, because rotary frequencies are in no checkpoint.
     """
 
     def __init__(self, config: LanguageConfig) -> None:
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM
 
         super().__init__()
         self.config = config
-        self.causal: Any = AutoModelForCausalLM.from_config(AutoConfig.for_model(config.model_type, **config.options))
+        self.causal: Any = AutoModelForCausalLM.from_config(config.transformers_config())
         self.causal.eval()
 
     @classmethod
@@ -124,7 +160,15 @@ class LanguageModel(nn.Module):
 
     @property
     def context_length(self) -> int:
-        return int(self.causal.config.get_text_config().max_position_embeddings)
+        """The most tokens it was made for; without end where its positions are not counted (ALiBi)."""
+        found = getattr(self.causal.config.get_text_config(), "max_position_embeddings", None)
+        return sys.maxsize if found is None else int(found)
+
+    @cached_property
+    def last_logits_only(self) -> dict[str, int]:
+        """The argument that spares the logits of a long prompt, where the architecture knows it."""
+        known = "logits_to_keep" in inspect.signature(type(self.causal).forward).parameters
+        return {"logits_to_keep": 1} if known else {}
 
     @property
     def device(self) -> torch.device:
@@ -169,6 +213,20 @@ class LanguageModel(nn.Module):
                 f"no value for {', '.join(lost[:5])} ({len(lost)} tensors); load the state dict with assign=True first"
             )
 
+    def complete(self) -> None:
+        """What follows once the weights are in place: buffers, adapters to be folded, quantisation."""
+        self.reset_buffers()
+        for entry in self.config.folded:
+            from safetensors.torch import load_file
+
+            from .lora import Adapter, fold
+
+            fold(self, Adapter(entry["settings"], load_file(entry["file"]["path"]), entry["strength"]))
+        if self.config.weights != "full":
+            from .quantise import quantise
+
+            quantise(self.causal, self.config.weights)
+
     @torch.no_grad()
     def grow_vocabulary(self, vocab_size: int) -> None:
         """Append rows to the input and output embeddings, each the mean of the old ones."""
@@ -178,155 +236,4 @@ class LanguageModel(nn.Module):
         self.causal.resize_token_embeddings(vocab_size, mean_resizing=False)
         for layer in (self.causal.get_input_embeddings(), self.causal.get_output_embeddings()):
             layer.weight[old:] = layer.weight[:old].float().mean(dim=0).to(layer.weight.dtype)
-        self.config = LanguageConfig(self.config.model_type, {**self.config.options, "vocab_size": vocab_size})
-
-
-@dataclass(frozen=True)
-class GenerateOptions:
-    """How to choose tokens. `temperature=0` or `greedy` takes the most likely; `top_k=0` and `top_p=1` filter nothing.
-
-    `suppress_ids` are never said. Raises ValueError for numbers outside their range.
-    """
-
-    max_new_tokens: int = 246
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    repetition_penalty: float = 1.0
-    seed: int = 0
-    greedy: bool = False
-    suppress_ids: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"temperature must not be negative, is {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, is {self.top_p}")
-        if self.top_k < 0 or self.repetition_penalty <= 0:
-            raise ValueError("top_k must not be negative and repetition_penalty must be above 0")
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "suppress_ids": list(self.suppress_ids)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "GenerateOptions":
-        return cls(**{**data, "suppress_ids": tuple(data.get("suppress_ids", ()))})
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What was said.
-
-    `ids`: the n generated tokens, stop tokens included. `hidden [n, H]`: last-layer state (after the final norm) of
-    the step that had token i as its input. `embeds [n, H]`: input embedding of token i. `trace`: why each media run
-    is there. `finished`: "stop", "length" or "cancelled" (then a run may be incomplete). `stop_length`: trailing stop
-    tokens in `ids`.
-    """
-
-    ids: tuple[int, ...]
-    hidden: Tensor
-    embeds: Tensor
-    trace: tuple[RunTrace, ...]
-    finished: str
-    stop_length: int
-
-    @property
-    def answer(self) -> tuple[int, ...]:
-        """`ids` without the stop tokens: what to scan for text and media."""
-        return self.ids[: len(self.ids) - self.stop_length]
-
-
-def choose_token(logits: Tensor, options: GenerateOptions, said: Sequence[int], generator: torch.Generator) -> int:
-    """One token from float32 logits `[V]` on the CPU; banned ids are at -inf and are never chosen.
-
-    Order of the filters as in transformers: repetition penalty, temperature, top-k, top-p.
-    """
-    if options.repetition_penalty != 1.0 and said:
-        spoken = torch.tensor(sorted(set(said)), dtype=torch.long)
-        values = logits[spoken]
-        penalised = torch.where(values < 0, values * options.repetition_penalty, values / options.repetition_penalty)
-        logits = logits.index_copy(0, spoken, penalised)
-    if options.greedy or options.temperature == 0:
-        return int(logits.argmax())
-    logits = logits / options.temperature
-    if options.top_k:
-        smallest = logits.topk(min(options.top_k, logits.numel())).values[-1]
-        logits = logits.masked_fill(logits < smallest, -torch.inf)
-    if options.top_p < 1:
-        ordered, order = logits.sort(descending=True)
-        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-        logits = logits.index_fill(0, order[before >= options.top_p], -torch.inf)
-    return int(torch.multinomial(logits.softmax(-1), 1, generator=generator))
-
-
-@torch.no_grad()
-def generate(
-    model: LanguageModel,
-    inputs_embeds: Tensor,
-    options: GenerateOptions,
-    vocabulary: SignalVocabulary | None = None,
-    policy: SignalPolicy | None = None,
-    stop_ids: Sequence[int | Sequence[int]] = (),
-    on_token: Callable[[int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> Generation:
-    """Continue a prompt `inputs_embeds [1, P, H]`.
-
-    `on_token(id, position)` is called as each token is settled; `cancelled()` is asked after each token and
-    ends the answer with what was said so far. The same seed gives the same answer on the same device; the draw itself
-    is made on the CPU. Raises ValueError for a prompt of another shape, one that leaves no room for `max_new_tokens`
-    in the context, a vocabulary the model is too small for, or a policy the budget cannot satisfy.
-    """
-    if inputs_embeds.ndim != 3 or inputs_embeds.shape[0] != 1 or inputs_embeds.shape[2] != model.hidden_size:
-        raise ValueError(f"the prompt must be [1, P, {model.hidden_size}], is {list(inputs_embeds.shape)}")
-    length = inputs_embeds.shape[1] + options.max_new_tokens
-    if length > model.context_length:
-        raise ValueError(
-            f"a prompt of {inputs_embeds.shape[1]} tokens and {options.max_new_tokens} new ones exceed the context of "
-            f"{model.context_length}; shorten the conversation or lower max_new_tokens"
-        )
-    if vocabulary is not None and vocabulary.size > model.vocab_size:
-        raise ValueError(
-            f"signal tokens reach id {vocabulary.size - 1}, the model has {model.vocab_size} tokens; "
-            "grow its vocabulary"
-        )
-    runs = SignalRunProcessor(vocabulary, policy, options.max_new_tokens, stop_ids)
-    generator = torch.Generator().manual_seed(options.seed)
-    states: list[Tensor] = []
-    logits, cache = _forward(model, inputs_embeds.to(model.device, model.dtype), None, None)
-    finished = None
-    while finished is None:
-        token = runs.required()
-        if token is None:
-            allowed = logits.index_fill(
-                0, torch.tensor([*options.suppress_ids, *runs.banned()], dtype=torch.long), -torch.inf
-            )
-            token = choose_token(allowed, options, runs.ids, generator)
-        token = runs.take(token, lambda i, row=logits: float(row.softmax(-1)[i]))  # type: ignore[misc]
-        if on_token is not None:
-            on_token(token, len(runs.ids) - 1)
-        finished = runs.finished
-        if finished is None and cancelled is not None and cancelled():
-            finished = "cancelled"
-        # Also after the last token: its state is part of a run that ends with the budget.
-        logits, cache = _forward(model, model.embed([token])[None], cache, states)
-    return Generation(
-        tuple(runs.ids), torch.cat(states), model.embed(runs.ids), tuple(runs.trace), finished, runs.stop_length
-    )
-
-
-def _forward(model: LanguageModel, embeds: Tensor, cache: Any, states: list[Tensor] | None) -> tuple[Tensor, Any]:
-    """One pass over new positions `[1, m, H]`: logits `[V]` of the last one (float32, CPU) and the grown cache.
-
-    States are collected only when asked for: a long prompt times every layer would be hundreds of megabytes.
-    """
-    out = model.causal(
-        inputs_embeds=embeds,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-        output_hidden_states=states is not None,
-    )
-    if states is not None:
-        states.append(out.hidden_states[-1][0, -1:])
-    return out.logits[0, -1].float().cpu(), out.past_key_values
+        self.config = replace(self.config, options={**self.config.options, "vocab_size": vocab_size})

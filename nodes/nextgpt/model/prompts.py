@@ -1,7 +1,8 @@
 """From a conversation to `inputs_embeds`: templates are data, media are blocks of vectors between pieces of text.
 
-Two templates are published. `LEGACY` (2023 weights) has no system sentence, wraps every medium in `<Img> </Img>` and
-puts a begin token before every piece of text, because its training split the prompt there. `CURRENT` is Vicuna v1.
+Two templates are published, and a model may bring its own (`chat_template.py`). `LEGACY` (2023 weights) has no system
+sentence, wraps every medium in `<Img> </Img>` and puts a begin token before every piece of text, because its training
+split the prompt there. `CURRENT` is Vicuna v1.
 
 Control and signal tokens are inserted as ids, never as text, so a user cannot type them.
 """
@@ -117,18 +118,25 @@ class Piece:
 
 def lay_out(
     turns: Sequence[Turn],
-    template: PromptTemplate,
+    template: PromptTemplate | None,
     tokenizer: Tokenizer,
     vocabulary: SignalVocabulary | None = None,
     open_answer: bool = True,
 ) -> list[Piece]:
     """The prompt as pieces in order; with `open_answer` the assistant's opening follows the last turn.
 
+    No template means the model's own (`chat_template.py`).
     Raises ValueError for a conversation that does not begin with the user, for a medium or signal that needs a
     vocabulary which is not given, and for a wrapping template with a vocabulary without wrap tokens.
     """
     if not turns or turns[0].role != "user":
-        raise ValueError("a prompt needs at least one turn, and the first one is the user's")
+        raise ValueError(
+            "a prompt needs at least one turn, and the first one is the user's; begin with a text or a medium of a user"
+        )
+    if template is None:
+        from .chat_template import lay_out_chat
+
+        return lay_out_chat(turns, tokenizer, vocabulary, open_answer)
     openings, closings = dict(template.openings), dict(template.closings)
     pieces: list[Piece] = []
     text: list[tuple[str, bool]] = [(template.system, False)]
@@ -139,10 +147,10 @@ def lay_out(
         nonlocal begins
         marked = tokenizer.encode_marked(text)
         if marked and begins:
-            pieces.append(Piece((tokenizer.bos_id,)))
+            if tokenizer.begin:
+                pieces.append(Piece(tokenizer.begin))
             begins = False
-        for spoken, group in groupby(marked, key=lambda item: item[1]):
-            pieces.append(Piece(tuple(i for i, _ in group), spoken=spoken))
+        pieces.extend(gather(marked))
         text.clear()
 
     for turn in turns:
@@ -157,33 +165,50 @@ def lay_out(
                 text[-1] = (text[-1][0].rstrip(" "), text[-1][1])
             settle()
             if isinstance(part, SignalPart):
-                if vocabulary is None:
-                    raise ValueError(f"a {part.modality} signal in the conversation needs the signal vocabulary")
-                pieces.append(Piece(vocabulary.run(part.modality), spoken=spoken))
+                pieces.append(signal(part, vocabulary, spoken))
                 continue
-            pieces += _medium(part.features, template, vocabulary)
+            if template.wrap and (vocabulary is None or vocabulary.wrap is None):
+                raise ValueError(
+                    f"template {template.name!r} wraps media, but the signal vocabulary has no wrap tokens"
+                )
+            pieces += medium(part.features, vocabulary if template.wrap else None)
             begins = template.bos == "every"
             if template.media_separator and index + 1 < len(turn.parts):
                 text.append((template.media_separator, spoken))
         text.append((closings[turn.role], spoken))
         if spoken and template.end_token:
             settle()
-            pieces.append(Piece((tokenizer.eos_id,), spoken=True))
+            if tokenizer.end:
+                pieces.append(Piece(tokenizer.end, spoken=True))
     if open_answer:
         text.append((openings["assistant"].rstrip(" "), False))
     settle()
     return pieces
 
 
-def _medium(features: Tensor, template: PromptTemplate, vocabulary: SignalVocabulary | None) -> list[Piece]:
+def gather(marked: Sequence[tuple[int, bool]]) -> list[Piece]:
+    """Ids that are each marked as spoken or not, as pieces."""
+    return [
+        Piece(tuple(token for token, _ in group), spoken=spoken)
+        for spoken, group in groupby(marked, key=lambda item: item[1])
+    ]
+
+
+def signal(part: SignalPart, vocabulary: SignalVocabulary | None, spoken: bool) -> Piece:
+    """A run of signal tokens. Raises ValueError without a vocabulary that has it."""
+    if vocabulary is None:
+        raise ValueError(f"a {part.modality} signal in the conversation needs the signal vocabulary")
+    return Piece(vocabulary.run(part.modality), spoken=spoken)
+
+
+def medium(features: Tensor, wrapping: SignalVocabulary | None) -> list[Piece]:
+    """A feature block, between the wrap tokens of `wrapping` if that is given."""
     if features.ndim != 2 or features.shape[0] == 0:
         raise ValueError(f"a feature block must be [M, H] with M at least 1, is {list(features.shape)}")
     block = Piece(features=features)
-    if not template.wrap:
+    if wrapping is None or wrapping.wrap is None:
         return [block]
-    if vocabulary is None or vocabulary.wrap is None:
-        raise ValueError(f"template {template.name!r} wraps media, but the signal vocabulary has no wrap tokens")
-    return [Piece((vocabulary.wrap[0],)), block, Piece((vocabulary.wrap[1],))]
+    return [Piece((wrapping.wrap[0],)), block, Piece((wrapping.wrap[1],))]
 
 
 def embed_pieces(model: LanguageModel, pieces: Sequence[Piece]) -> Tensor:
@@ -206,7 +231,7 @@ def build_inputs(
     model: LanguageModel,
     tokenizer: Tokenizer,
     turns: Sequence[Turn],
-    template: PromptTemplate,
+    template: PromptTemplate | None,
     vocabulary: SignalVocabulary | None = None,
     reserve_tokens: int = 0,
 ) -> Tensor:
@@ -227,12 +252,15 @@ def build_inputs(
     return embed_pieces(model, pieces)
 
 
-def stop_ids(template: PromptTemplate, tokenizer: Tokenizer) -> tuple[int | tuple[int, ...], ...]:
-    """What ends an answer under `template`: the end token, and each stop text alone and at the start of a line."""
-    ends: list[int | tuple[int, ...]] = [tokenizer.eos_id]
-    for text in template.stop:
+def stop_ids(
+    template: PromptTemplate | None, tokenizer: Tokenizer, texts: Sequence[str] = ()
+) -> tuple[int | tuple[int, ...], ...]:
+    """What ends an answer: the end token, and each stop text (the template's, then `texts`) alone and at the start of a
+    line, because the two are other tokens."""
+    ends: list[int | tuple[int, ...]] = [*tokenizer.end]
+    for text in (*(template.stop if template is not None else ()), *texts):
         alone = tuple(tokenizer.encode(text))
         newline, after = tokenizer.encode("\n"), tokenizer.encode("\n" + text)
         line_start = tuple(after[len(newline) :]) if after[: len(newline)] == newline else alone
         ends += [sequence for sequence in dict.fromkeys((alone, line_start)) if sequence]
-    return tuple(ends)
+    return tuple(dict.fromkeys(ends))

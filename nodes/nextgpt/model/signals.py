@@ -105,7 +105,7 @@ class SignalVocabulary:
     @property
     def size(self) -> int:
         """The smallest vocabulary size of a model that has all these ids."""
-        return max(self.ids()) + 1
+        return max(self.ids(), default=-1) + 1
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -280,6 +280,12 @@ class SignalRunProcessor:
             reason = "ending"
         self._emit(required if required is not None else token, reason, probability_of)
         return self.ids[-1]
+
+    def close(self) -> None:
+        """The answer is to end here, as after a stop token: demanded runs that are missing come first."""
+        self._closing = True
+        if not self._rest and not self._owed():
+            self.finished = "stop"
 
     def _ends_with(self, token: int) -> int:
         """The length of the stop sequence that `token` would complete, 0 if none."""

@@ -1,45 +1,73 @@
 """Text to ordinary token ids and back. Signal tokens never pass through here: they are ids from the start.
 
 Two sources, one class: the small vocabulary shipped beside this file (readable English words, so that even an untrained
-model speaks in words; byte fallback, so that any text round-trips) and the `tokenizer.json` of a real model's folder.
+model speaks in words; byte fallback, so that any text round-trips) and the folder of a real model (`tokenizer_files.py`).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from .signals import SignalVocabulary
+from .tokenizer_files import TokenizerError, TokenizerFiles
 
 TINY_PATH = Path(__file__).with_name("tiny_tokenizer.json")
+CONTROL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
 
-
-class TokenizerError(ValueError):
-    """A tokenizer folder is missing a file or does not fit the model; the message says which and what to do."""
+__all__ = ["TextStream", "Tokenizer", "TokenizerError"]
 
 
 class Tokenizer:
-    """Ids of ordinary text. `bos_id`, `eos_id` are ids of the same vocabulary; `size` counts it without signal tokens.
+    """Ids of ordinary text. `begin` and `end` are the begin and end tokens, each of one id or, in a vocabulary without
+    such a token, of none; `size` counts the vocabulary without signal tokens.
 
     Text which merely looks like a control or signal token ("</s>", "[IMG0]") is encoded as the characters it is, so a
     user cannot speak in the model's name.
     """
 
-    def __init__(self, definition: str, bos: str = "<s>", eos: str = "</s>") -> None:
+    def __init__(self, definition: str, bos: str | None = "<s>", eos: str | None = "</s>") -> None:
         """`definition` is the text of a `tokenizer.json`. Raises TokenizerError if `bos` or `eos` is not in it."""
         from tokenizers import Tokenizer as Backend
 
-        self._backend = Backend.from_str(definition)
+        try:
+            self._backend = Backend.from_str(definition)
+        except Exception as error:  # the library raises plain Exception
+            raise TokenizerError(f"the definition cannot be read ({error}); fetch the file again") from error
         self._backend.encode_special_tokens = True
-        self.size: int = self._backend.get_vocab_size(with_added_tokens=True)
-        self.bos_id = self._control(bos)
-        self.eos_id = self._control(eos)
+        # The highest id counts, not the number of entries: some vocabularies have holes.
+        self.size: int = max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        self.begin, self.end = self._control(bos), self._control(eos)
+        controls = (i for i, added in self._backend.get_added_tokens_decoder().items() if added.special)
+        self._silent = frozenset([*self.begin, *self.end, *controls])
+        self.chat_template: str | None = None
+        self.control_texts: Mapping[str, str] = {}
+        """Names of control tokens ("bos_token") and how they are spelled: what chat templates may write."""
 
-    def _control(self, token: str) -> int:
-        found = self._backend.token_to_id(token)
+    def _control(self, token: str | None) -> tuple[int, ...]:
+        if token is None:
+            return ()
+        found = self.id_of(token)
         if found is None:
             raise TokenizerError(f"the vocabulary has no {token!r}; name the model's own begin and end tokens")
-        return int(found)
+        return (found,)
+
+    @property
+    def bos_id(self) -> int:
+        """The id of the begin token. Raises TokenizerError where there is none."""
+        return self._only(self.begin, "begin")
+
+    @property
+    def eos_id(self) -> int:
+        """The id of the end token. Raises TokenizerError where there is none."""
+        return self._only(self.end, "end")
+
+    @staticmethod
+    def _only(ids: tuple[int, ...], name: str) -> int:
+        if not ids:
+            raise TokenizerError(f"the vocabulary has no {name} token; take a tokenizer that has one")
+        return ids[0]
 
     @classmethod
     def tiny(cls) -> "Tokenizer":
@@ -48,38 +76,51 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path, vocabulary: SignalVocabulary | None = None) -> "Tokenizer":
-        """Read `tokenizer.json` (and the begin and end tokens of `tokenizer_config.json`) of a model folder.
+        """Read `tokenizer.json`, else `tokenizer.model`, of a model folder, and what stands beside it
+        (tokenizer_config.json, chat_template.jinja).
 
         Added tokens that spell signal tokens are dropped from the text rules; if the folder gives one of them another
-        id than `vocabulary` does, that is a TokenizerError, as is a folder without `tokenizer.json`.
+        id than `vocabulary` does, that is a TokenizerError, as is a folder without a tokenizer.
         """
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise TokenizerError(
-                f"{folder} has no tokenizer.json. A folder with only tokenizer.model needs converting once: "
-                "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder) (install sentencepiece)"
-            )
-        definition = json.loads(path.read_text(encoding="utf-8"))
+        files = TokenizerFiles.of(folder)
+        definition = files.definition
         if vocabulary is not None:
-            definition = _without_signals(definition, vocabulary, path)
-        config_path = folder / "tokenizer_config.json"
-        config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.is_file() else {}
-        bos = _token_text(config.get("bos_token"), "<s>")
-        eos = _token_text(config.get("eos_token"), "</s>")
-        return cls(json.dumps(definition), bos, eos)
+            definition = _without_signals(definition, vocabulary, files.path)
+        tokenizer = cls(json.dumps(definition), files.control("bos_token"), files.control("eos_token"))
+        tokenizer.chat_template = files.chat_template
+        tokenizer.control_texts = {name: text for name in CONTROL_NAMES if (text := files.control(name)) is not None}
+        return tokenizer
+
+    def control_spellings(self) -> list[str]:
+        """How the control and added tokens are spelled, longest first."""
+        added = self._backend.get_added_tokens_decoder().values()
+        return sorted((token.content for token in added), key=len, reverse=True)
+
+    def id_of(self, text: str) -> int | None:
+        """The id of one token by its exact spelling."""
+        found = self._backend.token_to_id(text)
+        return None if found is None else int(found)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, nothing added at either end."""
         return list(self._backend.encode(text, add_special_tokens=False).ids)
 
-    def encode_marked(self, stretches: Sequence[tuple[str, bool]]) -> list[tuple[int, bool]]:
+    def encode_marked(self, stretches: Sequence[tuple[str, bool]], controls: bool = False) -> list[tuple[int, bool]]:
         """Ids of the joined stretches, each with the mark of the stretch in which it ends.
 
-        Encoding stretches one by one would be another tokenisation: word boundaries would move.
+        Encoding stretches one by one would be another tokenisation: word boundaries would move. `controls`: spellings
+        of control tokens are read as those; never for what a user wrote.
         """
         marks = [mark for text, mark in stretches for _ in text]
-        encoded = self._backend.encode("".join(text for text, _ in stretches), add_special_tokens=False)
+        backend = self._reads_controls if controls else self._backend
+        encoded = backend.encode("".join(text for text, _ in stretches), add_special_tokens=False)
         return [(i, marks[max(end - 1, 0)]) for i, (_, end) in zip(encoded.ids, encoded.offsets, strict=True)]
+
+    @cached_property
+    def _reads_controls(self) -> Any:
+        from tokenizers import Tokenizer as Backend
+
+        return Backend.from_str(self._backend.to_str())
 
     def decode(self, ids: Sequence[int], signals: SignalVocabulary | None = None) -> str:
         """Text of `ids`; signal tokens read as their spelling if `signals` is given, else as nothing, like controls."""
@@ -90,7 +131,7 @@ class Tokenizer:
             if token in spelled or token >= self.size:
                 parts += [self._plain(plain), spelled.get(token, "")]
                 plain = []
-            elif token not in (self.bos_id, self.eos_id):
+            elif token not in self._silent:
                 plain.append(token)
         return "".join([*parts, self._plain(plain)])
 
@@ -105,11 +146,11 @@ class Tokenizer:
         unreadable = []
         for token in range(self.size):
             piece = self._backend.id_to_token(token)
-            if token == self.eos_id or piece is None:
+            if token in self.end or piece is None:
                 continue
             is_byte = len(piece) == 6 and piece.startswith("<0x")
             is_part = whole_words and (piece[0].isalnum() or piece[0] in "'_`~^" or piece == " ")
-            if token == self.bos_id or piece == "<unk>" or is_byte or is_part:
+            if token in self.begin or piece == "<unk>" or is_byte or is_part:
                 unreadable.append(token)
         return tuple(unreadable)
 
@@ -142,17 +183,12 @@ class TextStream:
         return new
 
     def flush(self) -> str:
-        """What is still held back, with replacement characters for broken bytes; then a new stretch begins."""
+        """What is still held back, without the half character at its end; then a new stretch begins."""
+        while self._window and self._tokenizer.decode(self._window).endswith("\ufffd"):
+            self._window.pop()
         new = self._tokenizer.decode(self._window)[self._said :]
         self._window, self._said = [], 0
         return new
-
-
-def _token_text(entry: Any, default: str) -> str:
-    """A token in tokenizer_config.json is a string or an object with `content`."""
-    if isinstance(entry, dict):
-        entry = entry.get("content")
-    return entry if isinstance(entry, str) else default
 
 
 def _without_signals(definition: dict[str, Any], vocabulary: SignalVocabulary, path: Path) -> dict[str, Any]:
