@@ -1,8 +1,10 @@
-"""Where the fixed-length clips of a recording begin; shared by video and audio."""
+"""The fixed-length clips of a recording: where they begin, and how what was made of each becomes one embedding."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+
+from torch import Tensor
 
 
 def clip_starts(duration_s: float, clip_s: int, count: int, *, reach_end: bool = False) -> list[Fraction]:
@@ -20,3 +22,11 @@ def clip_starts(duration_s: float, clip_s: int, count: int, *, reach_end: bool =
     free = Fraction(max(float(duration_s) - clip_s, 0.0))
     step = free / max(count - 1, 1) if reach_end else free / count
     return [step * index for index in range(count)]
+
+
+def average_views(rows: Tensor, views: int, apart: int = 1) -> Tensor:
+    """``"(B views) N D" -> "B (apart N) D"``: the mean over the views of each of ``apart`` clips, which stay in order."""
+    if views == 1:
+        return rows
+    _, count, width = rows.shape
+    return rows.reshape(-1, apart, views // apart, count, width).mean(dim=2).flatten(1, 2)

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nodes.nextgpt.model import preprocess_audio, preprocess_video
 from nodes.nextgpt.model.imagebind_config import ImageBindConfig
 from nodes.nextgpt.model.preprocess_audio import audio_tensor
 from nodes.nextgpt.model.preprocess_image import depth_tensor, image_tensor, thermal_tensor
@@ -38,6 +39,9 @@ TRUNK_OF: Mapping[str, str] = {
     "thermal": "thermal",
     "imu": "imu",
 }
+
+# Clips along time of what has a time.
+CLIPS: Mapping[str, int] = {"video": preprocess_video.CLIPS, "audio": preprocess_audio.CLIPS}
 
 
 def preprocess(medium: str, value: Any, config: ImageBindConfig) -> Tensor:

@@ -145,7 +145,7 @@ def test_a_one_frame_video_is_the_frame_everywhere() -> None:
 )
 @settings(max_examples=200, deadline=None)
 def test_frames_of_clips_exist_and_go_forward(
-    frames: int, fps: Fraction, clips: int, per_clip: int, reach_end: bool
+    frames: int, fps: float, clips: int, per_clip: int, reach_end: bool
 ) -> None:
     chosen = frame_indices(frames, fps, per_clip, clips, 2, reach_end=reach_end)
     assert len(chosen) == clips
