@@ -78,7 +78,7 @@ def encode_depth(
     context: NodeContext, depth: Image, encoder: Encoder, form: Form = "auto", scaled: Scale = "auto"
 ) -> Embedding:
     """Depth maps "B H W C" to embeddings "B N D"; colours are averaged to one channel, values are taken as they are."""
-    grey = depth[..., :3].mean(dim=-1, keepdim=True)
+    grey = depth[..., :3].mean(dim=-1, keepdim=True) if depth.shape[-1] in (3, 4) else depth
     return embed(context, "depth", grey, encoder, form, scaled)
 
 
