@@ -141,16 +141,17 @@ def embed(
 
 def _reader(encoder: Any, modality: str) -> tuple[Any, Callable[[str, Any, Any], Any], Any]:
     """Sizes of the encoder, its preparation of media, and the spec of the part that reads this modality."""
-    config: Any
-    if encoder.family == VISION_TOWER:
-        from nodes.nextgpt.model import vision_tower
+    from nodes.nextgpt.model import imagebind_config, preprocess, vision_tower
 
-        config, prepare = vision_tower.TowerConfig.from_dict(encoder.config), vision_tower.preprocess
-    else:
-        from nodes.nextgpt.model import imagebind_config, preprocess
-
-        config, prepare = imagebind_config.ImageBindConfig.from_dict(encoder.config), preprocess.preprocess
     trunk = MODALITIES[modality].trunk
+    config: Any
+    prepare: Callable[[str, Any, Any], Any]
+    if encoder.family == VISION_TOWER:
+        config, prepare = vision_tower.TowerConfig.from_dict(encoder.config), vision_tower.preprocess
+        part = encoder
+    else:
+        config, prepare = imagebind_config.ImageBindConfig.from_dict(encoder.config), preprocess.preprocess
+        part = replace(encoder, family=trunk_family(trunk), config={**encoder.config, "modalities": [trunk]})
     if trunk not in config.modalities:
         raise NodeError(
             f"the encoder cannot encode {modality}: it has the trunks {', '.join(config.modalities)}, not {trunk}.",
@@ -158,13 +159,7 @@ def _reader(encoder: Any, modality: str) -> tuple[Any, Callable[[str, Any, Any],
             code="no_trunk",
             port="encoder",
         )
-    if encoder.family == VISION_TOWER:
-        return config, prepare, encoder
-    return (
-        config,
-        prepare,
-        replace(encoder, family=trunk_family(trunk), config={**encoder.config, "modalities": [trunk]}),
-    )
+    return config, prepare, part
 
 
 def _text_ids(text: str, encoder: Any, models_dir: Path) -> Any:
