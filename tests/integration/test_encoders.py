@@ -41,10 +41,13 @@ def settings(folder: Path) -> Settings:
     return Settings(data_dir=folder, models_dir=folder / "models")
 
 
-def save_tower(folder: Path, seed: int = 1) -> None:
+@pytest.fixture(scope="module")
+def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small CLIP tower as transformers saves it."""
     import transformers
 
-    torch.manual_seed(seed)
+    folder = tmp_path_factory.mktemp("clip")
+    torch.manual_seed(1)
     config = transformers.CLIPVisionConfig(
         hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, image_size=56, patch_size=14
     )
@@ -52,6 +55,7 @@ def save_tower(folder: Path, seed: int = 1) -> None:
     transformers.CLIPImageProcessorPil(
         size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}
     ).save_pretrained(folder)
+    return folder
 
 
 def save_projector(path: Path, seed: int, in_dim: int = 32) -> None:
@@ -84,9 +88,11 @@ def seeing() -> dict[str, Any]:
     }
 
 
-async def test_a_clip_tower_and_a_projector_of_its_width_speak_to_the_language_model(tmp_path: Path) -> None:
+async def test_a_clip_tower_and_a_projector_of_its_width_speak_to_the_language_model(
+    tmp_path: Path, tower: Path
+) -> None:
     config = settings(tmp_path)
-    save_tower(tmp_path / "models" / "clip")
+    shutil.copytree(tower, tmp_path / "models" / "clip")
     save_projector(tmp_path / "models" / "mine.safetensors", 1)
     async with await Engine.open(config) as engine:
         record = await run(engine, seeing(), ["turn", "said"])
@@ -101,9 +107,9 @@ async def test_a_clip_tower_and_a_projector_of_its_width_speak_to_the_language_m
         assert not torch.equal(turn[0]["parts"][0]["tensor"], first), "a replaced file is other work"
 
 
-async def test_widths_that_do_not_fit_fail_at_the_projector(tmp_path: Path) -> None:
+async def test_widths_that_do_not_fit_fail_at_the_projector(tmp_path: Path, tower: Path) -> None:
     config = settings(tmp_path)
-    save_tower(tmp_path / "models" / "clip")
+    shutil.copytree(tower, tmp_path / "models" / "clip")
     save_projector(tmp_path / "models" / "mine.safetensors", 1, in_dim=48)
     async with await Engine.open(config) as engine:
         record = await run(engine, seeing(), ["said"])

@@ -142,7 +142,7 @@ def test_a_wrong_file_is_refused(context: ModelsContext, load: Any, content: Any
 
 @pytest.mark.parametrize("rows_width", [(77, 768), (77, 1024), (1, 512)])
 @pytest.mark.parametrize("mode", ["transformer", "qformer"])
-def test_queries_differ_from_the_start(mode: str, rows_width: tuple[int, int]) -> None:
+def test_queries_of_every_target_are_wide_enough(mode: str, rows_width: tuple[int, int]) -> None:
     rows, width = rows_width
     torch.manual_seed(0)
     queries = OutputProjector(OutputProjectorConfig(mode, 64, width, rows)).get_parameter("query_embs")
