@@ -59,9 +59,18 @@ class TowerConfig:
                 f"choose a folder of {', '.join((*WHOLE, *CLASSES))}"
             )
         made = cls(model_type, dict(vision), dict(processor), layer)
-        layers = made.network_config().num_hidden_layers
-        if not -layers <= layer <= -1:
-            raise ValueError(f"the tower has {layers} layers, so there is no layer {layer}; choose -1 to -{layers}")
+        network, prepared = made.network_config(), made.image_processor()
+        if not -network.num_hidden_layers <= layer <= -1:
+            raise ValueError(
+                f"the tower has {network.num_hidden_layers} layers, so there is no layer {layer}; "
+                f"choose -1 to -{network.num_hidden_layers}"
+            )
+        size = prepared.crop_size if prepared.do_center_crop else prepared.size
+        if (size["height"], size["width"]) != (network.image_size, network.image_size):
+            raise ValueError(
+                f"preprocessor_config.json makes pictures of {size['height']} x {size['width']} pixels, the tower takes "
+                f"{network.image_size} x {network.image_size}; take both files from the same folder"
+            )
         return made
 
     @classmethod
@@ -79,10 +88,11 @@ class TowerConfig:
 
         return getattr(transformers, CLASSES[self.model_type][0])(**self.vision)
 
-    @property
-    def out_dim(self) -> int:
-        """Width of an embedding, in both forms."""
-        return int(self.network_config().hidden_size)
+    def image_processor(self) -> Any:
+        """The preparation of pictures of transformers."""
+        import transformers
+
+        return getattr(transformers, CLASSES[self.model_type][2]).from_dict(dict(self.processor))
 
 
 class VisionTower(nn.Module):
@@ -156,9 +166,7 @@ def preprocess(medium: str, value: Any, config: TowerConfig) -> Tensor:
 
 
 def _prepared(image: Tensor, config: TowerConfig) -> Tensor:
-    import transformers
-
-    processor = getattr(transformers, CLASSES[config.model_type][2]).from_dict(dict(config.processor))
+    processor = config.image_processor()
     shown = pictures(image)
     if processor.do_center_crop:
         shown = [without_far_ends(picture) for picture in shown]

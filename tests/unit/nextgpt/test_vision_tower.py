@@ -15,6 +15,7 @@ from torch import Tensor
 
 from graph_engine.errors import ModelError, NodeError
 from nodes.nextgpt.encode import encode_audio, encode_depth, encode_image, encode_text, encode_video
+from nodes.nextgpt.model.vision_tower import TowerConfig, VisionTower, preprocess
 from nodes.nextgpt.project_in import project_in
 from nodes.nextgpt.vision_tower import load_vision_tower
 from tests.contexts import ModelsContext
@@ -183,6 +184,7 @@ def test_a_projector_of_another_width_says_both_widths(context: ModelsContext) -
         ("no JSON", "model_damaged", "config.json"),
         ("a list", "model_damaged", "no JSON object"),
         ("layer", "bad_tower", "3 layers"),
+        ("size", "bad_tower", "60 x 60 pixels, the tower takes 56 x 56"),
         ("index outside", "path_outside", "../other.safetensors"),
         ("outside", "path_outside", "../tower"),
         ("unnamed", "path_outside", "no place"),
@@ -207,6 +209,10 @@ def test_a_folder_that_is_no_tower_is_refused(context: ModelsContext, damage: st
             (folder / "config.json").write_text("[]")
         case "layer":
             layer = -4
+        case "size":
+            transformers.CLIPImageProcessorPil(
+                size={"shortest_edge": 60}, crop_size={"height": 60, "width": 60}
+            ).save_pretrained(folder)
         case "index outside":
             index = {"weight_map": {"a": "../other.safetensors"}}
             (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -228,3 +234,44 @@ def test_weights_of_another_tower_are_refused(context: ModelsContext) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_size": 64}))
     with pytest.raises(ModelError, match="another shape"):
         encode_image(context, torch.rand(1, 60, 60, 3), load_vision_tower(context, "tower"))
+
+
+CLIP_L = {"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
+CLIP_L |= {
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "hidden_act": "quick_gelu",
+    "do_sample": False,
+    "max_length": 20,
+}
+SO400M = {"hidden_size": 1152, "image_size": 384, "intermediate_size": 4304, "num_hidden_layers": 27}
+SO400M |= {"model_type": "siglip_vision_model", "num_attention_heads": 16, "patch_size": 14}
+
+
+@pytest.mark.parametrize(
+    ("config", "processor", "parameters", "shape"),
+    [
+        # Sizes as plain numbers and generation options in the config: what the first published folders have.
+        (
+            {"model_type": "clip", "vision_config": CLIP_L},
+            {"crop_size": 224, "size": 224, "resample": 3, "feature_extractor_type": "CLIPFeatureExtractor"},
+            303_179_776,
+            (1, 3, 224, 224),
+        ),
+        (
+            {"model_type": "siglip", "vision_config": SO400M},
+            {"size": {"height": 384, "width": 384}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 3},
+            428_225_600,
+            (1, 3, 384, 384),
+        ),
+    ],
+)
+def test_published_towers_have_their_size(
+    config: dict[str, Any], processor: dict[str, Any], parameters: int, shape: tuple[int, ...]
+) -> None:
+    sizes = TowerConfig.of_folder(config, processor)
+    assert TowerConfig.from_dict(json.loads(json.dumps(sizes.to_dict()))) == sizes
+    with torch.device("meta"):
+        tower = VisionTower(sizes)
+    assert sum(parameter.numel() for parameter in tower.parameters()) == parameters
+    assert preprocess("image", torch.rand(1, 30, 50, 3), sizes).shape == shape
