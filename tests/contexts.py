@@ -79,3 +79,16 @@ class FolderContext(NodeContext):
     def path_of(self, file: Mapping[str, Any]) -> Path:
         """Where the file of a FILE value lies."""
         return self.folders.resolve(file["folder"], file["name"])
+
+
+class ModelsContext(FolderContext):
+    """Loads the models of the NExT-GPT families that it is asked for, once each, as the engine does."""
+
+    def model(self, spec: Any) -> Any:
+        from graph_engine.models.load import materialise
+        from nodes.nextgpt.families import FAMILIES
+
+        if spec.key not in self.models:
+            family = next(family for family in FAMILIES if family.name == spec.family)
+            self.models[spec.key] = materialise(spec, family, "cpu")
+        return self.models[spec.key]

@@ -31,10 +31,16 @@ from nodes.nextgpt.lora import apply_lora
 from nodes.nextgpt.message import message
 from nodes.nextgpt.project_in import project_in
 from nodes.nextgpt.project_out import project_out
+from nodes.nextgpt.projector_file import (
+    identity_input_projector,
+    load_input_projector_file,
+    load_output_projector_file,
+)
 from nodes.nextgpt.reason import reason
 from nodes.nextgpt.route import route
 from nodes.nextgpt.trace_picture import trace_picture
 from nodes.nextgpt.trim import trim_conversation
+from nodes.nextgpt.vision_tower import load_vision_tower
 
 __all__ = [
     "apply_lora",
@@ -52,6 +58,7 @@ __all__ = [
     "encode_text",
     "encode_thermal",
     "encode_video",
+    "identity_input_projector",
     "image_to_latent",
     "latent_to_audio",
     "latent_to_image",
@@ -62,8 +69,11 @@ __all__ = [
     "load_decoder",
     "load_encoder",
     "load_input_projector",
+    "load_input_projector_file",
     "load_language_model",
     "load_output_projector",
+    "load_output_projector_file",
+    "load_vision_tower",
     "message",
     "project_in",
     "project_out",

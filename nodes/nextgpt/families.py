@@ -15,6 +15,7 @@ from nodes.nextgpt.modality import SPOKEN, TRUNKS, Modality
 from nodes.nextgpt.refusal import model_refusals
 
 ENCODER = "nextgpt.encoder"
+VISION_TOWER = "nextgpt.vision_tower"
 INPUT_PROJECTOR = "nextgpt.input_projector"
 LANGUAGE_MODEL = "nextgpt.language_model"
 LORA = "nextgpt.lora"
@@ -36,6 +37,18 @@ def _encoder_state(state: Mapping[str, Any], modalities: tuple[str, ...] = TRUNK
     from nodes.nextgpt.model.imagebind import published_state
 
     return published_state(state, modalities)
+
+
+def _vision_tower(config: Mapping[str, Any]) -> Any:
+    from nodes.nextgpt.model.vision_tower import TowerConfig, VisionTower
+
+    return VisionTower(TowerConfig.from_dict(config))
+
+
+def _vision_tower_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    from nodes.nextgpt.model.vision_tower import tower_state
+
+    return tower_state(state)
 
 
 def _input_projector(config: Mapping[str, Any]) -> Any:
@@ -113,6 +126,7 @@ def _decoder(config: Mapping[str, Any], row: Modality) -> Any:
 FAMILIES: tuple[Family, ...] = (
     Family(ENCODER, _encoder, rename=_encoder_state),
     *(Family(trunk_family(name), _encoder, rename=partial(_encoder_state, modalities=(name,))) for name in TRUNKS),
+    Family(VISION_TOWER, _vision_tower, _reset_buffers, _vision_tower_state),
     Family(INPUT_PROJECTOR, _input_projector, rename=_input_projector_state),
     Family(LANGUAGE_MODEL, _language_model, _complete, _language_model_state, _fit_language_model),
     Family(LORA, _lora, rename=_lora_state),

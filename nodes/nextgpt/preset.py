@@ -16,7 +16,7 @@ from nodes.nextgpt.modality import SPOKEN, Modality
 
 PresetName = Literal["tiny", "tiny-v1.5", "nextgpt-7b-tiva-v0", "nextgpt-v1.5-7b"]
 
-RECIPE = 1
+RECIPE = 2
 """Goes up when the random weights of the tiny presets have to change; files of an older recipe are made again."""
 
 TINY_HIDDEN = 64

@@ -17,7 +17,8 @@ def project_in(context: NodeContext, embedding: Embedding, projector: InputProje
     if width != wanted:
         raise NodeError(
             f"the embedding is {width} wide, the input projector takes {wanted}.",
-            remedy="Load encoder and input projector from the same preset.",
+            remedy="Load encoder and input projector from the same preset, or a projector that was trained for this "
+            f"encoder with nextgpt.load_input_projector_file (its first layer must take {width}).",
             code="wrong_width",
             port="projector",
         )

@@ -25,7 +25,8 @@ def project_out(context: NodeContext, signals: Signals, projector: OutputProject
     if width != wanted:
         raise NodeError(
             f"the language model is {width} wide, the output projector takes {wanted}.",
-            remedy="Load language model and output projector from the same preset.",
+            remedy="Load language model and output projector from the same preset, or a projector that was trained for "
+            f"this model with nextgpt.load_output_projector_file (its first layer must take {width}).",
             code="wrong_width",
             port="projector",
         )

@@ -2,72 +2,47 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from nodes.nextgpt.model.imagebind import NEXTGPT_SCALED, TEXT_MASK_KEY, ImageBind, published_state
-from nodes.nextgpt.model.imagebind_config import MODALITIES, ImageBindConfig, TrunkSize
+from nodes.nextgpt.model.imagebind import TEXT_MASK_KEY, ImageBind, published_state
+from nodes.nextgpt.model.imagebind_config import ImageBindConfig
+from tests.golden import parity
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("error")
 
 DATA = Path(__file__).parent / "data"
-TOLERANCE = 1e-4
-INPUTS = ("vision", "video", "text", "audio", "depth", "thermal", "imu")
 
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, Tensor]:
-    return {key: value.float() for key, value in load_file(DATA / "imagebind.weights.safetensors").items()}
+    return {key: value.float() for key, value in load_file(DATA / parity.WEIGHTS).items()}
 
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Tensor]:
-    return load_file(DATA / "imagebind.io.safetensors")
+    return load_file(DATA / parity.IO)
 
 
 @pytest.fixture(scope="module")
-def encoder(weights: dict[str, Tensor]) -> ImageBind:
-    with safe_open(DATA / "imagebind.weights.safetensors", "pt") as file:
-        sizes = json.loads(file.metadata()["config"])
-    trunks = {
-        name: TrunkSize(sizes[f"{name}_embed_dim"], sizes[f"{name}_num_blocks"], sizes[f"{name}_num_heads"])
-        for name in MODALITIES
-    }
-    with torch.device("meta"):
-        model = ImageBind(ImageBindConfig(**trunks, out_dim=sizes["out_embed_dim"]))
-    model.load_state_dict(weights, strict=True, assign=True)
-    return model.eval()
+def encoder() -> ImageBind:
+    return parity.load_encoder(DATA)
 
 
-def relative_error(ours: Tensor, reference: Tensor) -> float:
-    return float((ours - reference).abs().max() / reference.abs().max())
+@pytest.fixture(scope="module")
+def checks() -> parity.Checks:
+    return parity.imagebind_checks(DATA)
 
 
 @pytest.mark.parametrize("flavour", ["legacy", "patch"])
-@pytest.mark.parametrize("name", INPUTS)
-def test_encode_equals_the_original(encoder: ImageBind, golden: dict[str, Tensor], name: str, flavour: str) -> None:
-    modality = "vision" if name == "video" else name
-    value = golden[f"input.{name}"]
-    with torch.no_grad():
-        ours = encoder.encode(
-            modality,
-            value if modality == "text" else value.float(),
-            kind="global" if flavour == "legacy" else "patch",
-            scale=modality in NEXTGPT_SCALED,
-        )
-    reference = golden[f"output.{flavour}.{name}"]
-    if flavour == "legacy":
-        assert ours.shape == (len(reference), 1, reference.shape[-1])
-        ours = ours[:, 0]
-    assert ours.shape == reference.shape
-    assert relative_error(ours, reference) < TOLERANCE
+@pytest.mark.parametrize("name", ["vision", "video", "text", "audio", "depth", "thermal", "imu"])
+def test_encode_equals_the_original(checks: parity.Checks, name: str, flavour: str) -> None:
+    assert checks[f"imagebind {flavour}.{name}"]() < parity.TOLERANCE
 
 
 def test_nothing_stays_on_meta(encoder: ImageBind) -> None:
@@ -98,7 +73,7 @@ def test_a_selection_of_trunks_loads_from_the_whole_file(weights: dict[str, Tens
     assert TEXT_MASK_KEY in whole  # a pure function
     with torch.no_grad():
         ours = encoder.encode("audio", golden["input.audio"].float())
-    assert relative_error(ours[:, 0], golden["output.legacy.audio"]) < TOLERANCE
+    assert parity.relative_error(ours[:, 0], golden["output.legacy.audio"]) < parity.TOLERANCE
 
 
 def test_a_foreign_entry_is_reported(weights: dict[str, Tensor]) -> None:
@@ -117,5 +92,5 @@ def test_half_precision_is_close(
         image = encoder.encode("vision", golden["input.vision"].float(), kind="patch")
         text = encoder.encode("text", golden["input.text"], scale=True)
     assert image.dtype == text.dtype == dtype
-    assert relative_error(image.float(), golden["output.patch.vision"]) < tolerance
-    assert relative_error(text[:, 0].float(), golden["output.legacy.text"]) < tolerance
+    assert parity.relative_error(image.float(), golden["output.patch.vision"]) < tolerance
+    assert parity.relative_error(text[:, 0].float(), golden["output.legacy.text"]) < tolerance

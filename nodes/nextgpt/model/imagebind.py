@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nodes.nextgpt.model.clips import average_views
 from nodes.nextgpt.model.imagebind_config import MODALITIES, ImageBindConfig
 from nodes.nextgpt.model.imagebind_stem import Stem, TextStem, VisionStem, build_stem
 from nodes.nextgpt.model.transformer import TRUNK_NORM_EPS, Trunk
@@ -54,7 +55,9 @@ class ImageBind(nn.Module):
             {name: nn.ModuleDict({"1": LogitScale(name)}) for name in names if name in LOGIT_SCALES}
         )
 
-    def encode(self, modality: str, tensor: Tensor, *, kind: Kind = "global", scale: bool = False) -> Tensor:
+    def encode(
+        self, modality: str, tensor: Tensor, *, kind: Kind = "global", scale: bool = False, apart: int = 1
+    ) -> Tensor:
         """Embed a batch of one modality; returns ``"B N out_dim"`` with N = `ImageBindConfig.feature_count`.
 
         tensor, with S clips per item where an S is shown (their embeddings are averaged):
@@ -68,7 +71,8 @@ class ImageBind(nn.Module):
         =============  =================================================================
 
         Rows have unit norm, times the logit scale of the modality if ``scale`` (vision has none).  A mean over clips
-        is taken after that, as in the original, so its rows are shorter than unit length.
+        is taken after that, as in the original, so its rows are shorter than unit length.  ``apart`` parts of the S
+        clips are averaged each for itself, which keeps their order: ``"B apart*N out_dim"``.
 
         Raises ValueError for a modality that was not built, an unknown kind or a shape that does not fit.
         """
@@ -94,9 +98,7 @@ class ImageBind(nn.Module):
         embedding: Tensor = F.normalize(self.modality_heads[modality](states), dim=-1)
         if scale and modality in self.modality_postprocessors:
             embedding = embedding * self.modality_postprocessors[modality].get_submodule("1")()
-        if clips is not None:
-            embedding = embedding.reshape(-1, clips, *embedding.shape[1:]).mean(dim=1)
-        return embedding
+        return average_views(embedding, clips, apart)
 
     forward = encode
 
@@ -187,9 +189,9 @@ def _build_head(config: ImageBindConfig, modality: str) -> nn.Module:
     return PatchHead(width, config.out_dim, place=3 if modality == "imu" else 2)
 
 
-def _split_clips(modality: str, tensor: Tensor, stem: Stem) -> tuple[Tensor, int | None]:
-    """``"B [S] ..." -> ("(B S) *item_shape", S or None)``, or ValueError with the shapes that would do."""
-    items, clips = tensor, None
+def _split_clips(modality: str, tensor: Tensor, stem: Stem) -> tuple[Tensor, int]:
+    """``"B [S] ..." -> ("(B S) *item_shape", S or 1)``, or ValueError with the shapes that would do."""
+    items, clips = tensor, 1
     # As in the original: from five axes on the second one counts clips.
     if tensor.ndim >= 5:
         items, clips = tensor.flatten(0, 1), tensor.shape[1]

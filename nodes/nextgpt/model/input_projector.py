@@ -6,15 +6,16 @@ Four modes behind one class.  Inner parameter names carry no prefix: what a chec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nodes.nextgpt.model.group_projector import Stage
+
+T = TypeVar("T")
 
 MODES: tuple[str, ...] = ("linear", "mlp", "group", "identity")
 
@@ -63,6 +64,37 @@ class InputProjectorConfig:
     def tiny(cls, mode: str = "linear", *, in_dim: int = 32, out_dim: int = 48) -> InputProjectorConfig:
         """Test size of any mode: width 32, stages of one block, 6 then 3 groups."""
         return cls(mode, in_dim, out_dim, width=32, heads=4, stage_depths=(1, 1, 1), group_tokens=(6, 3))
+
+    @classmethod
+    def of_shapes(cls, shapes: Mapping[str, Sequence[int]], heads: int = 8) -> InputProjectorConfig:
+        """Mode and sizes of the projector whose state dict has these names (without a prefix) and shapes.
+
+        The number of heads shows in no shape.  Raises ValueError for names of no projector.
+        """
+        if set(shapes) == {"weight", "bias"}:
+            out_dim, in_dim = shapes["weight"]
+            return cls("linear", in_dim, out_dim)
+        if "0.weight" in shapes:
+            out_dim, in_dim = shapes["0.weight"]
+            return cls("mlp", in_dim, out_dim, mlp_layers=sum(key.endswith(".weight") for key in shapes))
+        if {"in_fc.weight", "out_fc.weight", "layers.0.group_token"} <= set(shapes):
+            width, in_dim = shapes["in_fc.weight"]
+            stages = sorted({int(key.split(".")[1]) for key in shapes if key.startswith("layers.")})
+            blocks = {tuple(key.split(".")[1:4:2]) for key in shapes if ".blocks." in key}
+            tokens = [shapes[key][1] for stage in stages if (key := f"layers.{stage}.group_token") in shapes]
+            return cls(
+                "group",
+                in_dim,
+                shapes["out_fc.weight"][0],
+                width=width,
+                heads=heads,
+                mlp_ratio=shapes["layers.0.blocks.0.mlp.fc1.weight"][0] // width,
+                stage_depths=tuple(sum(stage == str(number) for stage, _ in blocks) for number in stages),
+                group_tokens=tuple(tokens),
+            )
+        raise ValueError(
+            f"no input projector has entries like {sorted(shapes)[:3]}; choose a file of a linear, mlp or group projector"
+        )
 
     def token_count(self, features: int) -> int:
         """How many language-model tokens ``features`` embedding rows become."""
@@ -193,7 +225,7 @@ _CLASSES: Mapping[str, type[InputProjector]] = {
 }
 
 
-def select_state(state: Mapping[str, Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def select_state(state: Mapping[str, T], prefix: str) -> dict[str, T]:
     """The entries of a checkpoint under ``prefix``, without it.
 
     Raises ValueError if there is none, so that a wrong file is not taken for an empty projector.

@@ -6,19 +6,22 @@ Canonical parameter names are those of the 2024 code: ``in_fc``, ``tfm``, ``out_
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from nodes.nextgpt.model.qformer import CrossLayer, SelfLayer
 
+T = TypeVar("T")
+
 MODES: tuple[str, ...] = ("transformer", "linear", "qformer")
 
 # Zeros (the 2024 default) make all queries equal, and without positions nothing but the caption loss ever parts them.
-QUERY_STD = 0.02
+# At least 0.02 is needed; a little more, so that what is drawn does not fall below it by chance.
+QUERY_STD = 0.03
 
 LEGACY_PREFIXES: Mapping[str, str] = {
     "image": "gen_text_hidden_fcs.0.",
@@ -99,6 +102,48 @@ class OutputProjectorConfig:
             qformer_width=32,
             qformer_heads=4,
             qformer_layers=1,
+        )
+
+    @classmethod
+    def of_shapes(
+        cls, shapes: Mapping[str, Sequence[int]], heads: int | None = None, rows: int = 77
+    ) -> OutputProjectorConfig:
+        """Mode and sizes of the projector whose state dict has these canonical names and shapes.
+
+        The number of heads shows in no shape (None: 4, and 12 for a Q-former), nor do the ``rows`` of mode "linear".
+        Raises ValueError for names of no projector.
+        """
+        if set(shapes) == {"out_fc.weight", "out_fc.bias"}:
+            out_dim, in_dim = shapes["out_fc.weight"]
+            return cls("linear", in_dim, out_dim, rows)
+        layers = {tuple(key.split(".")[:4]) for key in shapes if "layers." in key}
+        if {"in_fc.weight", "query_embs"} <= set(shapes):
+            width, in_dim = shapes["in_fc.weight"]
+            return cls(
+                "transformer",
+                in_dim,
+                shapes["out_fc.weight"][0],
+                shapes["query_embs"][1],
+                width=width,
+                heads=heads or 4,
+                encoder_layers=sum(key[:2] == ("tfm", "encoder") for key in layers),
+                decoder_layers=sum(key[:2] == ("tfm", "decoder") for key in layers),
+                feed_forward=shapes["tfm.encoder.layers.0.linear1.weight"][0],
+            )
+        if {"layers.0.cross.key.weight", "query_embs"} <= set(shapes):
+            width, in_dim = shapes["layers.0.cross.key.weight"]
+            return cls(
+                "qformer",
+                in_dim,
+                shapes["out_fc.weight"][0],
+                shapes["query_embs"][1],
+                qformer_width=width,
+                qformer_heads=heads or 12,
+                qformer_layers=len({key[1] for key in layers}),
+            )
+        raise ValueError(
+            f"no output projector has entries like {sorted(shapes)[:3]}; choose a file of a transformer, linear or "
+            "qformer projector"
         )
 
     def row_count(self, signals: int) -> int:
@@ -232,19 +277,19 @@ _CLASSES: Mapping[str, type[OutputProjector]] = {
 
 
 def learned_queries(count: int, width: int) -> nn.Parameter:
-    """Queries ``"1 N D"`` drawn from N(0, 0.02)."""
+    """Queries ``"1 N D"`` drawn from N(0, 0.03^2)."""
     queries = nn.Parameter(torch.empty(1, count, width))
     nn.init.normal_(queries, std=QUERY_STD)
     return queries
 
 
-def canonical_state(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+def canonical_state(state: Mapping[str, T], prefix: str = "") -> dict[str, T]:
     """The entries under ``prefix`` (see `LEGACY_PREFIXES`, `CURRENT_PREFIXES`), renamed to the canonical names.
 
     Takes the legacy names (``fc.* -> in_fc.*``, ``model.* -> out_fc.*``), a bare linear layer (``weight``, ``bias``)
     and canonical names alike; canonical names come back unchanged.  Raises ValueError if nothing has the prefix.
     """
-    renamed: dict[str, Tensor] = {}
+    renamed: dict[str, T] = {}
     for key, value in state.items():
         if not key.startswith(prefix):
             continue

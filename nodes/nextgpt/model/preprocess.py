@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nodes.nextgpt.model import preprocess_audio, preprocess_video
 from nodes.nextgpt.model.imagebind_config import ImageBindConfig
 from nodes.nextgpt.model.preprocess_audio import audio_tensor
 from nodes.nextgpt.model.preprocess_image import depth_tensor, image_tensor, thermal_tensor
@@ -38,6 +39,9 @@ TRUNK_OF: Mapping[str, str] = {
     "thermal": "thermal",
     "imu": "imu",
 }
+
+# Clips along time of what has a time.
+CLIPS: Mapping[str, int] = {"video": preprocess_video.CLIPS, "audio": preprocess_audio.CLIPS}
 
 
 def preprocess(medium: str, value: Any, config: ImageBindConfig) -> Tensor:
@@ -88,14 +92,20 @@ def text_tensor(ids: Tensor, config: ImageBindConfig) -> Tensor:
 
 
 def imu_tensor(recording: Tensor, config: ImageBindConfig) -> Tensor:
-    """Recordings ``"B 6 2000"`` (accelerometer, then gyroscope), float32."""
+    """Recordings ``"B 6 2000"`` (accelerometer, then gyroscope), float32; no unit is prescribed, values stay."""
     expected = (config.imu_channels, config.imu_samples)
     if recording.ndim != 3 or len(recording) == 0 or tuple(recording.shape[1:]) != expected:
         raise ValueError(
             f"cannot encode IMU recordings of shape {tuple(recording.shape)}: they must be "
             f"'B {expected[0]} {expected[1]}'; cut or resample them to that length"
         )
-    return recording.float()
+    recording = recording.float()
+    if not bool(torch.isfinite(recording).all()):
+        raise ValueError(
+            "cannot encode an IMU recording with samples that are not finite numbers; fill the gaps, for instance with "
+            "the sample before"
+        )
+    return recording
 
 
 _PREPARE: Mapping[str, Callable[[Any, ImageBindConfig], Tensor]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 import torch
@@ -17,13 +16,22 @@ from nodes.nextgpt.model.resample import resample, resampled_length
 
 SAMPLE_RATE = 16_000
 
+# How many clips are taken, and their length in seconds.
+CLIPS = 3
+CLIP_S = 2
+
 # Statistics of the filter bank over AudioSet, from the AST recipe that ImageBind follows.
 MEL_MEAN = -4.268
 MEL_STD = 9.138
 
 
 def audio_tensor(
-    audio: Mapping[str, Any], config: ImageBindConfig, *, clips: int = 3, clip_s: float = 2.0, reach_end: bool = False
+    audio: Mapping[str, Any],
+    config: ImageBindConfig,
+    *,
+    clips: int = CLIPS,
+    clip_s: int = CLIP_S,
+    reach_end: bool = False,
 ) -> Tensor:
     """AUDIO ``{"waveform": "B C T" in -1..1, "sample_rate": Hz}`` -> ``"B clips 1 mel frames"``, float32.
 
@@ -42,11 +50,10 @@ def audio_tensor(
         raise ValueError(f"cannot encode audio with a sample rate of {rate} Hz; set the rate it was recorded with")
     mono = waveform[:, 0].float()
     length = resampled_length(mono.shape[-1], rate, SAMPLE_RATE)
-    span = Fraction(clip_s)
     spectrograms = []
-    for start_s in clip_starts(Fraction(length, SAMPLE_RATE), span, clips, reach_end=reach_end):
+    for start_s in clip_starts(length / SAMPLE_RATE, clip_s, clips, reach_end=reach_end):
         start = int(start_s * SAMPLE_RATE)
-        stop = min(int((start_s + span) * SAMPLE_RATE), length)
+        stop = min(int((start_s + clip_s) * SAMPLE_RATE), length)
         clip = resample(mono, rate, SAMPLE_RATE, start=start, stop=stop)
         spectrograms.append(spectrogram(clip, config))
     return torch.stack(spectrograms, dim=1)

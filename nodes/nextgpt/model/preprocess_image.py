@@ -1,18 +1,21 @@
-"""IMAGE to ImageBind's square pictures: colour, depth and thermal."""
+"""IMAGE to ImageBind's square pictures: colour, depth and thermal.
+
+Pictures are resized as bytes by Pillow, because the encoder was trained on pictures that were: each of Pillow's two
+passes rounds.  A picture that was loaded from an 8-bit file gives the original's numbers exactly.
+"""
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+from PIL import Image as pil
 from torch import Tensor
-from torch.nn import functional as F
 
 from nodes.nextgpt.model.imagebind_config import ImageBindConfig
 
 # Channel statistics of CLIP (Radford et al. 2021), in RGB order and for values in 0..1.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
-# Brightness of RGB after ITU-R BT.601.
-LUMA = (0.299, 0.587, 0.114)
 
 # Beyond this ratio of sides the ends, which the centre crop removes anyway, are cut before the resize and not after it.
 LONGEST_RATIO = 8
@@ -24,14 +27,15 @@ def image_tensor(image: Tensor, config: ImageBindConfig) -> Tensor:
     Short side to S (bicubic, antialiased), then the centre square.  Grey becomes three equal channels; an alpha channel
     is composited on white, because the colour under transparent pixels is arbitrary.
     """
-    return normalise(centre_square(colour(image), config.image_size))
+    return normalise(planes([centre_square(picture, config.image_size) for picture in pictures(image)]))
 
 
 def thermal_tensor(image: Tensor, config: ImageBindConfig) -> Tensor:
-    """IMAGE of a thermal camera ``"B H W C"`` in 0..1 -> brightness ``"B 1 S S"`` in 0..1, not normalised further."""
-    rgb = colour(image)
-    grey = (rgb * rgb.new_tensor(LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
-    return centre_square(grey, config.image_size)
+    """IMAGE of a thermal camera ``"B H W C"`` in 0..1 -> brightness ``"B 1 S S"`` in 0..1, not normalised further.
+
+    Brightness is that of ITU-R BT.601.
+    """
+    return planes([centre_square(picture.convert("L"), config.image_size) for picture in pictures(image)])
 
 
 def depth_tensor(depth: Tensor, config: ImageBindConfig) -> Tensor:
@@ -40,17 +44,26 @@ def depth_tensor(depth: Tensor, config: ImageBindConfig) -> Tensor:
     ImageBind was trained on disparity; its authors published no recipe for scaling it, so values stay as they come.
     """
     checked(depth, (1,), "depth map")
-    return centre_square(depth.movedim(-1, 1).float(), config.image_size, low=None, high=None)
+    maps = [pil.fromarray(array) for array in depth[..., 0].float().cpu().numpy()]
+    squares = [np.asarray(centre_square(picture, config.image_size)) for picture in maps]
+    return torch.from_numpy(np.stack(squares)).unsqueeze(1)
 
 
-def colour(image: Tensor) -> Tensor:
-    """IMAGE ``"B H W C"`` -> ``"B 3 H W"``, float32."""
+def pictures(image: Tensor) -> list[pil.Image]:
+    """IMAGE ``"B H W C"`` -> B pictures of RGB bytes; raises ValueError for what is no IMAGE."""
     checked(image, (1, 3, 4), "image")
-    planes = image.movedim(-1, 1).float()
-    if planes.shape[1] == 4:
-        alpha = planes[:, 3:]
-        planes = planes[:, :3] * alpha + (1.0 - alpha)
-    return planes.expand(-1, 3, -1, -1)
+    colours = image.float()
+    if colours.shape[-1] == 4:
+        alpha = colours[..., 3:]
+        colours = colours[..., :3] * alpha + (1.0 - alpha)
+    pixels = colours.clamp(0, 1).mul(255).round().to(torch.uint8).expand(-1, -1, -1, 3)
+    return [pil.fromarray(array) for array in pixels.contiguous().cpu().numpy()]
+
+
+def planes(squares: list[pil.Image]) -> Tensor:
+    """Pictures of bytes and of one size -> ``"B C H W"`` in 0..1, float32."""
+    pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in squares])).float() / 255
+    return pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.movedim(-1, 1)
 
 
 def checked(image: Tensor, channels: tuple[int, ...], what: str) -> None:
@@ -62,21 +75,15 @@ def checked(image: Tensor, channels: tuple[int, ...], what: str) -> None:
         )
 
 
-def centre_square(planes: Tensor, size: int, *, low: float | None = 0.0, high: float | None = 1.0) -> Tensor:
-    """``"B C H W" -> "B C S S"``: short side to ``size``, then the middle.
-
-    Bicubic overshoot beyond ``low`` and ``high`` is clipped, as it is where pictures are resized as bytes.
-    """
-    planes = _without_far_ends(planes)
-    height, width = planes.shape[-2:]
-    short = min(height, width)
+def centre_square(picture: pil.Image, size: int) -> pil.Image:
+    """Short side to ``size``, then the square in the middle; places round as torchvision's do."""
+    picture = without_far_ends(picture)
+    short = min(picture.size)
     if short != size:
-        target = (size * height // short, size * width // short)
-        planes = F.interpolate(planes, size=target, mode="bicubic", antialias=True, align_corners=False)
-        if low is not None or high is not None:
-            planes = planes.clamp(low, high)
-    top, left = round((planes.shape[-2] - size) / 2), round((planes.shape[-1] - size) / 2)
-    return planes[..., top : top + size, left : left + size]
+        width, height = (size * side // short for side in picture.size)
+        picture = picture.resize((width, height), pil.Resampling.BICUBIC)
+    left, top = (round((side - size) / 2) for side in picture.size)
+    return picture.crop((left, top, left + size, top + size))
 
 
 def normalise(planes: Tensor) -> Tensor:
@@ -85,10 +92,9 @@ def normalise(planes: Tensor) -> Tensor:
     return (planes - mean.view(3, 1, 1)) / std.view(3, 1, 1)
 
 
-def _without_far_ends(planes: Tensor) -> Tensor:
+def without_far_ends(picture: pil.Image) -> pil.Image:
     """Keeps a 1 x 20000 picture from becoming one of 224 x 4,480,000 on its way to 224 x 224."""
-    for axis in (-2, -1):
-        longest = LONGEST_RATIO * min(planes.shape[-2:])
-        if planes.shape[axis] > longest:
-            planes = planes.narrow(axis, (planes.shape[axis] - longest) // 2, longest)
-    return planes
+    longest = LONGEST_RATIO * min(picture.size)
+    width, height = (min(side, longest) for side in picture.size)
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))

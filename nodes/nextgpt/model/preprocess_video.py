@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 import torch
@@ -15,6 +14,10 @@ from nodes.nextgpt.model.clips import clip_starts
 from nodes.nextgpt.model.imagebind_config import ImageBindConfig
 from nodes.nextgpt.model.preprocess_image import checked, normalise
 
+# How many clips are taken, and their length in seconds.
+CLIPS = 5
+CLIP_S = 2
+
 # Places of the square along the longer side: begin, middle, end.
 CROPS = 3
 
@@ -23,7 +26,12 @@ LONGEST_RATIO = 16
 
 
 def video_tensor(
-    video: Mapping[str, Any], config: ImageBindConfig, *, clips: int = 5, clip_s: float = 2.0, reach_end: bool = False
+    video: Mapping[str, Any],
+    config: ImageBindConfig,
+    *,
+    clips: int = CLIPS,
+    clip_s: int = CLIP_S,
+    reach_end: bool = False,
 ) -> Tensor:
     """VIDEO ``{"frames": "F H W 3" in 0..1, "fps": frames/s}`` -> ``"1 clips*3 3 T S S"``, float32.
 
@@ -31,20 +39,13 @@ def video_tensor(
     left (top) to right (bottom).  The resize is bilinear without antialiasing, as the encoder's own recipe has it.
     A video of one frame gives equal clips.  Raises ValueError for no frames, a wrong shape or fps not above 0.
     """
-    frames, fps = video["frames"], float(video["fps"])
-    if not isinstance(frames, Tensor):
-        raise ValueError(f"cannot encode video frames of type {type(frames).__name__}; they must be a tensor 'F H W 3'")
-    checked(frames, (3,), "video")
-    if not (math.isfinite(fps) and fps > 0):
-        raise ValueError(f"cannot encode a video of {fps} frames per second; set the rate it was recorded with")
+    frames, fps = checked_video(video)
     height, width = frames.shape[1:3]
     if max(height, width) > LONGEST_RATIO * min(height, width):
         raise ValueError(
             f"cannot encode a video of {width}x{height} pixels: sides may differ {LONGEST_RATIO} times at most; crop it"
         )
-    chosen = frame_indices(
-        len(frames), Fraction(fps), config.vision_frames, clips, Fraction(clip_s), reach_end=reach_end
-    )
+    chosen = frame_indices(len(frames), fps, config.vision_frames, clips, clip_s, reach_end=reach_end)
     # Clips of a short video share frames; each is resized once.
     needed = sorted({index for clip in chosen for index in clip})
     planes = normalise(short_side(frames[needed].movedim(-1, 1).float(), config.image_size))
@@ -56,8 +57,19 @@ def video_tensor(
     return torch.stack(views).unsqueeze(0)
 
 
+def checked_video(video: Mapping[str, Any]) -> tuple[Tensor, float]:
+    """Frames and rate of a VIDEO; raises ValueError unless there are some."""
+    frames, fps = video["frames"], float(video["fps"])
+    if not isinstance(frames, Tensor):
+        raise ValueError(f"cannot encode video frames of type {type(frames).__name__}; they must be a tensor 'F H W 3'")
+    checked(frames, (3,), "video")
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"cannot encode a video of {fps} frames per second; set the rate it was recorded with")
+    return frames, fps
+
+
 def frame_indices(
-    frames: int, fps: Fraction, per_clip: int, clips: int, clip_s: Fraction, *, reach_end: bool = False
+    frames: int, fps: float, per_clip: int, clips: int = CLIPS, clip_s: int = CLIP_S, *, reach_end: bool = False
 ) -> list[list[int]]:
     """Which frames each clip shows."""
     chosen = []
@@ -75,7 +87,8 @@ def short_side(planes: Tensor, size: int) -> Tensor:
     short = min(height, width)
     if short == size:
         return planes
-    target = (height * size // short, width * size // short)
+    # The quotient first: that is the original's rounding, which now and then loses a row.
+    target = tuple(size if side == short else int(side / short * size) for side in (height, width))
     return F.interpolate(planes, size=target, mode="bilinear", align_corners=False)
 
 

@@ -1,14 +1,16 @@
-"""Filter bank and resampling against independent numpy and scipy code, and AUDIO preparation."""
+"""Filter bank and resampling against torchaudio and independent numpy and scipy code, and AUDIO preparation."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.fft
 import scipy.signal
 import torch
+from safetensors.torch import load_file
 
 from nodes.nextgpt.model.filterbank import log_mel
 from nodes.nextgpt.model.imagebind_config import ImageBindConfig
@@ -18,6 +20,7 @@ from nodes.nextgpt.model.resample import resample, resampled_length
 torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("error")
 
+GOLDEN = load_file(Path(__file__).parents[2] / "golden" / "data" / "torchaudio.safetensors")
 CONFIG = ImageBindConfig.tiny()
 RATE = 16_000
 PADDED = (0 + 4.268) / 9.138
@@ -69,6 +72,18 @@ def test_filter_bank_equals_the_reference(name: str, bins: int) -> None:
     reference = kaldi_log_mel(wave, bins)
     assert ours.shape == reference.shape == (198, bins)
     assert np.abs(ours - reference).max() / np.abs(reference).max() < 1e-4
+
+
+def test_filter_bank_equals_torchaudios() -> None:
+    wave = GOLDEN["wave"]
+    ours = log_mel(wave - wave.mean(dim=-1, keepdim=True), RATE, 128)
+    assert ours.shape == GOLDEN["fbank"].shape == (4, 28, 128)
+    assert float((ours - GOLDEN["fbank"]).abs().max() / GOLDEN["fbank"].abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+def test_resampling_equals_torchaudios(rate: int) -> None:
+    torch.testing.assert_close(resample(GOLDEN["source"], rate, RATE), GOLDEN[f"resampled.{rate}"], rtol=0, atol=1e-6)
 
 
 def test_silence_is_the_floor() -> None:

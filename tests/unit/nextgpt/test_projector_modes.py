@@ -158,7 +158,7 @@ def test_queries_differ_from_the_start(mode: str) -> None:
     torch.manual_seed(8)
     projector = OutputProjector(OutputProjectorConfig.tiny(mode)).eval()
     queries = projector.state_dict()["query_embs"]
-    assert 0.015 < float(queries.std()) < 0.025
+    assert 0.02 <= float(queries.std()) < 0.05
     rows = projector(torch.randn(1, 4, 32), torch.randn(1, 4, 32))[0].detach()
     assert float(rows.std(dim=0).max()) > 1e-3
 
