@@ -85,6 +85,10 @@ def _fit_language_model(module: Any, state: Mapping[str, Any]) -> dict[str, Any]
         return fitted(module, state)
 
 
+def _reset_buffers(module: Any) -> None:
+    module.reset_buffers()
+
+
 def _complete(module: Any) -> None:
     with model_refusals("model_unusable"):
         module.complete()
