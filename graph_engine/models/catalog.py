@@ -19,12 +19,14 @@ class Family:
     build    config -> torch module; called under `torch.device("meta")`, so it allocates nothing
     finish   called after the weights are in place, for buffers that no file holds (rotary tables, masks)
     rename   state dict keys of published files -> keys of the module, where they differ
+    load     spec, device -> module, for models that their own library knows best how to load; instead of the others
     """
 
     name: str
     build: Callable[[Mapping[str, Any]], Any]
     finish: Callable[[Any], None] | None = None
     rename: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    load: Callable[[Any, str], Any] | None = None
 
 
 class Catalog:

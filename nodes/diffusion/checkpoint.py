@@ -12,6 +12,7 @@ from graph_engine.models.spec import ModelSpec, WeightFile
 from nodes.diffusion import families, folder, single_file, tiny
 from nodes.diffusion.found import candidates, find
 from nodes.diffusion.header import Header, read_header, weight_file
+from nodes.nextgpt import checkpoint as nextgpt
 
 PLACES = ("checkpoints", "diffusers")
 SHARED_TOKENIZER = "clip_tokenizer"
@@ -43,7 +44,9 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def reads(name: str) -> list[str]:
-    """Files under the models folder that `load(name)` may rest on."""
+    """Files under the models folder that `load(name)` may rest on; none for one that is made."""
+    if name == tiny.NAME:
+        return []
     files: list[str] = [f"{SHARED_TOKENIZER}/vocab.json", f"{SHARED_TOKENIZER}/merges.txt"]
     for path in candidates(name, PLACES):
         files += [path, *folder.possible_files(path)]
@@ -53,7 +56,9 @@ def reads(name: str) -> list[str]:
 def present(spec: ModelSpec, models_dir: Path) -> ModelSpec:
     """`spec` with its files as they are now: a spec may come from a cache that is older than its files."""
     if spec.extras.get("made"):
-        tiny.ensure(models_dir)
+        tiny.ensure(models_dir, spec.extras["made"])
+    if "decoder" in spec.extras:  # its weights are those of a decoder of NExT-GPT, which may have to be made again
+        nextgpt.present(ModelSpec.from_dict(spec.extras["decoder"]), models_dir)
     files = tuple(replace(WeightFile.of(Path(file.path)), bytes=file.bytes) for file in spec.files)
     return spec if files == spec.files else replace(spec, files=files)
 
@@ -72,7 +77,7 @@ def _from_folder(path: Path, dtype: str, prediction: str, made: Mapping[str, str
         )
     model = folder.part(path / "unet", families.UNET, dtype)
     noise = schedule(folder.settings(path / "scheduler" / "scheduler_config.json"), prediction)
-    architecture = _architecture(model.config)
+    architecture = families.architecture(model.config)
     facts = {"architecture": architecture, "name": path.name, **made}
     model = replace(model, extras={**facts, "schedule": noise})
     vae = clip = None
@@ -87,12 +92,6 @@ def _from_folder(path: Path, dtype: str, prediction: str, made: Mapping[str, str
         tokenizers = [str(path / place) for place in ("tokenizer", "tokenizer_2")[: len(encoders)]]
         clip = clip_spec(encoders, tokenizers, ["own"] * len(encoders), facts)
     return Checkpoint(model, clip, vae)
-
-
-def _architecture(config: Mapping[str, Any]) -> str:
-    if config.get("addition_embed_type") == "text_time":
-        return "sdxl"
-    return "sd2" if config.get("use_linear_projection") else "sd1"
 
 
 def schedule(config: Mapping[str, Any], prediction: str = "") -> dict[str, Any]:

@@ -12,7 +12,16 @@ VAE = "diffusion.vae"
 TEXT = "diffusion.text_encoder"
 SECOND_TEXT = "diffusion.text_encoder_2"
 CLIP = "diffusion.clip"
-LORA = "diffusion.lora"
+DECODER = "diffusion.image_decoder"
+PART = "diffusion.part"
+"""Any model of diffusers or transformers, built and filled by its library from its own folder (see `bundle.py`)."""
+
+
+def architecture(unet: Mapping[str, Any]) -> str:
+    """The row of `architecture.py` that a denoiser of diffusers belongs to."""
+    if unet.get("addition_embed_type") == "text_time":
+        return "sdxl"
+    return "sd2" if unet.get("use_linear_projection") else "sd1"
 
 
 def _unet(config: Mapping[str, Any]) -> Any:
@@ -72,9 +81,31 @@ def _positions(module: Any) -> None:
     embeddings.position_ids = torch.arange(table.shape[0], device=table.device)[None]
 
 
+def _decoder(config: Mapping[str, Any]) -> Any:
+    """Denoiser and autoencoder under one roof, as NExT-GPT's decode nodes drive them."""
+    from nodes.nextgpt.model.diffusion_config import DiffusionConfig
+    from nodes.nextgpt.model.image_decoder import ImageDecoder
+
+    return ImageDecoder(DiffusionConfig.from_json(config))
+
+
+def _decoder_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    from nodes.diffusion.model.ldm import decoder_state
+
+    return decoder_state(state)
+
+
+def _load_part(spec: Any, device: str) -> Any:
+    from nodes.diffusion.bundle import load_part
+
+    return load_part(spec, device)
+
+
 FAMILIES: tuple[Family, ...] = (
     Family(UNET, _unet, rename=_unet_state),
     Family(VAE, _vae, rename=_vae_state),
     Family(TEXT, _text, _positions, _text_state),
     Family(SECOND_TEXT, _second_text, _positions, _second_text_state),
+    Family(DECODER, _decoder, rename=_decoder_state),
+    Family(PART, dict, load=_load_part),
 )

@@ -20,6 +20,7 @@ from nodes.diffusion.found import candidates, find
 from nodes.diffusion.header import read_header
 from nodes.diffusion.kinds import CLIP, Clip, Model
 from nodes.diffusion.load import CATEGORY, Name
+from nodes.diffusion.quiet import quiet
 
 PLACES = ("loras",)
 PREFIXES = ("text_encoder", "text_encoder_2")
@@ -180,6 +181,7 @@ def patched_encoder(context: NodeContext, base: Any, clip: ModelSpec, index: int
     loras = clip.extras.get("loras", [])
     if not loras:
         return base
+    quiet()
     encoder, names, strengths = sharing_copy(base), [], []
     for number, entry in enumerate(loras):
         lora = _read(_present(entry), entry["layers_per_block"])
@@ -200,11 +202,14 @@ def sharing_copy(module: Any) -> Any:
 
 
 def _with_strengths(module: Any, base: Any, names: list[str], strengths: list[float]) -> Any:
+    import torch
     from diffusers.utils import set_weights_and_activate_adapters
 
     set_weights_and_activate_adapters(module, names, strengths)
     like = next(base.parameters())
-    return module.to(device=like.device, dtype=like.dtype).eval().requires_grad_(False)
+    # torch's own `to`: that of diffusers warns of a change of dtype, which is only one of the new layers.
+    torch.nn.Module.to(module, device=like.device, dtype=like.dtype)
+    return module.eval().requires_grad_(False)
 
 
 def _present(entry: Mapping[str, Any]) -> Path:

@@ -69,6 +69,37 @@ SCHEDULER: Mapping[str, Any] = {
     "clip_sample": False,
     "set_alpha_to_one": False,
 }
+BLIP: Mapping[str, Any] = {
+    "model_type": "blip",
+    "projection_dim": 32,
+    "vision_config": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+    },
+    "text_config": {
+        "hidden_size": 32,
+        "encoder_hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 64,
+    },
+}
+EYE: Mapping[str, Any] = {
+    "image_processor_type": "BlipImageProcessor",
+    "do_convert_rgb": False,
+    "do_normalize": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.25, 0.25, 0.25],
+    "resample": 3,
+    "size": {"height": 32, "width": 32},
+}
+SIGNS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[DEC]")
 WORDS = (
     "a an the of in on by with and red green blue white dark bright small large old quiet open boat house tower tree "
     "hill lake road bridge sky sea light cloud bird horse garden window street river field stone"
@@ -173,8 +204,11 @@ def _write_part(folder: Path, build: Callable[[], Any], config: Mapping[str, Any
 
     with torch.device("meta"):
         module = build()
-    state = {key: _values(key, tuple(tensor.shape)) for key, tensor in module.state_dict().items()}
-    _write_json(folder / "config.json", {"_class_name": kind, **config})
+    tied = module.state_dict().keys() - {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
+    state = {
+        key: _values(key, tuple(tensor.shape)) for key, tensor in module.state_dict().items() if key not in tied
+    }
+    _write_json(folder / "config.json", {**({"_class_name": kind} if kind else {}), **config})
     save_file(state, folder / f"{stem}.safetensors", {"format": "pt"})
 
 
@@ -196,4 +230,33 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-MAKERS: Mapping[str, Callable[[Path], None]] = {NAME: _write_sd}
+def _write_captioner(folder: Path) -> None:
+    from transformers import BlipConfig, BlipForConditionalGeneration
+
+    words = [*SIGNS, *WORDS]
+    ids = {"pad_token_id": 0, "bos_token_id": words.index("[DEC]"), "eos_token_id": 2, "sep_token_id": 3}
+    config = {**BLIP, "text_config": {**BLIP["text_config"], "vocab_size": len(words), **ids}}
+    _write_part(folder, lambda: BlipForConditionalGeneration(BlipConfig(**config)), config, "model", "")
+    _write_json(folder / "preprocessor_config.json", EYE)
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [_sign(index, sign) for index, sign in enumerate(SIGNS)],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "model": {
+            "type": "WordLevel",
+            "vocab": {word: index for index, word in enumerate(words)},
+            "unk_token": "[UNK]",
+        },
+    }
+    _write_json(folder / "tokenizer.json", tokenizer)
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    special["bos_token"] = "[DEC]"
+    _write_json(folder / "tokenizer_config.json", {**special, "tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def _sign(index: int, content: str) -> dict[str, Any]:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return {"id": index, "content": content, **flags}
+
+
+MAKERS: Mapping[str, Callable[[Path], None]] = {NAME: _write_sd, CAPTIONER: _write_captioner}

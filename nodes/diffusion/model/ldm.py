@@ -14,8 +14,23 @@ from nodes.diffusion import single_file
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
+_VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+
+
+def decoder_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors of denoiser and autoencoder together, of one file or of two; their names have no beginning in common."""
+    if any(key.startswith("unet.") for key in state):
+        return dict(state)
+    vae = {key: value for key, value in state.items() if key.startswith((single_file.VAE, *_VAE_PARTS))}
+    unet = {key: value for key, value in state.items() if key not in vae}
+    named = {f"unet.{key}": value for key, value in unet_state(unet).items()}
+    return named | {f"vae.{key}": value for key, value in vae_state(vae).items()}
+
+
 def unet_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The denoiser's tensors, in diffusers' names."""
+    """The denoiser's tensors, in diffusers' names. Of a decoder of NExT-GPT too, which has both parts in one file."""
+    if any(key.startswith("unet.") for key in state):
+        return {key.removeprefix("unet."): value for key, value in state.items() if key.startswith("unet.")}
     if not any(key.startswith(single_file.UNET) for key in state):
         return dict(state)
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
@@ -27,11 +42,16 @@ def unet_state(state: Mapping[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = {"layers_per_block": (blocks - 1 - downs) // (downs + 1)}
     if "label_emb.0.0.weight" in shapes:
         config["addition_embed_type"] = "text_time"
-    return dict(convert_ldm_unet_checkpoint(own, config))
+    converted = dict(convert_ldm_unet_checkpoint(own, config))
+    if len(converted) != len(own):
+        raise ValueError(f"{len(own) - len(converted)} tensors of the denoiser have no name in diffusers")
+    return converted
 
 
 def vae_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The autoencoder's tensors, in diffusers' present names."""
+    """The autoencoder's tensors, in diffusers' present names. Of a decoder of NExT-GPT too."""
+    if any(key.startswith("vae.") for key in state):
+        return {key.removeprefix("vae."): value for key, value in state.items() if key.startswith("vae.")}
     if any(key.startswith(single_file.VAE) for key in state):
         from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
