@@ -48,7 +48,7 @@ def load(name: str, models_dir: Path, kinds: Mapping[str, str], noun: str, dtype
         parts = {
             place: _part(folder / place, entry[0], entry[1], dtype)
             for place, entry in index.items()
-            if isinstance(entry, list) and entry[0] in ("diffusers", "transformers") and _has_weights(folder / place)
+            if isinstance(entry, list) and entry[0] is not None and _has_weights(folder / place)
         }
     else:
         kind = str(read_json(folder / "config.json").get("model_type", ""))
@@ -62,7 +62,7 @@ def load(name: str, models_dir: Path, kinds: Mapping[str, str], noun: str, dtype
         "parts": {place: spec.to_dict() for place, spec in parts.items()},
         **made,
     }
-    return ModelSpec(PIPELINE, {"kind": kind}, files, dtype, extras)
+    return ModelSpec(PIPELINE, {"kind": kind}, files, dtype or "float32", extras)
 
 
 def is_bundle(path: Path) -> bool:
@@ -102,7 +102,7 @@ def pipeline(context: NodeContext, bundle: ModelSpec) -> Any:
         elif entry[0] is None:
             found[place] = None
         else:
-            library = {"diffusers": diffusers, "transformers": transformers}[entry[0]]
+            library = transformers if entry[0] == "transformers" else diffusers
             found[place] = getattr(library, entry[1]).from_pretrained(folder / place, local_files_only=True)
     made = getattr(diffusers, bundle.config["kind"])(**found)
     made.set_progress_bar_config(disable=True)
@@ -175,6 +175,7 @@ def _part(folder: Path, library: str, kind: str, dtype: str) -> ModelSpec:
     for path in paths:
         read_header(path)
     config = {"library": library, "class": kind, "folder": str(folder)}
+    dtype = dtype or read_header(paths[0]).dtype
     return ModelSpec(PART, config, tuple(weight_file(path) for path in paths), dtype)
 
 
@@ -187,7 +188,7 @@ def load_part(spec: ModelSpec, device: str) -> Any:
     quiet()
     library, name, folder = spec.config["library"], spec.config["class"], spec.config["folder"]
     dtype = getattr(torch, spec.dtype)
-    if library == "diffusers":
+    if library != "transformers":  # a module of diffusers, or a pipeline's own
         return _diffusers_part(spec, dtype, device)
     import transformers
 
@@ -230,8 +231,6 @@ def _diffusers_part(spec: ModelSpec, dtype: Any, device: str) -> Any:
     from nodes.diffusion.model.ldm import vae_state
 
     kind = getattr(diffusers, spec.config["class"], None)
-    if kind is None:
-        kind = getattr(diffusers.pipelines.audioldm2.modeling_audioldm2, spec.config["class"], None)
     if not (isinstance(kind, type) and issubclass(kind, diffusers.ModelMixin)):
         raise _unknown(spec)
     with torch.device("meta"):
