@@ -78,7 +78,7 @@ def _encode(
 
     def encode(piece: str) -> list[int]:
         with _TOKENIZER:
-            return list(tokenizer(piece, add_special_tokens=False)["input_ids"])
+            return list(tokenizer(piece, add_special_tokens=False, verbose=False)["input_ids"])
 
     found = row(text, encode, length, start, end, pad)
     if max(found.ids) >= config.vocab_size:
