@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-WORDS = ["<pad>", "</s>", "<unk>", "<s>", *"a red boat sails on the sea at night rain falls music plays".split()]
+SENTENCE = "a red boat sails on the sea at night rain falls music plays"
+WORDS = ["<pad>", "</s>", "<unk>", "<s>", *SENTENCE.split()]
 
 
 def tokenizer(**special: str) -> Any:
@@ -58,14 +59,14 @@ def musicgen(folder: Path) -> None:
 
     text = T5Config(vocab_size=32, d_model=16, d_ff=16, d_kv=8, num_layers=1, num_heads=2)
     codec = EncodecConfig(
-        sampling_rate=400,
+        sampling_rate=2000,
         num_filters=4,
         hidden_size=8,
         codebook_size=16,
         codebook_dim=8,
-        upsampling_ratios=[4, 2],
+        upsampling_ratios=[8, 5],
         num_lstm_layers=1,
-        target_bandwidths=[0.8],
+        target_bandwidths=[0.4],
         norm_type="weight_norm",
     )
     decoder = MusicgenDecoderConfig(
@@ -153,9 +154,9 @@ def vits(folder: Path) -> None:
     )
     VitsModel(config).save_pretrained(folder)
     (folder / "vocab.json").write_text(json.dumps(letters))
-    VitsTokenizer(folder / "vocab.json", phonemize=False, is_uroman=False, pad_token="_", unk_token=" ").save_pretrained(
-        folder
-    )
+    VitsTokenizer(
+        folder / "vocab.json", phonemize=False, is_uroman=False, pad_token="_", unk_token=" "
+    ).save_pretrained(folder)
 
 
 def ltx(folder: Path) -> Any:
@@ -200,7 +201,10 @@ def ltx(folder: Path) -> Any:
     )
     text = T5EncoderModel(T5Config(vocab_size=32, d_model=16, d_ff=16, d_kv=8, num_layers=1, num_heads=2))
     pipe = LTXPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(), vae=vae, text_encoder=text, tokenizer=tokenizer(),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=vae,
+        text_encoder=text,
+        tokenizer=tokenizer(),
         transformer=transformer,
     )
     pipe.save_pretrained(folder)
@@ -253,24 +257,46 @@ def audioldm2(folder: Path) -> Any:
     clap = ClapModel(
         ClapConfig(
             text_config=ClapTextConfig(
-                vocab_size=264, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-                max_position_embeddings=40, pad_token_id=1, projection_dim=8,
+                vocab_size=264,
+                hidden_size=8,
+                intermediate_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                max_position_embeddings=40,
+                pad_token_id=1,
+                projection_dim=8,
             ).to_dict(),
             audio_config=ClapAudioConfig(
-                spec_size=8, window_size=4, num_mel_bins=8, num_classes=7, depths=[1, 1], num_attention_heads=[1, 1],
-                patch_embeds_hidden_size=16, hidden_size=32, projection_dim=8, patch_size=2, patch_stride=2,
+                spec_size=8,
+                window_size=4,
+                num_mel_bins=8,
+                num_classes=7,
+                depths=[1, 1],
+                num_attention_heads=[1, 1],
+                patch_embeds_hidden_size=16,
+                hidden_size=32,
+                projection_dim=8,
+                patch_size=2,
+                patch_stride=2,
                 patch_embed_input_channels=4,
             ).to_dict(),
             projection_dim=16,
         )
     )
     t5 = T5EncoderModel(T5Config(vocab_size=32, d_model=32, d_ff=37, d_kv=8, num_layers=1, num_heads=2))
-    gpt = GPT2LMHeadModel(GPT2Config(n_embd=16, n_head=2, n_layer=1, vocab_size=32, n_ctx=99, n_positions=99, bos_token_id=3, eos_token_id=1))
+    gpt = GPT2LMHeadModel(
+        GPT2Config(
+            n_embd=16, n_head=2, n_layer=1, vocab_size=32, n_ctx=99, n_positions=99, bos_token_id=3, eos_token_id=1
+        )
+    )
     gpt.config.max_new_tokens = 8
     pipe = AudioLDM2Pipeline(
         unet=unet,
         scheduler=DDIMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
             set_alpha_to_one=False,
         ),
         vae=vae,
@@ -283,9 +309,15 @@ def audioldm2(folder: Path) -> Any:
         projection_model=AudioLDM2ProjectionModel(text_encoder_dim=16, text_encoder_1_dim=32, langauge_model_dim=16),
         vocoder=SpeechT5HifiGan(
             SpeechT5HifiGanConfig(
-                model_in_dim=8, sampling_rate=16000, upsample_initial_channel=16, upsample_rates=[2, 2],
-                upsample_kernel_sizes=[4, 4], resblock_kernel_sizes=[3, 7],
-                resblock_dilation_sizes=[[1, 3, 5], [1, 3, 5]], normalize_before=False, initializer_range=0.14,
+                model_in_dim=8,
+                sampling_rate=16000,
+                upsample_initial_channel=16,
+                upsample_rates=[2, 2],
+                upsample_kernel_sizes=[4, 4],
+                resblock_kernel_sizes=[3, 7],
+                resblock_dilation_sizes=[[1, 3, 5], [1, 3, 5]],
+                normalize_before=False,
+                initializer_range=0.14,
             )
         ),
     )

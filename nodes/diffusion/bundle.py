@@ -27,6 +27,16 @@ PLACES = ("pipelines", "diffusers", "transformers")
 WHOLE = "model"
 """Name of the only part of a bundle that is one model."""
 
+VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+"""Any one of these makes a tokenizer."""
+
 _LOADING = threading.Lock()
 """transformers sets process-wide switches while it loads; two loads at once would meet each other's."""
 
@@ -114,6 +124,14 @@ def processor(bundle: ModelSpec, kind: str = "AutoProcessor") -> Any:
     import transformers
 
     folder = bundle.extras["folder"]
+    if kind == "AutoTokenizer" and not any((Path(folder) / name).is_file() for name in VOCABULARIES):
+        # transformers would make an empty one, which knows no word.
+        raise NodeError(
+            f"{folder} has no vocabulary.",
+            remedy=f"Put the tokenizer's files there: one of {', '.join(VOCABULARIES)}.",
+            code="model_missing",
+            port="model",
+        )
     try:
         return getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -195,9 +213,10 @@ def load_part(spec: ModelSpec, device: str) -> Any:
     kind = getattr(transformers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
         raise _unknown(spec)
+    loader: Any = kind
     try:
         with _LOADING:
-            module, report = kind.from_pretrained(
+            module, report = loader.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
             )
     except (OSError, ValueError, RuntimeError) as error:

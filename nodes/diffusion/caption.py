@@ -18,7 +18,11 @@ KINDS = {
 
 
 @node(
-    id="diffusion.load_captioner", version=f"1.0.{RECIPE}", title="Load captioner", category=CATEGORY, reads=bundle.reads
+    id="diffusion.load_captioner",
+    version=f"1.0.{RECIPE}",
+    title="Load captioner",
+    category=CATEGORY,
+    reads=bundle.reads,
 )
 def load_captioner(context: NodeContext, name: Name = "tiny-captioner") -> Captioner:
     """BLIP, GIT or ViT-GPT2 (a transformers folder); `tiny-captioner` is made on first use, with random weights."""
@@ -40,9 +44,9 @@ def caption(
     module = bundle.module(context, model)
     # Pictures are in 0..1 already, so they must not be divided by 255 again.
     pictures = [picture.expand(-1, -1, 3) if picture.shape[-1] == 1 else picture[..., :3] for picture in image]
-    pixels = eye(
-        images=[picture.permute(2, 0, 1) for picture in pictures], do_rescale=False, return_tensors="pt"
-    )["pixel_values"]
+    pixels = eye(images=[picture.permute(2, 0, 1) for picture in pictures], do_rescale=False, return_tensors="pt")[
+        "pixel_values"
+    ]
     with torch.no_grad():
         ids = module.generate(
             pixel_values=pixels.to(next(module.parameters())),

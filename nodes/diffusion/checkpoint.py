@@ -40,7 +40,7 @@ def load(name: str, models_dir: Path, dtype: str = "", prediction: str = "") -> 
 
 
 def is_checkpoint(path: Path) -> bool:
-    return path.is_file() and path.suffix == ".safetensors" or folder.is_pipeline(path)
+    return (path.is_file() and path.suffix == ".safetensors") or folder.is_pipeline(path)
 
 
 def reads(name: str) -> list[str]:
@@ -103,9 +103,7 @@ def schedule(config: Mapping[str, Any], prediction: str = "") -> dict[str, Any]:
     return {**found, "prediction_type": prediction or found["prediction_type"]}
 
 
-def clip_spec(
-    encoders: list[ModelSpec], tokenizers: list[str], pads: list[Any], facts: Mapping[str, Any]
-) -> ModelSpec:
+def clip_spec(encoders: list[ModelSpec], tokenizers: list[str], pads: list[Any], facts: Mapping[str, Any]) -> ModelSpec:
     """One spec for all text encoders of a checkpoint: it names their specs, and each is loaded by itself.
 
     pads: what fills a short text, per encoder: "own" (as the tokenizer says), "end" (its end sign) or a token id.

@@ -64,9 +64,7 @@ def weights(folder: Path) -> list[Path]:
             remedy=f"Convert it once with `anyloom convert {pickles[0]}`.",
             code="pickle_refused",
         )
-    raise ModelError(
-        f"{folder} holds no weights.", remedy=f"Put {STEMS[0]}.safetensors there.", code="model_missing"
-    )
+    raise ModelError(f"{folder} holds no weights.", remedy=f"Put {STEMS[0]}.safetensors there.", code="model_missing")
 
 
 def part(folder: Path, family: str, dtype: str = "", **extras: Any) -> ModelSpec:

@@ -7,6 +7,7 @@ is, a copy of it is made that shares every weight, and peft puts the low-rank la
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from nodes.diffusion.quiet import quiet
 
 PLACES = ("loras",)
 PREFIXES = ("text_encoder", "text_encoder_2")
+SETTINGS = "lora_adapter_metadata"
+"""Where diffusers keeps peft's settings in the header of a file."""
 Amount = Annotated[float, Widget(min=-10, max=10, step=0.05)]
 
 
@@ -67,10 +70,16 @@ def apply_lora(
 
 
 class Lora(NamedTuple):
-    """state: tensors in diffusers' names; alphas: per module, where the file has them apart."""
+    """state: tensors in diffusers' names; alphas: per module, of kohya's files; settings: ranks and alphas, of peft's."""
 
     state: dict[str, Any]
     alphas: dict[str, float] | None
+    settings: dict[str, Any]
+
+    def settings_of(self, prefix: str) -> dict[str, Any] | None:
+        """Those of one model; None where the file says nothing and shapes have to do."""
+        own = {key: value for key, value in self.settings.items() if key.startswith(f"{prefix}.")}
+        return own or None
 
 
 class _Blocks(NamedTuple):
@@ -83,7 +92,7 @@ def lora_weights(path: Path, model: ModelSpec) -> Lora:
 
 
 def _read(path: Path, layers_per_block: int) -> Lora:
-    from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
+    from diffusers.loaders.lora_pipeline import StableDiffusionXLLoraLoaderMixin
     from safetensors.torch import load_file
 
     state = load_file(path)
@@ -96,7 +105,11 @@ def _read(path: Path, layers_per_block: int) -> Lora:
     named = {key.removeprefix("base_model.model."): value for key, value in named.items()}
     if not any(key.startswith(("unet.", *(f"{prefix}." for prefix in PREFIXES))) for key in named):
         named = {f"unet.{key}": value for key, value in named.items()}
-    return Lora(named, alphas)
+    try:
+        settings = json.loads(read_header(path).metadata.get(SETTINGS, "{}"))
+    except ValueError as error:
+        raise _foreign(path, f"its settings are no JSON ({error})") from error
+    return Lora(named, alphas, settings)
 
 
 def _is_lora(path: Path) -> bool:
@@ -114,15 +127,23 @@ def _foreign(path: Path, why: str) -> NodeError:
 
 def _pairs(lora: Lora, prefix: str) -> dict[str, tuple[int, int]]:
     """module -> (width in, width out) that the LoRA expects of it."""
-    from diffusers.utils import convert_state_dict_to_peft, convert_unet_state_dict_to_peft
+    from diffusers.utils.state_dict_utils import (
+        convert_state_dict_to_diffusers,
+        convert_state_dict_to_peft,
+        convert_unet_state_dict_to_peft,
+    )
 
-    own = {
-        key.removeprefix(f"{prefix}."): value for key, value in lora.state.items() if key.startswith(f"{prefix}.")
-    }
+    own = {key.removeprefix(f"{prefix}."): value for key, value in lora.state.items() if key.startswith(f"{prefix}.")}
     if not own:
         return {}
     if not any(".lora_A." in key for key in own):
-        own = convert_unet_state_dict_to_peft(own) if prefix == "unet" else convert_state_dict_to_peft(own)
+        # Text encoders' layers have had several names; the first conversion brings all into one.
+        text = prefix != "unet"
+        own = (
+            convert_state_dict_to_peft(convert_state_dict_to_diffusers(own))
+            if text
+            else convert_unet_state_dict_to_peft(own)
+        )
     found = {}
     for key, down in own.items():
         up = own.get(key.replace(".lora_A.", ".lora_B."))
@@ -135,7 +156,10 @@ def _check(lora: Lora, family: str, spec: ModelSpec, prefix: str, path: Path) ->
     """Raises NodeError where the LoRA names a layer that the model lacks, or one of another width."""
     import torch
 
-    wanted = _pairs(lora, prefix)
+    try:
+        wanted = _pairs(lora, prefix)
+    except ValueError as error:
+        raise _foreign(path, f"its layers for {prefix} are not understood ({error})") from error
     if not wanted:
         if prefix == "unet":
             raise _foreign(path, "it changes nothing in the denoiser")
@@ -163,20 +187,26 @@ def patched_unet(context: NodeContext, base: Any, model: ModelSpec) -> Any:
     loras = model.extras.get("loras", [])
     if not loras:
         return base
+    quiet()
     unet = sharing_copy(base)
     names = []
     for index, entry in enumerate(loras):
         lora = lora_weights(_present(entry), model)
         names.append(f"lora_{index}")
         unet.load_lora_adapter(
-            lora.state, prefix="unet", network_alphas=lora.alphas, adapter_name=names[-1], low_cpu_mem_usage=True
+            lora.state,
+            prefix="unet",
+            network_alphas=lora.alphas,
+            metadata=lora.settings_of("unet"),
+            adapter_name=names[-1],
+            low_cpu_mem_usage=True,
         )
     return _with_strengths(unet, base, names, [entry["strength"] for entry in loras])
 
 
 def patched_encoder(context: NodeContext, base: Any, clip: ModelSpec, index: int) -> Any:
     """The same for text encoder number `index` of a CLIP."""
-    from diffusers.loaders import StableDiffusionXLLoraLoaderMixin
+    from diffusers.loaders.lora_pipeline import StableDiffusionXLLoraLoaderMixin
 
     loras = clip.extras.get("loras", [])
     if not loras:
@@ -190,7 +220,13 @@ def patched_encoder(context: NodeContext, base: Any, clip: ModelSpec, index: int
         names.append(f"lora_{number}")
         strengths.append(entry["strength"])
         StableDiffusionXLLoraLoaderMixin.load_lora_into_text_encoder(
-            lora.state, lora.alphas, encoder, prefix=PREFIXES[index], adapter_name=names[-1], low_cpu_mem_usage=True
+            lora.state,
+            lora.alphas,
+            encoder,
+            prefix=PREFIXES[index],
+            metadata=lora.settings_of(PREFIXES[index]),
+            adapter_name=names[-1],
+            low_cpu_mem_usage=True,
         )
     return _with_strengths(encoder, base, names, strengths) if names else base
 
@@ -203,7 +239,7 @@ def sharing_copy(module: Any) -> Any:
 
 def _with_strengths(module: Any, base: Any, names: list[str], strengths: list[float]) -> Any:
     import torch
-    from diffusers.utils import set_weights_and_activate_adapters
+    from diffusers.utils.peft_utils import set_weights_and_activate_adapters
 
     set_weights_and_activate_adapters(module, names, strengths)
     like = next(base.parameters())

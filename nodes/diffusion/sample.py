@@ -37,7 +37,8 @@ def sample(
     import torch
 
     from nodes.diffusion.lora import patched_unet
-    from nodes.diffusion.model.denoise import Inpainting, Sizes, sample as draw
+    from nodes.diffusion.model.denoise import Inpainting, Sizes
+    from nodes.diffusion.model.denoise import sample as draw
     from nodes.nextgpt.model.diffusion_config import TrainingSchedule
 
     given = latent["samples"]

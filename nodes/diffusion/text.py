@@ -22,8 +22,12 @@ _TOKENIZER = threading.Lock()
 
 @node(id="diffusion.encode_text", category=CATEGORY, needs=Needs(device=True))
 def encode_text(
-    context: NodeContext, clip: Clip, text: Text = "", skip: Annotated[int, Widget(min=0, max=11)] = 0,
-    width: Pixels = 0, height: Pixels = 0,
+    context: NodeContext,
+    clip: Clip,
+    text: Text = "",
+    skip: Annotated[int, Widget(min=0, max=11)] = 0,
+    width: Pixels = 0,
+    height: Pixels = 0,
 ) -> Conditioning:
     """What a denoiser is to draw, as CONDITIONING "1 77 width"; `(words:1.2)` weigh more, `(words:0.8)` less.
 

@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ SIGNS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[DEC]")
 WORDS = (
     "a an the of in on by with and red green blue white dark bright small large old quiet open boat house tower tree "
     "hill lake road bridge sky sea light cloud bird horse garden window street river field stone"
-).split()
+)
+"""What the captioner can say."""
 
 
 def ensure(models_dir: Path, name: str = NAME) -> Path:
@@ -170,7 +172,7 @@ def _write_sd(folder: Path) -> None:
         "text_encoder": (families.TEXT, text, "model", "CLIPTextModel"),
     }
     for name, (family, config, stem, kind) in parts.items():
-        _write_part(folder / name, lambda family=family, config=config: kinds[family](config), config, stem, kind)
+        _write_part(folder / name, partial(kinds[family], config), config, stem, kind)
     _write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
     index = {
         "_class_name": "StableDiffusionPipeline",
@@ -205,9 +207,7 @@ def _write_part(folder: Path, build: Callable[[], Any], config: Mapping[str, Any
     with torch.device("meta"):
         module = build()
     tied = module.state_dict().keys() - {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
-    state = {
-        key: _values(key, tuple(tensor.shape)) for key, tensor in module.state_dict().items() if key not in tied
-    }
+    state = {key: _values(key, tuple(tensor.shape)) for key, tensor in module.state_dict().items() if key not in tied}
     _write_json(folder / "config.json", {**({"_class_name": kind} if kind else {}), **config})
     save_file(state, folder / f"{stem}.safetensors", {"format": "pt"})
 
@@ -233,7 +233,7 @@ def _write_json(path: Path, value: Mapping[str, Any]) -> None:
 def _write_captioner(folder: Path) -> None:
     from transformers import BlipConfig, BlipForConditionalGeneration
 
-    words = [*SIGNS, *WORDS]
+    words = [*SIGNS, *WORDS.split()]
     ids = {"pad_token_id": 0, "bos_token_id": words.index("[DEC]"), "eos_token_id": 2, "sep_token_id": 3}
     config = {**BLIP, "text_config": {**BLIP["text_config"], "vocab_size": len(words), **ids}}
     _write_part(folder, lambda: BlipForConditionalGeneration(BlipConfig(**config)), config, "model", "")

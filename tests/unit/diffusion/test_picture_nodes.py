@@ -158,12 +158,17 @@ def test_unknown_architectures_are_named(context, tmp_path):
     found = problem(load_checkpoint, context, "flux")
     assert found.code == "unknown_architecture"
     assert "double_blocks" in found.message
-    refiner = {"conditioner.embedders.0.model.ln_final.bias": (4,), "model.diffusion_model.label_emb.0.0.weight": (4, 4)}
+    refiner = {
+        "conditioner.embedders.0.model.ln_final.bias": (4,),
+        "model.diffusion_model.label_emb.0.0.weight": (4, 4),
+    }
     with pytest.raises(ModelError, match="refiner"):
         detect(refiner, "x")
     folder = context.models_dir / "diffusers" / "other"
     folder.mkdir(parents=True)
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline", "transformer": ["diffusers", "X"]}))
+    (folder / "model_index.json").write_text(
+        json.dumps({"_class_name": "FluxPipeline", "transformer": ["diffusers", "X"]})
+    )
     found = problem(load_checkpoint, context, "other")
     assert found.code == "unknown_architecture"
     assert "FluxPipeline" in found.message

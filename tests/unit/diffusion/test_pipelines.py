@@ -27,6 +27,7 @@ from nodes.diffusion import (
 from nodes.diffusion.bundle import module
 from nodes.diffusion.families import FAMILIES
 from nodes.diffusion.model.draw import drawing
+from nodes.diffusion.speech import _pieces
 from tests import diffusion_pipelines as make
 from tests.diffusion_models import DiffusionContext
 
@@ -73,7 +74,9 @@ def test_audioldm2(context):
     assert first["waveform"].std() > 1e-3
     assert [done for done, _, _ in context.progressed] == [1, 2, 3]
     assert torch.equal(first["waveform"], generate_sound(context, model, "a red boat", seed=1, **options)["waveform"])
-    assert not torch.equal(first["waveform"], generate_sound(context, model, "a red boat", seed=2, **options)["waveform"])
+    assert not torch.equal(
+        first["waveform"], generate_sound(context, model, "a red boat", seed=2, **options)["waveform"]
+    )
     # Every part is a model of its own to the engine.
     parts = model.extras["parts"]
     assert set(parts) == {
@@ -103,7 +106,7 @@ def test_musicgen(context):
         generate_sound(context, model, "music plays", seconds=0.3, seed=seed)["waveform"] for seed in (1, 1, 2)
     )
     assert first.shape[:2] == (1, 1)
-    assert first.shape[-1] / 400 == pytest.approx(0.3, abs=0.05)
+    assert first.shape[-1] / 2000 == pytest.approx(0.3, abs=0.05)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.std() > 1e-3
@@ -150,9 +153,14 @@ def test_whisper_hears_sounds_of_any_length(context):
     once = transcribe(context, tone(0.6), model, max_new_tokens=4)
     assert set(once.split()) <= set(make.WORDS)
     assert len(once.split()) >= 1
-    # The folder's recogniser takes one second at a time: three pieces.
-    assert transcribe(context, tone(2.4), model, max_new_tokens=4).split()[: len(once.split())] == once.split()
-    assert len(transcribe(context, tone(2.4), model, max_new_tokens=4).split()) == 3 * len(once.split())
+    # The folder's recogniser takes one second at a time.
+    pieces = _pieces(tone(2.4), 16_000, 1)
+    assert [len(piece) for piece in pieces] == [16_000, 16_000, 6_400]
+    each = [
+        transcribe(context, {"waveform": piece[None, None], "sample_rate": 16_000}, model, max_new_tokens=4)
+        for piece in pieces
+    ]
+    assert transcribe(context, tone(2.4), model, max_new_tokens=4) == " ".join(filter(None, each))
     stereo = {"waveform": tone(0.6, 8000)["waveform"].expand(-1, 2, -1), "sample_rate": 8000}
     assert transcribe(context, stereo, model, max_new_tokens=4)
     assert refused(transcribe, context, tone(0.6), model, language="de").code == "one_language"
@@ -160,6 +168,7 @@ def test_whisper_hears_sounds_of_any_length(context):
 
 def test_vits_speaks(context):
     model = load_speaker(context, "vits")
+    speak(context, "a", model, 0)
     state = torch.random.get_rng_state()
     first, again, other = (speak(context, "a red boat", model, seed)["waveform"] for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -202,7 +211,9 @@ def test_lost_tensors_are_named(context, models_dir):
     folder = copy_of("vits", models_dir, "vits-lost")
     state = load_file(folder / "model.safetensors")
     lost = sorted(key for key in state if key.startswith("text_encoder."))[0]
-    save_file({key: value for key, value in state.items() if key != lost}, folder / "model.safetensors", {"format": "pt"})
+    save_file(
+        {key: value for key, value in state.items() if key != lost}, folder / "model.safetensors", {"format": "pt"}
+    )
     found = refused(speak, context, "a", load_speaker(context, "vits-lost"))
     assert found.code == "model_mismatch"
     assert lost in found.message
