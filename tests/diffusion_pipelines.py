@@ -211,6 +211,23 @@ def ltx(folder: Path) -> Any:
     return pipe
 
 
+def animatediff(folder: Path) -> Any:
+    """The tiny Stable Diffusion of the other tests with motion layers."""
+    from diffusers import AnimateDiffPipeline, MotionAdapter
+
+    from tests.diffusion_models import pipeline
+
+    base = pipeline("sd1", folder.parent)
+    torch.manual_seed(0)
+    motion = MotionAdapter(
+        block_out_channels=(32, 64), motion_layers_per_block=1, motion_norm_num_groups=2, motion_num_attention_heads=4
+    )
+    parts = {name: getattr(base, name) for name in ("vae", "text_encoder", "tokenizer", "unet", "scheduler")}
+    pipe = AnimateDiffPipeline(**parts, motion_adapter=motion)
+    pipe.save_pretrained(folder)
+    return pipe
+
+
 def audioldm2(folder: Path) -> Any:
     from diffusers import (
         AudioLDM2Pipeline,
