@@ -148,7 +148,9 @@ def single_file_state(pipe: Any, base: str) -> dict[str, torch.Tensor]:
             for key, value in layers.items()
             if f"resblocks.{last - 1}." in key
         }
-        extra["text_projection"] = torch.eye(WIDTH)
+        extra["text_projection"] = layers["positional_embedding"].new_zeros(
+            layers["positional_embedding"].shape[1], layers["positional_embedding"].shape[1]
+        )
         extra["logit_scale"] = torch.zeros(())
         state |= {f"cond_stage_model.model.{key}": value for key, value in {**layers, **extra}.items()}
     else:

@@ -24,6 +24,11 @@ from nodes.diffusion.header import read_header, weight_file
 
 PIPELINE = "diffusion.pipeline"
 PLACES = ("pipelines", "diffusers", "transformers")
+PARTS = tuple(
+    f"{place}/"
+    for place in ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "motion_adapter", "vocoder")
+) + ("language_model/", "projection_model/")
+"""Folders of parts in the pipelines that are known here."""
 WHOLE = "model"
 """Name of the only part of a bundle that is one model."""
 
@@ -80,11 +85,12 @@ def is_bundle(path: Path) -> bool:
 
 
 def reads(literals: Mapping[str, Any]) -> list[str]:
-    """Files that say what is in a folder, for the content key; a change of weights shows in their specs."""
+    """Every file that a folder of this name may rest on, for the content key; most of them do not exist."""
     name = str(literals.get("name", ""))
     if name in tiny.MAKERS:
         return []
-    names = [INDEX, "config.json", *(f"{stem}{variant}.safetensors" for stem in STEMS for variant in VARIANTS)]
+    weights = [f"{stem}{variant}.safetensors" for stem in STEMS for variant in VARIANTS]
+    names = [INDEX, *(f"{place}{file}" for place in ("", *PARTS) for file in ("config.json", *weights))]
     return [f"{path}/{file}" for path in candidates(name, PLACES) for file in names]
 
 

@@ -24,7 +24,7 @@ from nodes.diffusion import (
     speak,
     transcribe,
 )
-from nodes.diffusion.bundle import module
+from nodes.diffusion.bundle import module, reads
 from nodes.diffusion.families import FAMILIES
 from nodes.diffusion.model.draw import drawing
 from nodes.diffusion.speech import _pieces
@@ -211,6 +211,16 @@ def test_a_folder_of_another_kind_is_refused(context, models_dir):
     assert "pipelines/whisper" in found.remedy
 
 
+def test_the_content_key_rests_on_every_part_of_every_folder(models_dir):
+    """A replaced weight file must be other work: each file of weights is among those that are stamped."""
+    for folder in ("audioldm2", "ltx", "animatediff", "musicgen", "whisper", "vits"):
+        stamped = reads({"name": folder})
+        files = list((models_dir / "pipelines" / folder).rglob("*.safetensors"))
+        assert files
+        assert {path.relative_to(models_dir).as_posix() for path in files} <= set(stamped)
+    assert reads({"name": "tiny-captioner"}) == []
+
+
 def copy_of(folder, models_dir, name):
     import shutil
 
@@ -258,8 +268,7 @@ def test_a_class_that_is_no_model_is_never_called(context, models_dir):
 
 
 @pytest.mark.asyncio
-async def test_parts_are_counted_and_evicted_by_the_engine(tmp_path, models_dir):
-    """A budget that holds one part at a time of those that are not in use: the run succeeds, the budget holds."""
+async def test_the_engine_runs_a_pipeline_and_counts_its_bytes(tmp_path, models_dir):
     registry, catalog = Registry(), Catalog(FAMILIES)
     for pack in (control, diffusion, media):
         registry.add_module(pack)
