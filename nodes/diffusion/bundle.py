@@ -24,10 +24,17 @@ from nodes.diffusion.header import read_header, weight_file
 
 PIPELINE = "diffusion.pipeline"
 PLACES = ("pipelines", "diffusers", "transformers")
-PARTS = tuple(
-    f"{place}/"
-    for place in ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "motion_adapter", "vocoder")
-) + ("language_model/", "projection_model/")
+PARTS = (
+    "unet/",
+    "transformer/",
+    "vae/",
+    "text_encoder/",
+    "text_encoder_2/",
+    "motion_adapter/",
+    "vocoder/",
+    "language_model/",
+    "projection_model/",
+)
 """Folders of parts in the pipelines that are known here."""
 WHOLE = "model"
 """Name of the only part of a bundle that is one model."""
