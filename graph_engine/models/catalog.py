@@ -21,6 +21,7 @@ class Family:
     rename   state dict keys of published files -> keys of the module, where they differ
     fit      (empty module, renamed tensors) -> the tensors that fill it, where names alone do not settle it: tied
              weights, a vocabulary that has grown
+    load     spec, device -> module, for models that their own library knows best how to load; instead of the others
     """
 
     name: str
@@ -28,6 +29,7 @@ class Family:
     finish: Callable[[Any], None] | None = None
     rename: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     fit: Callable[[Any, Mapping[str, Any]], dict[str, Any]] | None = None
+    load: Callable[[Any, str], Any] | None = None
 
 
 class Catalog:

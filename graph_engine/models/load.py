@@ -18,6 +18,8 @@ def materialise(spec: ModelSpec, family: Family, device: str) -> Any:
     """
     import torch
 
+    if family.load is not None:
+        return family.load(spec, device).eval().requires_grad_(False)
     with torch.device("meta"):
         module = family.build(spec.config)
     tensors = _read(spec)

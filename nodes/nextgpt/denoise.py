@@ -80,7 +80,7 @@ def hand(modality: str) -> Any:
 
 def of_modality(decoder: Any, modality: str) -> Any:
     """`decoder`, once it is known to make this modality."""
-    if decoder.family != SPOKEN[modality].decoder:
+    if decoder.family != SPOKEN[modality].decoder and decoder.config.get("modality") != modality:
         raise NodeError(
             f"this decoder is a {decoder.family}, which makes no {SPOKEN[modality].noun}.",
             remedy=f"Link a decoder of the family {SPOKEN[modality].decoder}.",

@@ -26,9 +26,11 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 EXPECTED = {
     "any_to_any": {"save_draw", "save_film", "save_play", "save_reply", "reply", "trace"},
     "chat": {"save_draw", "save_film", "save_play", "save_chat", "reply", "trace"},
+    "draw_describe_sound": {"save_draw", "save_play", "reply"},
     "draw_then_sound": {"save_draw", "save_play", "first_reply", "reply"},
     "image_to_audio": {"save_play", "reply", "trace"},
     "image_to_text": {"reply", "save_reply"},
+    "speak_draw_caption": {"save_both", "caption"},
     "text_to_audio": {"save_play", "reply", "trace"},
     "text_to_image": {"save_draw", "reply", "trace"},
     "text_to_video": {"save_film", "reply", "trace"},

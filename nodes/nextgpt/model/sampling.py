@@ -20,6 +20,8 @@ from .diffusion_config import TrainingSchedule
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 # on_step(steps done, steps in all, latent after the step)
 OnStep = Callable[[int, int, Tensor], None]
+# amend(latent after the step, scheduler, the first noise, next timestep or nothing) -> the latent to go on with
+Amend = Callable[[Tensor, Any, Tensor, Tensor], Tensor]
 
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
@@ -83,6 +85,7 @@ def denoise(
     strength: float = 1.0,
     on_step: OnStep | None = None,
     cancelled: Callable[[], bool] | None = None,
+    amend: Amend | None = None,
 ) -> Tensor:
     """From noise of `shape` to a clean latent on the condition's device and in its dtype.
 
@@ -123,6 +126,8 @@ def denoise(
             opposed, wanted = output.chunk(2)
             output = guide(opposed, wanted, guidance)
         state = sampler.step(output, timestep, state, **extra).prev_sample
+        if amend is not None:
+            state = amend(state, sampler, noise, timesteps[index + 1 : index + 2])
         if on_step is not None:
             on_step(index + 1, len(timesteps), state)
     return state

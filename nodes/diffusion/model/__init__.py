@@ -1,0 +1,1 @@
+"""Torch side of the picture generators; nothing here knows the graph engine."""

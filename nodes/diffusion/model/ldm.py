@@ -1,0 +1,110 @@
+"""State dicts of published files in the names of our modules: checkpoints in the original layout, and old diffusers ones.
+
+The renaming of the original layout is diffusers' (`diffusers.loaders.single_file_utils`); what it needs to know of the
+sizes is counted from the keys.
+"""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from nodes.diffusion import single_file
+
+# How diffusers named the attention of autoencoders before version 0.12.
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+_VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+
+
+def decoder_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors of denoiser and autoencoder together, of one file or of two; their names have no beginning in common."""
+    if any(key.startswith("unet.") for key in state):
+        return dict(state)
+    vae = {key: value for key, value in state.items() if key.startswith((single_file.VAE, *_VAE_PARTS))}
+    unet = {key: value for key, value in state.items() if key not in vae}
+    named = {f"unet.{key}": value for key, value in unet_state(unet).items()}
+    return named | {f"vae.{key}": value for key, value in vae_state(vae).items()}
+
+
+def unet_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The denoiser's tensors, in diffusers' names. Of a decoder of NExT-GPT too, which has both parts in one file."""
+    if any(key.startswith("unet.") for key in state):
+        return {key.removeprefix("unet."): value for key, value in state.items() if key.startswith("unet.")}
+    if not any(key.startswith(single_file.UNET) for key in state):
+        return dict(state)
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    own = {key: value for key, value in state.items() if key.startswith(single_file.UNET)}
+    shapes = {key.removeprefix(single_file.UNET): tuple(value.shape) for key, value in own.items()}
+    downs = sum(key.endswith(".0.op.weight") for key in shapes)
+    blocks = len({key.split(".")[1] for key in shapes if key.startswith("input_blocks.")})
+    config: dict[str, Any] = {"layers_per_block": (blocks - 1 - downs) // (downs + 1)}
+    if "label_emb.0.0.weight" in shapes:
+        config["addition_embed_type"] = "text_time"
+    converted = dict(convert_ldm_unet_checkpoint(own, config))
+    if len(converted) != len(own):
+        raise ValueError(f"{len(own) - len(converted)} tensors of the denoiser have no name in diffusers")
+    return converted
+
+
+def vae_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The autoencoder's tensors, in diffusers' present names. Of a decoder of NExT-GPT too."""
+    if any(key.startswith("vae.") for key in state):
+        return {key.removeprefix("vae."): value for key, value in state.items() if key.startswith("vae.")}
+    if any(key.startswith(single_file.VAE) for key in state):
+        from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
+        own = {key: value for key, value in state.items() if key.startswith(single_file.VAE)}
+        levels = len({key.split(".")[3] for key in own if key.startswith(f"{single_file.VAE}encoder.down.")})
+        blocks = ["block"] * levels
+        return dict(convert_ldm_vae_checkpoint(own, {"down_block_types": blocks, "up_block_types": blocks}))
+    return {_newer(key): _flat(key, value) for key, value in state.items()}
+
+
+def _newer(key: str) -> str:
+    head, _, tail = key.rpartition(".")
+    before, _, name = head.rpartition(".")
+    return f"{before}.{_OLD_ATTENTION[name]}.{tail}" if ".attentions." in key and name in _OLD_ATTENTION else key
+
+
+def _flat(key: str, value: Any) -> Any:
+    """Old files hold these matrices as convolutions of width one."""
+    is_matrix = ".attentions." in key and value.ndim == 4 and tuple(value.shape[2:]) == (1, 1)
+    return value[:, :, 0, 0] if is_matrix else value
+
+
+def text_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors of the only text encoder, or of the first of two, in the names of transformers' CLIPTextModel."""
+    for prefix in (single_file.CLIP_1, single_file.CLIP_XL):
+        if any(key.startswith(prefix) for key in state):
+            state = {key: value for key, value in state.items() if key.startswith(prefix)}
+            return {key.removeprefix(prefix): value for key, value in state.items() if not _is_computed(key)}
+    if any(key.startswith(single_file.OPEN_CLIP_2) for key in state):
+        blocks = f"{single_file.OPEN_CLIP_2}transformer.resblocks."
+        last = max(int(key.removeprefix(blocks).split(".")[0]) for key in state if key.startswith(blocks))
+        unused = f"{blocks}{last}."  # see single_file._texts
+        state = {key: value for key, value in state.items() if not key.startswith(unused)}
+        named = _open_clip(state, single_file.OPEN_CLIP_2)
+        named.pop("text_projection.weight", None)
+        return {key.removeprefix("text_model."): value for key, value in named.items()}
+    return {key.removeprefix("text_model."): value for key, value in state.items() if not _is_computed(key)}
+
+
+def second_text_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors of SDXL's second text encoder, in the names of transformers' CLIPTextModelWithProjection."""
+    if any(key.startswith(single_file.OPEN_CLIP_XL) for key in state):
+        return _open_clip(state, single_file.OPEN_CLIP_XL)
+    return {key: value for key, value in state.items() if not _is_computed(key)}
+
+
+def _is_computed(key: str) -> bool:
+    return key.endswith(".position_ids")
+
+
+def _open_clip(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
+
+    own = {key: value for key, value in state.items() if key.startswith(prefix)}
+    width = own[f"{prefix}token_embedding.weight"].shape[1]
+    return dict(convert_open_clip_checkpoint(SimpleNamespace(config=SimpleNamespace(hidden_size=width)), own, prefix))
