@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from nodes.nextgpt.assemble import assemble
+from nodes.nextgpt.caption import caption_route, encode_caption, load_text_encoder
 from nodes.nextgpt.conversation import conversation, encode_conversation
-from nodes.nextgpt.decode_audio import decode_audio, latent_to_audio, sample_audio
+from nodes.nextgpt.decode_audio import audio_to_latent, decode_audio, latent_to_audio, sample_audio
 from nodes.nextgpt.decode_image import decode_image, image_to_latent, latent_to_image, sample_image
-from nodes.nextgpt.decode_video import decode_video, latent_to_video, sample_video
+from nodes.nextgpt.decode_video import decode_video, latent_to_video, sample_video, video_to_latent
 from nodes.nextgpt.encode import (
     encode_audio,
     encode_depth,
@@ -28,14 +29,18 @@ from nodes.nextgpt.project_in import project_in
 from nodes.nextgpt.project_out import project_out
 from nodes.nextgpt.reason import reason
 from nodes.nextgpt.route import route
+from nodes.nextgpt.upscale_video import upscale_video
 
 __all__ = [
     "assemble",
+    "audio_to_latent",
+    "caption_route",
     "conversation",
     "decode_audio",
     "decode_image",
     "decode_video",
     "encode_audio",
+    "encode_caption",
     "encode_conversation",
     "encode_depth",
     "encode_image",
@@ -53,6 +58,7 @@ __all__ = [
     "load_input_projector",
     "load_language_model",
     "load_output_projector",
+    "load_text_encoder",
     "project_in",
     "project_out",
     "reason",
@@ -60,4 +66,6 @@ __all__ = [
     "sample_audio",
     "sample_image",
     "sample_video",
+    "upscale_video",
+    "video_to_latent",
 ]

@@ -12,7 +12,7 @@ import torch
 
 from nodes.nextgpt.model import audio_decoder, image_decoder, video_decoder
 from nodes.nextgpt.model.diffusion_config import DiffusionConfig, TrainingSchedule
-from nodes.nextgpt.model.sampling import make_scheduler
+from nodes.nextgpt.model.schedulers import make_scheduler
 
 torch.set_num_threads(1)
 # diffusers hands torch tensors to numpy in the old way.
