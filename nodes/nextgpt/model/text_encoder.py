@@ -156,7 +156,7 @@ def _build(config: TextEncoderConfig) -> Any:
     return transformers.ClapTextModelWithProjection(transformers.ClapTextConfig(**config.options))
 
 
-def published_state(state: Mapping[str, Tensor], kind: Kind) -> dict[str, Tensor]:
+def published_state(state: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
     """Entries of a published file under our names: `model.` before those of transformers 5.
 
     CLIP files of before 2026 say `text_model.` first; files of a whole CLIP or CLAP also hold its other side, which is
