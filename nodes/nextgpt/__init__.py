@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nodes.nextgpt.assemble import assemble
-from nodes.nextgpt.caption import caption_route, encode_caption, load_text_encoder
+from nodes.nextgpt.caption_route import caption_route, encode_caption, load_text_encoder
 from nodes.nextgpt.conversation import conversation, encode_conversation
 from nodes.nextgpt.decode_audio import audio_to_latent, decode_audio, latent_to_audio, sample_audio
 from nodes.nextgpt.decode_image import decode_image, image_to_latent, latent_to_image, sample_image

@@ -17,7 +17,7 @@ from graph_engine import NodeContext, NodeError, Widget
 from graph_engine.errors import Cancelled
 from graph_engine.graph.kinds import CONDITIONING, LATENT
 from nodes.control.seed import MAX_SEED
-from nodes.nextgpt.caption import condition_of
+from nodes.nextgpt.caption_route import condition_of
 from nodes.nextgpt.kinds import TextEncoder
 from nodes.nextgpt.load import lease
 from nodes.nextgpt.modality import SPOKEN

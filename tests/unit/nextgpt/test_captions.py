@@ -8,7 +8,7 @@ import torch
 
 from graph_engine.errors import ModelError, NodeError
 from graph_engine.models.load import materialise
-from nodes.nextgpt.caption import caption_route, encode_caption, load_text_encoder
+from nodes.nextgpt.caption_route import caption_route, encode_caption, load_text_encoder
 from nodes.nextgpt.decode_audio import sample_audio
 from nodes.nextgpt.decode_image import decode_image, sample_image
 from nodes.nextgpt.decode_video import sample_video
