@@ -9,7 +9,7 @@ import time
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from typing import Annotated, Any, Literal
 
@@ -73,6 +73,10 @@ class Sampling:
     spacing: Spacing = "default"
 
 
+OWN = Sampling()
+"""All as the decoder has it."""
+
+
 def sampling_inputs(function: Callable[..., Any]) -> Callable[..., Any]:
     """Replace the parameter `sampling: Sampling` by one per field: ports come from signatures."""
     own = inspect.signature(function)
@@ -108,17 +112,19 @@ def sample(
     modality: str,
     condition: Any,
     decoder: Any,
-    sampling: Sampling,
+    sampling: Sampling = OWN,
     *,
     latent: Any = None,
     strength: float = 1.0,
-    **extent: Any,
+    **options: Any,
 ) -> Any:
     """LATENT of one condition. Can be cancelled between steps.
 
-    latent, strength: change this one instead of noise. extent: `size`, `frames` or `seconds` and what else the decoder's
-    module takes; None is its own.
+    latent, strength: change this one instead of noise. options: fields of `Sampling` by name, which count more than those
+    of `sampling`; `size`, `frames` or `seconds` and what else the decoder's module takes, None being its own.
     """
+    named = {field.name for field in fields(Sampling)} & options.keys()
+    sampling = replace(sampling, **{name: options.pop(name) for name in named})
     of_modality(decoder, modality)
     start = None if latent is None else cells(latent, modality)
     positive = joined(condition, "condition")
@@ -138,7 +144,7 @@ def sample(
             strength=strength,
             on_step=reporter(context),
             cancelled=lambda: context.cancelled,
-            **extent,
+            **options,
         )
     return {"samples": samples.float().cpu(), "modality": modality}
 
@@ -147,8 +153,7 @@ def negative_of(context: NodeContext, sampling: Sampling, decoder: Any) -> Any:
     """The negative condition "B rows width", or None for zeros: not wanted, or nothing there to make it of."""
     if sampling.negative is not None:
         return joined(sampling.negative, "negative")
-    guidance = sampling.guidance or decoder.config["guidance"]
-    if sampling.text_encoder is None or guidance <= 1:
+    if sampling.text_encoder is None or (sampling.guidance or decoder.config["guidance"]) <= 1:
         return None
     found = condition_of(context, "", sampling.text_encoder)
     wanted = decoder.config["condition"]

@@ -48,6 +48,14 @@ def test_published_sizes_on_meta():
     assert count(sd15.vae) == count(sd2.vae) == count(video.vae) == 83_653_863
     assert count(audio.unet) == 739_139_080
     assert count(audio.vae) == 55_376_873
+    with torch.device("meta"):
+        larger = VideoDecoder(DiffusionConfig.zeroscope_xl())
+        small, medium = AudioDecoder(DiffusionConfig.audioldm_s()), AudioDecoder(DiffusionConfig.audioldm_m())
+    assert count(small.unet) == 185_036_552
+    assert count(medium.unet) == 415_954_568
+    assert count(small.vae) == count(medium.vae) == count(audio.vae)
+    assert count(larger.unet) == count(video.unet)
+    assert larger.config.size == (576, 1024)
     assert count(audio.vocoder) == 55_264_897
     assert audio.hop == 160
     assert sd2.config.schedule.prediction_type == "v_prediction"

@@ -12,6 +12,7 @@ from graph_engine.models.load import materialise
 from nodes.nextgpt.decode_audio import audio_to_latent, decode_audio, latent_to_audio, sample_audio
 from nodes.nextgpt.decode_image import image_to_latent, latent_to_image, sample_image
 from nodes.nextgpt.decode_video import decode_video, latent_to_video, sample_video, video_to_latent
+from nodes.nextgpt.denoise import Sampling, sample
 from nodes.nextgpt.families import FAMILIES
 from nodes.nextgpt.load import load_decoder
 from nodes.nextgpt.modality import SPOKEN
@@ -231,6 +232,17 @@ def test_sound_conditions_may_be_taken_as_they_are(context, decoders, conditions
 
     torch.testing.assert_close(run(twice, True), run(conditions["audio"], True), atol=1e-4, rtol=1e-4)
     assert (run(twice, False) - run(conditions["audio"], False)).abs().max() > 1e-3
+
+
+def test_options_may_be_named_one_by_one(context, decoders, conditions):
+    """As the node of another modality calls the shared loop (docs/adding-a-modality.md)."""
+    given = ("image", conditions["image"], decoders["image"])
+    plain = sample(context, *given, seed=3, steps=2, guidance=2.0)
+    assert torch.equal(plain["samples"], sample(context, *given, Sampling(seed=3, steps=2, guidance=2.0))["samples"])
+    assert torch.equal(
+        plain["samples"], sample(context, *given, Sampling(3, steps=2), seed=3, guidance=2.0, negative=None)["samples"]
+    )
+    assert sample(context, *given, steps=1, size=(32, 40))["samples"].shape == (1, 4, 4, 5)
 
 
 # --- what does not fit ----------------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """Samplers and spacings: every combination that diffusers offers runs, every other is refused with what can be done."""
 
 import warnings
+from typing import get_args
 
 import pytest
 import torch
 
 from graph_engine.errors import NodeError
+from nodes.nextgpt.decode_image import decode_image
 from nodes.nextgpt.denoise import Scheduler, Spacing
 from nodes.nextgpt.model.diffusion_config import DiffusionConfig, TrainingSchedule
 from nodes.nextgpt.model.sampling import denoise, film_of, frames_of
@@ -154,7 +156,7 @@ def test_nothing_is_warned_about():
 
 
 def test_the_widgets_offer_the_same_names():
-    from typing import get_args
-
     assert get_args(Scheduler) == (*SCHEDULERS, *ALIASES)
     assert get_args(Spacing) == tuple(SPACINGS)
+    port = decode_image.node_type.input("scheduler")
+    assert port.literal("dpmpp_2m_karras") == "dpmpp_2m_karras", "older workflows open"
