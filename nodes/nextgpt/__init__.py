@@ -29,7 +29,7 @@ from nodes.nextgpt.project_in import project_in
 from nodes.nextgpt.project_out import project_out
 from nodes.nextgpt.reason import reason
 from nodes.nextgpt.route import route
-from nodes.nextgpt.upscale_video import upscale_video
+from nodes.nextgpt.upscale_video import load_upscaler, upscale_video
 
 __all__ = [
     "assemble",
@@ -59,6 +59,7 @@ __all__ = [
     "load_language_model",
     "load_output_projector",
     "load_text_encoder",
+    "load_upscaler",
     "project_in",
     "project_out",
     "reason",

@@ -6,7 +6,6 @@ negative condition of the original pipelines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,11 +24,12 @@ if TYPE_CHECKING:
 CATEGORY = "NExT-GPT/stages"
 
 
-def _reads(literals: Mapping[str, Any]) -> list[str]:
+def reads(literals: Mapping[str, Any]) -> list[str]:
+    """Every weight file of the preset, as the other load nodes say."""
     return files_of(str(literals.get("preset", "")))
 
 
-@node(id="nextgpt.load_text_encoder", version=VERSION, category=LOADERS, reads=_reads)
+@node(id="nextgpt.load_text_encoder", version=VERSION, category=LOADERS, reads=reads)
 def load_text_encoder(context: NodeContext, preset: PresetName = "tiny", modality: Spoken = "image") -> TextEncoder:
     """The text encoder of one modality's decoder: for captions instead of signals, and for negative conditions."""
     from nodes.nextgpt.checkpoint import specs_of

@@ -111,6 +111,11 @@ def _tiny_decoder(modality: str, width: int) -> Mapping[str, Any]:
     return DiffusionConfig.tiny(modality, width).to_json()  # type: ignore[arg-type]
 
 
+def _tiny_upscaler() -> Mapping[str, Any]:
+    """The tiny video decoder at half its size more along each side."""
+    return {**_tiny_decoder("video", SPOKEN["video"].condition[1]), "size": (96, 96)}
+
+
 def _decoder(name: str) -> Mapping[str, Any]:
     from nodes.nextgpt.model.diffusion_config import PRESETS as SIZES
 
@@ -181,6 +186,7 @@ def _tiny(name: str, mode: str, form: str, spelling: str, widths: Mapping[str, i
         "input_projector": Part(INPUT_PROJECTOR, lambda: _tiny_input_projector(mode), name),
         "language_model": Part(LANGUAGE_MODEL, _tiny_language_model, "tiny", extras=words),
         **_spoken(name, "tiny", widths, _tiny_output_projector, _tiny_decoder),
+        "video_upscaler": Part(SPOKEN["video"].decoder, _tiny_upscaler, "tiny", extras={"modality": "video"}),
         **_text_encoders(name, "tiny", lambda _, kind, width: _tiny_text_encoder(kind, width), widths),
     }
     return Preset(name, parts, made=True)
@@ -204,6 +210,9 @@ def _published(
         "input_projector": Part(INPUT_PROJECTOR, lambda: _input_projector(mode), name, "float16"),
         "language_model": Part(LANGUAGE_MODEL, lambda: _vicuna(vocab_size, eps), name, "float16", words),
         **_spoken(name, name, widths, _output_projector, lambda modality, _: _decoder(sizes[modality]), "float16"),
+        "video_upscaler": Part(
+            SPOKEN["video"].decoder, lambda: _decoder("zeroscope_xl"), name, "float16", {"modality": "video"}
+        ),
         **_text_encoders(name, name, lambda modality, *_: _text_encoder(sizes[modality]), widths, "float16"),
     }
     return Preset(name, parts)

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from graph_engine import Conditioning, Decoder, Effect, NodeContext, Video, node
+from nodes.nextgpt.caption_route import reads
 from nodes.nextgpt.decode_image import CATEGORY, DEVICE, pixels
 from nodes.nextgpt.decode_video import latent_to_video, video_to_latent
 from nodes.nextgpt.denoise import Sampling, Side, Strength, of_modality, sample, sampling_inputs
+from nodes.nextgpt.load import CATEGORY as LOADERS
+from nodes.nextgpt.load import VERSION
+from nodes.nextgpt.preset import PresetName
+
+
+@node(id="nextgpt.load_upscaler", version=VERSION, category=LOADERS, reads=reads)
+def load_upscaler(context: NodeContext, preset: PresetName = "tiny") -> Decoder:
+    """The video decoder for `nextgpt.upscale_video`: zeroscope XL. Conditions for the video decoder fit it, too."""
+    from nodes.nextgpt.checkpoint import specs_of
+
+    return next(iter(specs_of(preset, ["video_upscaler"], context.models_dir)))
 
 
 @node(id="nextgpt.upscale_video", category=CATEGORY, effect=Effect.SEEDED, needs=DEVICE)

@@ -17,7 +17,8 @@ from nodes.nextgpt.families import FAMILIES
 from nodes.nextgpt.load import load_decoder
 from nodes.nextgpt.modality import SPOKEN
 from nodes.nextgpt.model.mel import training_mel
-from nodes.nextgpt.upscale_video import upscale_video
+from nodes.nextgpt.preset import PRESETS
+from nodes.nextgpt.upscale_video import load_upscaler, upscale_video
 from tests.contexts import FolderContext
 
 torch.set_num_threads(1)
@@ -107,6 +108,14 @@ def test_upscaling_keeps_rate_and_sound_and_the_decoders_size(context, decoders,
     assert len(context.progressed) == 3, "0.6 of 5 steps"
     wide = upscale_video(context, small, conditions["video"], decoders["video"], steps=2, width=80, height=32)
     assert wide["frames"].shape == (2, 32, 80, 3)
+
+
+def test_the_upscaler_of_a_preset_has_a_size_of_its_own(context, decoders, conditions):
+    upscaler = load_upscaler(context, "tiny")
+    made = upscale_video(context, film(2, 64, 64), conditions["video"], upscaler, steps=2)
+    assert made["frames"].shape == (2, 96, 96, 3)
+    published = PRESETS["nextgpt-7b-tiva-v0"].parts["video_upscaler"].config()
+    assert tuple(published["size"]) == (576, 1024)
 
 
 def test_upscaling_shows_the_film_it_was_given(context, decoders, conditions):
