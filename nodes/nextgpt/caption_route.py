@@ -1,7 +1,7 @@
 """Captions: words become a decoder's condition by the text encoder that the decoder was trained with.
 
-What signals were trained to imitate, so it serves as their fallback (the caption route), and the encoding of "" is the
-negative condition of the original pipelines.
+Signals were trained to imitate these conditions, so they serve as a fallback (the caption route). The encoding of "" is
+the negative condition of the original pipelines.
 """
 
 from __future__ import annotations
@@ -33,8 +33,14 @@ def reads(literals: Mapping[str, Any]) -> list[str]:
 @node(id="nextgpt.load_text_encoder", version=VERSION, category=LOADERS, reads=reads)
 def load_text_encoder(context: NodeContext, preset: PresetName = "tiny", modality: Spoken = "image") -> TextEncoder:
     """The text encoder of one modality's decoder: for captions instead of signals, and for negative conditions."""
-    from nodes.nextgpt.checkpoint import specs_of
+    from nodes.nextgpt.checkpoint import find_preset, specs_of
 
+    if f"{modality}_text_encoder" not in find_preset(preset).parts:
+        raise ModelError(
+            f"the preset {preset!r} has no text encoder for {modality}.",
+            remedy="Choose another preset, or drive the decoder by its signals.",
+            code="no_text_encoder",
+        )
     return next(iter(specs_of(preset, [f"{modality}_text_encoder"], context.models_dir)))
 
 

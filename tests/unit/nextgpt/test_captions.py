@@ -184,6 +184,12 @@ def test_caption_route_refuses(context, encoders, given, encoder, code, port):
     assert caught.value.problem.remedy
 
 
+def test_a_modality_without_a_text_encoder_is_refused(context):
+    with pytest.raises(ModelError) as caught:
+        load_text_encoder(context, "tiny", "smell")
+    assert caught.value.problem.code == "no_text_encoder"
+
+
 def test_a_missing_tokenizer_folder_is_named(context, encoders):
     lost = replace(encoders["image"], extras={"modality": "image", "tokenizer": "sd/tokenizer"})
     with pytest.raises(ModelError) as caught:
