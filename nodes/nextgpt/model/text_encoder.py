@@ -79,6 +79,9 @@ def _clip(
         "num_attention_heads": heads,
         "max_position_embeddings": 77,
         "hidden_act": activation,
+        # The last two of the vocabulary, as in CLIP's own. Only a pooled output would need them.
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
     }
 
 
