@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from nodes.nextgpt.assemble import assemble
+from nodes.nextgpt.caption_route import caption_route, encode_caption, load_text_encoder
 from nodes.nextgpt.captions import captions
 from nodes.nextgpt.causal_lm import load_causal_lm
 from nodes.nextgpt.conversation import conversation, encode_conversation
-from nodes.nextgpt.decode_audio import decode_audio, latent_to_audio, sample_audio
+from nodes.nextgpt.decode_audio import audio_to_latent, decode_audio, latent_to_audio, sample_audio
 from nodes.nextgpt.decode_image import decode_image, image_to_latent, latent_to_image, sample_image
-from nodes.nextgpt.decode_video import decode_video, latent_to_video, sample_video
+from nodes.nextgpt.decode_video import decode_video, latent_to_video, sample_video, video_to_latent
 from nodes.nextgpt.encode import (
     encode_audio,
     encode_depth,
@@ -40,17 +41,21 @@ from nodes.nextgpt.reason import reason
 from nodes.nextgpt.route import route
 from nodes.nextgpt.trace_picture import trace_picture
 from nodes.nextgpt.trim import trim_conversation
+from nodes.nextgpt.upscale_video import load_upscaler, upscale_video
 from nodes.nextgpt.vision_tower import load_vision_tower
 
 __all__ = [
     "apply_lora",
     "assemble",
+    "audio_to_latent",
+    "caption_route",
     "captions",
     "conversation",
     "decode_audio",
     "decode_image",
     "decode_video",
     "encode_audio",
+    "encode_caption",
     "encode_conversation",
     "encode_depth",
     "encode_image",
@@ -73,6 +78,8 @@ __all__ = [
     "load_language_model",
     "load_output_projector",
     "load_output_projector_file",
+    "load_text_encoder",
+    "load_upscaler",
     "load_vision_tower",
     "message",
     "project_in",
@@ -85,4 +92,6 @@ __all__ = [
     "save_conversation",
     "trace_picture",
     "trim_conversation",
+    "upscale_video",
+    "video_to_latent",
 ]

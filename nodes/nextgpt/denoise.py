@@ -1,24 +1,43 @@
-"""What the decode nodes of all modalities share: the denoise loop with progress, previews and a way out."""
+"""What the decode nodes of all modalities share: how to denoise, the loop with progress, previews and a way out."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import io
 import time
+import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from graph_engine import NodeContext, NodeError, Widget
 from graph_engine.errors import Cancelled
 from graph_engine.graph.kinds import CONDITIONING, LATENT
 from nodes.control.seed import MAX_SEED
+from nodes.nextgpt.caption_route import condition_of
+from nodes.nextgpt.kinds import TextEncoder
 from nodes.nextgpt.load import lease
 from nodes.nextgpt.modality import SPOKEN
 from nodes.nextgpt.refusal import refusals
 
 Scheduler = Literal[
-    "ddim", "ddpm", "euler", "euler_ancestral", "heun", "lms", "pndm", "dpmpp_2m", "dpmpp_2m_karras", "unipc"
+    "ddim",
+    "ddpm",
+    "euler",
+    "euler_ancestral",
+    "heun",
+    "lms",
+    "pndm",
+    "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "unipc",
+    "lcm",
+    # Of older workflows: dpmpp_2m with the spacing karras.
+    "dpmpp_2m_karras",
 ]
+Spacing = Literal["default", "karras", "exponential", "beta"]
 Seed = Annotated[int, Widget(min=0, max=MAX_SEED, step=1, control="seed")]
 Steps = Annotated[int, Widget(min=0, max=500)]
 Guidance = Annotated[float, Widget(min=0, max=50, step=0.1)]
@@ -34,43 +53,117 @@ PREVIEW_SIDE = 256
 """Previews are at most this large and at most this frequent."""
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How to denoise. On a node each field is an input of its own (`sampling_inputs`).
+
+    negative        what to move away from when guidance is above 1
+    text_encoder    without `negative`, the encoding of "" by this is the negative, as in the original pipelines; without
+                    either, zeros are
+    steps, guidance 0 is the decoder's own
+    """
+
+    negative: Negative | None = None
+    text_encoder: TextEncoder | None = None
+    seed: Seed = 0
+    steps: Steps = 0
+    guidance: Guidance = 0.0
+    scheduler: Scheduler = "ddim"
+    spacing: Spacing = "default"
+
+
+OWN = Sampling()
+"""All as the decoder has it."""
+
+
+def sampling_inputs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Replace the parameter `sampling: Sampling` by one per field: ports come from signatures."""
+    own = inspect.signature(function)
+    hints = typing.get_type_hints(function, include_extras=True)
+    group = typing.get_type_hints(Sampling, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in own.parameters.values():
+        if parameter.name == "sampling":
+            parameters += [
+                parameter.replace(name=field.name, default=field.default, annotation=group[field.name])
+                for field in fields(Sampling)
+            ]
+        else:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+    signature = own.replace(parameters=parameters, return_annotation=hints["return"])
+
+    @functools.wraps(function)
+    def gathered(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = bound.arguments
+        sampling = Sampling(**{name: given.pop(name) for name in group})
+        return function(**given, sampling=sampling)
+
+    gathered.__signature__ = signature  # type: ignore[attr-defined]
+    gathered.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    gathered.__annotations__["return"] = hints["return"]
+    return gathered
+
+
 def sample(
     context: NodeContext,
     modality: str,
     condition: Any,
     decoder: Any,
+    sampling: Sampling = OWN,
     *,
-    negative: Any = None,
-    steps: int = 0,
-    guidance: float = 0.0,
-    seed: int = 0,
-    scheduler: str = "ddim",
     latent: Any = None,
     strength: float = 1.0,
-    **extent: Any,
+    **options: Any,
 ) -> Any:
-    """LATENT of one condition; 0 means the decoder's own number of steps, guidance, size or length.
+    """LATENT of one condition. Can be cancelled between steps.
 
-    extent: `size`, `frames` or `seconds`, as the decoder's module takes them; None is its own. Can be cancelled
-    between steps.
+    latent, strength: change this one instead of noise. options: fields of `Sampling` by name, which count more than those
+    of `sampling`; `size`, `frames` or `seconds` and what else the decoder's module takes, None being its own.
     """
-    module = lease(context, of_modality(decoder, modality))
+    named = {field.name for field in fields(Sampling)} & options.keys()
+    sampling = replace(sampling, **{name: options.pop(name) for name in named})
+    of_modality(decoder, modality)
+    start = None if latent is None else cells(latent, modality)
+    positive = joined(condition, "condition")
+    negative = negative_of(context, sampling, decoder)
+    module = lease(context, decoder)
     with refusals("bad_condition", "condition"), cancellable():
         samples = hand(modality).sample(
             module,
-            joined(condition, "condition").to(context.device),
-            None if negative is None else joined(negative, "negative").to(context.device),
-            steps=steps or None,
-            guidance=guidance or None,
-            seed=seed,
-            scheduler=scheduler,
-            latent=None if latent is None else latent["samples"].to(context.device),
+            positive.to(context.device),
+            None if negative is None else negative.to(context.device),
+            steps=sampling.steps or None,
+            guidance=sampling.guidance or None,
+            seed=sampling.seed,
+            scheduler=sampling.scheduler,
+            spacing=sampling.spacing,
+            latent=None if start is None else start.to(context.device),
             strength=strength,
             on_step=reporter(context),
             cancelled=lambda: context.cancelled,
-            **extent,
+            **options,
         )
     return {"samples": samples.float().cpu(), "modality": modality}
+
+
+def negative_of(context: NodeContext, sampling: Sampling, decoder: Any) -> Any:
+    """The negative condition "B rows width", or None for zeros: not wanted, or nothing there to make it of."""
+    if sampling.negative is not None:
+        return joined(sampling.negative, "negative")
+    if sampling.text_encoder is None or (sampling.guidance or decoder.config["guidance"]) <= 1:
+        return None
+    found = condition_of(context, "", sampling.text_encoder)
+    wanted = decoder.config["condition"]
+    if found.shape[-1] != wanted[-1]:
+        raise NodeError(
+            f"the text encoder makes conditions {found.shape[-1]} wide, the decoder takes {wanted[-1]}.",
+            remedy="Load text encoder and decoder for the same modality from the same preset.",
+            code="wrong_width",
+            port="text_encoder",
+        )
+    return found
 
 
 def hand(modality: str) -> Any:
@@ -88,6 +181,19 @@ def of_modality(decoder: Any, modality: str) -> Any:
             port="decoder",
         )
     return decoder
+
+
+def cells(latent: Any, modality: str) -> Any:
+    """The samples of a LATENT, once it is known to be of this modality. Their shape is the decoder's business."""
+    meant = latent.get("modality", modality)
+    if meant != modality:
+        raise NodeError(
+            f"the latent is of modality {meant}, this node takes one of {modality}.",
+            remedy=f"Link the latent of a {SPOKEN[modality].noun}.",
+            code="wrong_modality",
+            port="latent",
+        )
+    return latent["samples"]
 
 
 def joined(conditioning: Any, port: str) -> Any:
@@ -135,10 +241,12 @@ def reporter(context: NodeContext) -> Callable[[int, int, Any], None]:
 def _picture(latent: Any) -> bytes:
     from PIL import Image
 
-    from nodes.nextgpt.model.sampling import preview_rgb
+    from nodes.nextgpt.model.preview import preview_rgb
 
     picture = Image.fromarray(preview_rgb(latent).numpy())
-    scale = max(1, min(8, PREVIEW_SIDE // max(picture.size)))
+    largest = max(picture.size)
+    scale = min(8, PREVIEW_SIDE // largest) if largest <= PREVIEW_SIDE else PREVIEW_SIDE / largest
+    size = [max(1, round(side * scale)) for side in picture.size]
     file = io.BytesIO()
-    picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BILINEAR).save(file, "PNG")
+    picture.resize((size[0], size[1]), Image.Resampling.BILINEAR).save(file, "PNG")
     return file.getvalue()

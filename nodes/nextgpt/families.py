@@ -19,6 +19,8 @@ VISION_TOWER = "nextgpt.vision_tower"
 INPUT_PROJECTOR = "nextgpt.input_projector"
 LANGUAGE_MODEL = "nextgpt.language_model"
 LORA = "nextgpt.lora"
+TEXT_ENCODER = "nextgpt.text_encoder"
+"""Two families: `.clip` and `.clap`."""
 
 
 def trunk_family(trunk: str) -> str:
@@ -127,6 +129,18 @@ def _decoder(config: Mapping[str, Any], row: Modality) -> Any:
     return getattr(row.implementation(), f"{row.name.capitalize()}Decoder")(DiffusionConfig.from_json(config))
 
 
+def _text_encoder(config: Mapping[str, Any]) -> Any:
+    from nodes.nextgpt.model.text_encoder import TextEncoder, TextEncoderConfig
+
+    return TextEncoder(TextEncoderConfig.from_json(config))
+
+
+def _text_encoder_state(state: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    from nodes.nextgpt.model.text_encoder import published_state
+
+    return published_state(state, kind)
+
+
 FAMILIES: tuple[Family, ...] = (
     Family(ENCODER, _encoder, rename=_encoder_state),
     *(Family(trunk_family(name), _encoder, rename=partial(_encoder_state, modalities=(name,))) for name in TRUNKS),
@@ -139,4 +153,8 @@ FAMILIES: tuple[Family, ...] = (
         for row in SPOKEN.values()
     ),
     *(Family(row.decoder, partial(_decoder, row=row)) for row in SPOKEN.values()),
+    *(
+        Family(f"{TEXT_ENCODER}.{kind}", _text_encoder, _reset_buffers, partial(_text_encoder_state, kind=kind))
+        for kind in ("clip", "clap")
+    ),
 )

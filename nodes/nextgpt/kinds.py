@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from graph_engine import Kind
+from graph_engine import Kind, ModelKind
 from graph_engine.errors import KindError
 from graph_engine.graph.kinds import describe
 
@@ -64,3 +64,6 @@ REPLY = Kind(
 
 Generation = Annotated[Any, GENERATION]
 Reply = Annotated[Any, REPLY]
+
+TEXT_ENCODER = ModelKind("TEXT_ENCODER", description="text to a decoder's own condition (CLIP, CLAP)")
+TextEncoder = Annotated[Any, TEXT_ENCODER]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from nodes.nextgpt.families import ENCODER, INPUT_PROJECTOR, LANGUAGE_MODEL
+from nodes.nextgpt.families import ENCODER, INPUT_PROJECTOR, LANGUAGE_MODEL, TEXT_ENCODER
 from nodes.nextgpt.modality import SPOKEN, Modality
 
 PresetName = Literal["tiny", "tiny-v1.5", "nextgpt-7b-tiva-v0", "nextgpt-v1.5-7b"]
@@ -112,10 +112,50 @@ def _tiny_decoder(modality: str, width: int) -> Mapping[str, Any]:
     return DiffusionConfig.tiny(SPOKEN[modality].like, width).to_json()  # type: ignore[arg-type]
 
 
+def _tiny_upscaler() -> Mapping[str, Any]:
+    """The tiny video decoder at half its size more along each side."""
+    return {**_tiny_decoder("video", SPOKEN["video"].condition[1]), "size": (96, 96)}
+
+
 def _decoder(name: str) -> Mapping[str, Any]:
     from nodes.nextgpt.model.diffusion_config import PRESETS as SIZES
 
     return SIZES[name]().to_json()
+
+
+def _tiny_text_encoder(kind: str, width: int) -> Mapping[str, Any]:
+    from nodes.nextgpt.model.text_encoder import TextEncoderConfig
+    from nodes.nextgpt.model.tokenizer import Tokenizer
+
+    return TextEncoderConfig.tiny(kind, width, Tokenizer.tiny().size).to_json()  # type: ignore[arg-type]
+
+
+def _text_encoder(name: str) -> Mapping[str, Any]:
+    from nodes.nextgpt.model.text_encoder import TextEncoderConfig
+
+    sizes = {"sd15": "clip_l", "sd2": "open_clip_h", "zeroscope_576w": "open_clip_h", "audioldm_l": "clap"}
+    return getattr(TextEncoderConfig, sizes[name])().to_json()
+
+
+def _text_encoders(
+    folder: str,
+    shared: str,
+    config: Callable[[str, str, int], Mapping[str, Any]],
+    widths: Mapping[str, int],
+    dtype: str = "float32",
+) -> dict[str, Part]:
+    """The text encoder of every decoder, `MODALITY_text_encoder`; published ones have a tokenizer folder beside them.
+
+    config: of a modality's encoder of this kind and width.
+    """
+    parts: dict[str, Part] = {}
+    for modality, kind in (("image", "clip"), ("video", "clip"), ("audio", "clap")):
+        name = f"{modality}_text_encoder"
+        place, width = (folder, widths[modality]) if modality in widths else (shared, SPOKEN[modality].condition[1])
+        tokenizer = "tiny" if shared == "tiny" else f"{place}/{modality}_tokenizer"
+        facts = {"modality": modality, "tokenizer": tokenizer}
+        parts[name] = Part(f"{TEXT_ENCODER}.{kind}", partial(config, modality, kind, width), place, dtype, facts)
+    return parts
 
 
 def _spoken(
@@ -149,6 +189,8 @@ def _tiny(name: str, mode: str, form: str, spelling: str, widths: Mapping[str, i
         "input_projector": Part(INPUT_PROJECTOR, lambda: _tiny_input_projector(mode), name),
         "language_model": Part(LANGUAGE_MODEL, _tiny_language_model, "tiny", extras=words),
         **_spoken(name, "tiny", widths, _tiny_output_projector, _tiny_decoder, spoken=SPOKEN.values()),
+        "video_upscaler": Part(SPOKEN["video"].decoder, _tiny_upscaler, "tiny", extras={"modality": "video"}),
+        **_text_encoders(name, "tiny", lambda _, kind, width: _tiny_text_encoder(kind, width), widths),
     }
     return Preset(name, parts, made=True)
 
@@ -179,6 +221,10 @@ def _published(
             "float16",
             spoken=[SPOKEN[modality] for modality in sizes],
         ),
+        "video_upscaler": Part(
+            SPOKEN["video"].decoder, lambda: _decoder("zeroscope_xl"), name, "float16", {"modality": "video"}
+        ),
+        **_text_encoders(name, name, lambda modality, *_: _text_encoder(sizes[modality]), widths, "float16"),
     }
     return Preset(name, parts)
 

@@ -10,11 +10,17 @@ from graph_engine.errors import ModelError, NodeError
 
 @contextmanager
 def refusals(code: str, port: str = "") -> Iterator[None]:
-    """ValueErrors raised inside, whose text is "what is wrong; what to do", leave as NodeErrors."""
+    """ValueErrors raised inside, whose text is "what is wrong; what to do", leave as NodeErrors.
+
+    One that knows which input is to blame (`model.unfit.Unfit`) names that port, with the code `bad_PORT`.
+    """
     try:
         yield
     except ValueError as error:
         reason, remedy = _parts(error)
+        blamed = getattr(error, "port", "")
+        if blamed:
+            code, port = f"bad_{blamed}", blamed
         raise NodeError(reason, remedy=remedy, code=code, port=port) from error
 
 

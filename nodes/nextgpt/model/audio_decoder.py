@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from .diffusion_config import DiffusionConfig
-from .sampling import Cancelled, OnStep, denoise
+from .mel import training_mel
+from .sampling import Cancelled, OnStep, check_latent, denoise
+from .unfit import Unfit
 
 
 class AudioDecoder(nn.Module):
@@ -46,14 +48,19 @@ class AudioDecoder(nn.Module):
         """Samples per mel frame: 160, that is 10 ms at 16 kHz."""
         return math.prod(self.vocoder.config.upsample_rates)
 
+    @property
+    def bands(self) -> int:
+        """Latent cells over the height of the mel spectrogram: 16."""
+        return int(self.vocoder.config.model_in_dim // self.config.vae_factor)
+
 
 def latent_rows(decoder: AudioDecoder, seconds: float) -> int:
     """Latent rows that cover `seconds`: mel frames rounded up to whole cells of the autoencoder.
 
-    Raises ValueError for a length that is not positive.
+    Raises Unfit for a length that is not positive.
     """
     if not seconds > 0:
-        raise ValueError(f"a sound needs a positive length, not {seconds} s")
+        raise Unfit(f"a sound needs a positive length, not {seconds} s", "seconds")
     mel_frames = math.ceil(round(seconds * decoder.config.sample_rate) / decoder.hop)
     return math.ceil(mel_frames / decoder.config.vae_factor)
 
@@ -67,6 +74,8 @@ def sample(
     guidance: float | None = None,
     seed: int = 0,
     scheduler: str = "ddim",
+    spacing: str = "default",
+    normalise: bool = True,
     seconds: float | None = None,
     latent: Tensor | None = None,
     strength: float = 1.0,
@@ -75,27 +84,32 @@ def sample(
 ) -> Tensor:
     """Condition `[B, 512]` (or `[B, 1, 512]`) to a clean latent `[B, 8, T, 16]`, T = 25 per second rounded up.
 
-    Conditions are brought to unit length, as those were that the denoiser was trained with; a negative of zeros stays
-    zero. None takes the configuration's value. `latent` and `strength` edit an existing sound, whose length then
-    counts (see `sampling.denoise`, also for the errors).
+    normalise: bring conditions to unit length, as those had with which the denoiser was trained (a negative of zeros
+    stays zero). The original NExT-GPT hands the projector's vector on as it is: `normalise=False`.
+
+    None takes the configuration's value. `latent` and `strength` edit an existing sound, whose length then counts (see
+    `sampling.denoise`, also for the errors).
     """
     config = decoder.config
-    condition = _unit(decoder, condition)
+    condition = _vector(decoder, condition, normalise)
     length = config.seconds if seconds is None else seconds
+    channels, bands = config.unet["in_channels"], decoder.bands
+    if latent is not None:
+        check_latent(latent, None, channels, None, bands)
     rows = latent.shape[2] if latent is not None and seconds is None else latent_rows(decoder, length)
-    bands = decoder.vocoder.config.model_in_dim // config.vae_factor
     return denoise(
         lambda state, timestep, vector: (
             decoder.unet(state, timestep, encoder_hidden_states=None, class_labels=vector).sample
         ),
-        (condition.shape[0], config.unet["in_channels"], rows, bands),
+        (condition.shape[0], channels, rows, bands),
         condition,
-        None if negative is None else _unit(decoder, negative),
+        None if negative is None else _vector(decoder, negative, normalise),
         config.schedule,
         steps=config.steps if steps is None else steps,
         guidance=config.guidance if guidance is None else guidance,
         seed=seed,
         scheduler=scheduler,
+        spacing=spacing,
         latent=latent,
         strength=strength,
         on_step=on_step,
@@ -103,7 +117,7 @@ def sample(
     )
 
 
-def _unit(decoder: AudioDecoder, vector: Tensor) -> Tensor:
+def _vector(decoder: AudioDecoder, vector: Tensor, normalise: bool) -> Tensor:
     width = decoder.config.condition[0]
     if vector.ndim == 3 and vector.shape[1] == 1:
         vector = vector[:, 0]
@@ -112,7 +126,8 @@ def _unit(decoder: AudioDecoder, vector: Tensor) -> Tensor:
             f"the condition must be [B, {width}], is {list(vector.shape)}; "
             "the output projector belongs to another decoder"
         )
-    return normalize(vector.float(), dim=-1).to(next(decoder.parameters()))
+    vector = normalize(vector.float(), dim=-1) if normalise else vector
+    return vector.to(next(decoder.parameters()))
 
 
 @torch.no_grad()
@@ -125,14 +140,15 @@ def decode(
 ) -> Tensor:
     """Latent `[B, 8, T, 16]` to a waveform float32 `[B, 1, S]` in -1..1 at 16 kHz.
 
-    S is exactly `round(seconds * 16000)`; None keeps all of the latent (T * 640 samples). Raises ValueError if the
+    S is exactly `round(seconds * 16000)`; None keeps all of the latent (T * 640 samples). Raises Unfit if the
     latent is shorter than `seconds`.
     """
+    check_latent(latent, None, decoder.vae.config.latent_channels, None, decoder.bands)
     rate, rows = decoder.config.sample_rate, latent.shape[2]
     available = rows * decoder.config.vae_factor * decoder.hop
     wanted = available if seconds is None else round(seconds * rate)
     if wanted > available:
-        raise ValueError(f"the latent holds {available / rate:g} s of sound, {seconds:g} s were asked for")
+        raise Unfit(f"the latent holds {available / rate:g} s of sound, {seconds:g} s were asked for", "seconds")
     if cancelled is not None and cancelled():
         raise Cancelled("cancelled before the latent was decoded")
     cells = latent.to(next(decoder.vae.parameters())) / decoder.vae.config.scaling_factor
@@ -140,3 +156,17 @@ def decode(
     waveform = decoder.vocoder(spectrogram.to(next(decoder.vocoder.parameters())))
     # The vocoder's transposed convolutions give a few samples more than frames x hop.
     return waveform[:, None, :wanted].float().clamp(-1, 1)
+
+
+@torch.no_grad()
+def encode(decoder: AudioDecoder, waveform: Tensor) -> Tensor:
+    """Waveform `[B, S]` at 16 kHz to its latent `[B, 8, T, 16]` (the mean, no draw), T = 25 per second rounded up.
+
+    Silence fills the last row. The sound is brought to the loudness the decoder was trained with (see `mel`).
+    """
+    rows = latent_rows(decoder, waveform.shape[-1] / decoder.config.sample_rate)
+    samples = rows * decoder.config.vae_factor * decoder.hop
+    bands = decoder.vocoder.config.model_in_dim
+    mel = training_mel(waveform, samples, bands, decoder.hop, decoder.config.sample_rate)
+    cells = decoder.vae.encode(mel[:, None].to(next(decoder.vae.parameters()))).latent_dist.mode()
+    return cells * decoder.vae.config.scaling_factor

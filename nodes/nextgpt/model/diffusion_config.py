@@ -1,12 +1,12 @@
 """What the three decoders are made of, as data: presets of the published models and small ones of the same build.
 
 The option dictionaries are the constructor arguments of diffusers' and transformers' classes. Channel lists and
-parameter counts were compared with the published models (see the unit tests): SD 1.5 and 2, zeroscope 576w,
-AudioLDM-l-full.
+parameter counts were compared with the published models (see the unit tests): SD 1.5 and 2, zeroscope 576w and XL,
+AudioLDM s, m and l.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Modality = Literal["image", "video", "audio"]
@@ -100,25 +100,24 @@ class DiffusionConfig:
         return cls("video", unet, _sd_vae(), (77, 1024), size=(320, 576))
 
     @classmethod
+    def zeroscope_xl(cls) -> "DiffusionConfig":
+        """Zeroscope v2 XL: the same build at 576 x 1024 pixels. Made to draw a film of 576w over again, larger."""
+        return replace(cls.zeroscope_576w(), size=(576, 1024))
+
+    @classmethod
+    def audioldm_s(cls) -> "DiffusionConfig":
+        """AudioLDM-s-full-v2, the smallest audio decoder."""
+        return _audioldm([128, 256, 384, 640])
+
+    @classmethod
+    def audioldm_m(cls) -> "DiffusionConfig":
+        """AudioLDM-m-full."""
+        return _audioldm([192, 384, 576, 960])
+
+    @classmethod
     def audioldm_l(cls) -> "DiffusionConfig":
-        """AudioLDM-l-full, the audio decoder: 64 mel bands, 100 frames a second, 16 kHz."""
-        return cls(
-            "audio",
-            {**_audio_unet([256, 512, 768, 1280], 512, layers=2, groups=32), "sample_size": 128},
-            {**_vae([128, 256, 512], layers=2, groups=32, channels=1, latent=8), "scaling_factor": 0.9138255715370178},
-            (512,),
-            vocoder={
-                "model_in_dim": 64,
-                "sampling_rate": 16000,
-                "upsample_initial_channel": 1024,
-                "upsample_rates": [5, 4, 2, 2, 2],
-                "upsample_kernel_sizes": [16, 16, 8, 4, 4],
-                "resblock_kernel_sizes": [3, 7, 11],
-                "resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
-                "normalize_before": False,
-            },
-            schedule=TrainingSchedule(0.0015, 0.0195),
-        )
+        """AudioLDM-l-full, NExT-GPT's audio decoder."""
+        return _audioldm([256, 512, 768, 1280])
 
     @classmethod
     def tiny(cls, modality: Modality, condition_width: int | None = None) -> "DiffusionConfig":
@@ -234,9 +233,33 @@ def _sd_vae() -> dict[str, Any]:
     return _vae([128, 256, 512, 512], layers=2, groups=32)
 
 
+def _audioldm(channels: list[int]) -> DiffusionConfig:
+    """AudioLDM with a denoiser of these channels: 64 mel bands, 100 frames a second, 16 kHz."""
+    return DiffusionConfig(
+        "audio",
+        {**_audio_unet(channels, 512, layers=2, groups=32), "sample_size": 128},
+        {**_vae([128, 256, 512], layers=2, groups=32, channels=1, latent=8), "scaling_factor": 0.9138255715370178},
+        (512,),
+        vocoder={
+            "model_in_dim": 64,
+            "sampling_rate": 16000,
+            "upsample_initial_channel": 1024,
+            "upsample_rates": [5, 4, 2, 2, 2],
+            "upsample_kernel_sizes": [16, 16, 8, 4, 4],
+            "resblock_kernel_sizes": [3, 7, 11],
+            "resblock_dilation_sizes": [[1, 3, 5], [1, 3, 5], [1, 3, 5]],
+            "normalize_before": False,
+        },
+        schedule=TrainingSchedule(0.0015, 0.0195),
+    )
+
+
 PRESETS = {
     "sd15": DiffusionConfig.sd15,
     "sd2": DiffusionConfig.sd2,
     "zeroscope_576w": DiffusionConfig.zeroscope_576w,
+    "zeroscope_xl": DiffusionConfig.zeroscope_xl,
+    "audioldm_s": DiffusionConfig.audioldm_s,
+    "audioldm_m": DiffusionConfig.audioldm_m,
     "audioldm_l": DiffusionConfig.audioldm_l,
 }

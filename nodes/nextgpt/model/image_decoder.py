@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .diffusion_config import DiffusionConfig
-from .sampling import Cancelled, OnStep, denoise
+from .sampling import Cancelled, OnStep, check_latent, denoise
+from .unfit import Unfit
 
 
 class ImageDecoder(nn.Module):
@@ -49,12 +50,19 @@ def to_condition(decoder: nn.Module, condition: Tensor, width: int) -> Tensor:
     return condition.to(next(decoder.parameters()))
 
 
-def latent_size(config: DiffusionConfig, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Latent cells for a picture of `size` (height, width) pixels. Raises ValueError if they do not divide."""
+def latent_size(config: DiffusionConfig, size: tuple[int, int] | None, port: str = "width") -> tuple[int, int]:
+    """Latent cells for a picture of `size` (height, width) pixels. Raises Unfit, blaming `port`, if they do not divide.
+
+    The denoiser itself takes any number of cells; it was trained on multiples of 8.
+    """
     height, width = size or config.size
     step = config.vae_factor
     if height < step or width < step or height % step or width % step:
-        raise ValueError(f"height and width must be multiples of {step} pixels, are {height} and {width}")
+        near = " x ".join(str(max(step, round(side / step) * step)) for side in (width, height))
+        raise Unfit(
+            f"width and height must be multiples of {step} pixels, are {width} and {height}; the nearest is {near}",
+            port,
+        )
     return height // step, width // step
 
 
@@ -67,6 +75,7 @@ def sample(
     guidance: float | None = None,
     seed: int = 0,
     scheduler: str = "ddim",
+    spacing: str = "default",
     size: tuple[int, int] | None = None,
     latent: Tensor | None = None,
     strength: float = 1.0,
@@ -80,10 +89,13 @@ def sample(
     """
     config = decoder.config
     condition = to_condition(decoder, condition, config.condition[1])
+    channels = config.unet["in_channels"]
+    if latent is not None:
+        check_latent(latent, None, channels, None, None)
     cells = (latent.shape[2], latent.shape[3]) if latent is not None and size is None else latent_size(config, size)
     return denoise(
         lambda state, timestep, text: decoder.unet(state, timestep, encoder_hidden_states=text).sample,
-        (condition.shape[0], config.unet["in_channels"], *cells),
+        (condition.shape[0], channels, *cells),
         condition,
         negative,
         config.schedule,
@@ -91,6 +103,7 @@ def sample(
         guidance=config.guidance if guidance is None else guidance,
         seed=seed,
         scheduler=scheduler,
+        spacing=spacing,
         latent=latent,
         strength=strength,
         on_step=on_step,
@@ -115,11 +128,30 @@ def decode(
     decoder: ImageDecoder, latent: Tensor, *, batch: int = 1, cancelled: Callable[[], bool] | None = None
 ) -> Tensor:
     """Latent `[B, 4, h, w]` to IMAGE float32 `[B, 8h, 8w, 3]` in 0..1."""
+    check_latent(latent, None, decoder.vae.config.latent_channels, None, None)
     return decode_cells(decoder.vae, decoder.vae.config.scaling_factor, latent, batch, cancelled)
 
 
 @torch.no_grad()
-def encode(decoder: ImageDecoder, image: Tensor) -> Tensor:
-    """IMAGE `[B, H, W, 3]` in 0..1 to its latent `[B, 4, H/8, W/8]` (the mean, no draw): where an edit starts."""
-    pixels = image.to(next(decoder.vae.parameters())).permute(0, 3, 1, 2) * 2 - 1
-    return decoder.vae.encode(pixels).latent_dist.mode() * decoder.vae.config.scaling_factor
+def encode_cells(
+    vae: Any, scaling_factor: float, pictures: Tensor, batch: int, cancelled: Callable[[], bool] | None
+) -> Tensor:
+    """`[N, H, W, 3]` in 0..1 to latents `[N, 4, h, w]` (the mean, no draw), `batch` at a time."""
+    latents = []
+    for part in pictures.split(batch):
+        if cancelled is not None and cancelled():
+            raise Cancelled("cancelled while the pictures were being encoded")
+        pixels = part.to(next(vae.parameters())).permute(0, 3, 1, 2) * 2 - 1
+        latents.append(vae.encode(pixels).latent_dist.mode() * scaling_factor)
+    return torch.cat(latents)
+
+
+def encode(
+    decoder: ImageDecoder, image: Tensor, *, batch: int = 1, cancelled: Callable[[], bool] | None = None
+) -> Tensor:
+    """IMAGE `[B, H, W, 3]` in 0..1 to its latent `[B, 4, H/8, W/8]`: where an edit starts.
+
+    Raises Unfit for sides that do not divide.
+    """
+    latent_size(decoder.config, (image.shape[1], image.shape[2]), "image")
+    return encode_cells(decoder.vae, decoder.vae.config.scaling_factor, image, batch, cancelled)

@@ -8,13 +8,14 @@ partly noised latent (SDEdit) arXiv 2108.01073.
 
 import inspect
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .diffusion_config import TrainingSchedule
+from .schedulers import make_scheduler, set_steps
+from .unfit import Unfit
 
 # predict(scaled latent, timestep, condition) -> the denoiser's output, of the latent's shape
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -23,34 +24,9 @@ OnStep = Callable[[int, int, Tensor], None]
 # amend(latent after the step, scheduler, the first noise, next timestep or nothing) -> the latent to go on with
 Amend = Callable[[Tensor, Any, Tensor, Tensor], Tensor]
 
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
-    "ddpm": ("DDPMScheduler", {"clip_sample": False}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "lms": ("LMSDiscreteScheduler", {}),
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True, "set_alpha_to_one": False}),
-    "dpmpp_2m": ("DPMSolverMultistepScheduler", {}),
-    "dpmpp_2m_karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-}
-
 
 class Cancelled(Exception):
     """The caller asked to stop; there is no result, a half denoised latent is none."""
-
-
-def make_scheduler(name: str, schedule: TrainingSchedule) -> Any:
-    """A fresh diffusers scheduler of the training schedule. Raises ValueError for an unknown name."""
-    if name not in SCHEDULERS:
-        raise ValueError(f"unknown scheduler {name!r}; known are {', '.join(SCHEDULERS)}")
-    import diffusers
-
-    class_name, extra = SCHEDULERS[name]
-    kind = getattr(diffusers, class_name)
-    accepted = inspect.signature(kind.__init__).parameters
-    return kind(**{key: value for key, value in {**asdict(schedule), **extra}.items() if key in accepted})
 
 
 def guide(negative: Tensor, positive: Tensor, guidance: float) -> Tensor:
@@ -59,14 +35,42 @@ def guide(negative: Tensor, positive: Tensor, guidance: float) -> Tensor:
 
 
 def match_negative(condition: Tensor, negative: Tensor | None) -> Tensor:
-    """`negative` in the condition's batch, device and dtype; None means zeros. Raises ValueError for another shape."""
+    """`negative` in the condition's batch, device and dtype; None means zeros. Raises Unfit for another shape."""
     if negative is None:
         return torch.zeros_like(condition)
     if negative.shape[1:] != condition.shape[1:] or negative.shape[0] not in (1, condition.shape[0]):
-        raise ValueError(
-            f"the negative condition {list(negative.shape)} does not fit the condition {list(condition.shape)}"
+        raise Unfit(
+            f"the negative condition {list(negative.shape)} does not fit the condition {list(condition.shape)}; "
+            "make it with the text encoder of the same decoder",
+            "negative",
         )
     return negative.to(condition).expand_as(condition)
+
+
+def frames_of(latent: Tensor) -> Tensor:
+    """A film "B C F h w" as its frames "B*F C h w"; anything else as it is."""
+    return latent.transpose(1, 2).flatten(0, 1) if latent.ndim == 5 else latent
+
+
+def film_of(frames: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Back from `frames_of`."""
+    if len(shape) != 5:
+        return frames
+    return frames.unflatten(0, (shape[0], shape[2])).transpose(1, 2)
+
+
+def check_latent(latent: Tensor, *sizes: int | None) -> Tensor:
+    """`latent`, once its axes have these sizes; None is any. Raises Unfit: it was made for another decoder."""
+    if latent.ndim != len(sizes) or any(
+        wanted not in (None, given) for wanted, given in zip(sizes, latent.shape, strict=True)
+    ):
+        layout = " x ".join("any" if size is None else str(size) for size in sizes)
+        raise Unfit(
+            f"the latent is {' x '.join(map(str, latent.shape))}, this decoder takes {layout}; it belongs to another "
+            "decoder, so make it with this one",
+            "latent",
+        )
+    return latent
 
 
 @torch.no_grad()
@@ -86,23 +90,36 @@ def denoise(
     on_step: OnStep | None = None,
     cancelled: Callable[[], bool] | None = None,
     amend: Amend | None = None,
+    spacing: str = "default",
 ) -> Tensor:
     """From noise of `shape` to a clean latent on the condition's device and in its dtype.
 
     With `latent` (clean, of `shape`) the loop starts from that latent noised to `strength` (0 to 1] and runs only the
     last `steps * strength` steps. `guidance <= 1` computes no negative at all. `cancelled()` is asked before every
-    step and raises Cancelled. Raises ValueError for numbers outside their range or a latent of another shape.
+    step and raises Cancelled. `spacing` places the noise levels (see `schedulers`). Raises Unfit for numbers outside
+    their range, a latent of another shape, or a spacing that the scheduler does not offer.
+
+    The frames of a film "B C F h w" are stepped one by one and, in an edit, noised one by one: the noise then lies in
+    memory frame after frame, as in diffusers' pipelines, so that a seed means the same here and there.
     """
     if steps < 1:
-        raise ValueError(f"steps must be at least 1, is {steps}")
+        raise Unfit(f"steps must be at least 1, is {steps}", "steps")
     if not 0 < strength <= 1:
-        raise ValueError(f"strength must be above 0 and at most 1, is {strength}")
+        raise Unfit(f"strength must be above 0 and at most 1, is {strength}", "strength")
     if latent is not None and tuple(latent.shape) != shape:
-        raise ValueError(f"the latent is {list(latent.shape)}, the requested size needs {list(shape)}")
+        raise Unfit(
+            f"the latent is {list(latent.shape)}, the requested size needs {list(shape)}; leave the size at 0 to keep the "
+            "latent's own",
+            "latent",
+        )
     generator = torch.Generator().manual_seed(seed)
-    sampler = make_scheduler(scheduler, schedule)
-    sampler.set_timesteps(steps, device=condition.device)
-    noise = torch.randn(shape, generator=generator).to(condition)
+    sampler = make_scheduler(scheduler, schedule, spacing)
+    set_steps(sampler, steps, condition.device)
+    if latent is None:
+        noise = torch.randn(shape, generator=generator).to(condition)
+    else:
+        by_frame = (shape[0] * shape[2], shape[1], *shape[3:]) if len(shape) == 5 else shape
+        noise = film_of(torch.randn(by_frame, generator=generator), shape).to(condition)
     timesteps = sampler.timesteps
     if latent is None:
         state = noise * sampler.init_noise_sigma
@@ -125,28 +142,10 @@ def denoise(
         if negative is not None:
             opposed, wanted = output.chunk(2)
             output = guide(opposed, wanted, guidance)
-        state = sampler.step(output, timestep, state, **extra).prev_sample
+        stepped = sampler.step(frames_of(output), timestep, frames_of(state), **extra).prev_sample
+        state = film_of(stepped, shape)
         if amend is not None:
             state = amend(state, sampler, noise, timesteps[index + 1 : index + 2])
         if on_step is not None:
             on_step(index + 1, len(timesteps), state)
     return state
-
-
-# Rows: latent channels of the SD autoencoder; columns: red, green, blue. Rounded by eye, for previews only.
-_PREVIEW_RGB = ((0.30, 0.22, 0.20), (0.18, 0.28, 0.18), (-0.15, 0.18, 0.25), (-0.18, -0.26, -0.45))
-
-
-def preview_rgb(latent: Tensor) -> Tensor:
-    """A cheap uint8 `[h, w, 3]` picture on the CPU of the first item of a latent `[B, C, h, w]` or `[B, C, F, h, w]`.
-
-    Of a film the middle frame; of a latent without four channels (sound) the mean of the channels in grey.
-    """
-    item = latent[0].detach().float().cpu()
-    if item.ndim == 4:
-        item = item[:, item.shape[1] // 2]
-    if item.shape[0] == len(_PREVIEW_RGB):
-        picture = torch.einsum("chw,cr->hwr", item, torch.tensor(_PREVIEW_RGB))
-    else:
-        picture = item.mean(0)[..., None].expand(-1, -1, 3)
-    return ((picture / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from .diffusion_config import DiffusionConfig
-from .image_decoder import decode_cells, latent_size, to_condition
-from .sampling import OnStep, denoise
+from .image_decoder import decode_cells, encode_cells, latent_size, to_condition
+from .sampling import OnStep, check_latent, denoise
+from .unfit import Unfit
 
 
 class VideoDecoder(nn.Module):
@@ -45,6 +46,7 @@ def sample(
     guidance: float | None = None,
     seed: int = 0,
     scheduler: str = "ddim",
+    spacing: str = "default",
     size: tuple[int, int] | None = None,
     frames: int | None = None,
     latent: Tensor | None = None,
@@ -59,16 +61,19 @@ def sample(
     """
     config = decoder.config
     condition = to_condition(decoder, condition, config.condition[1])
+    channels = config.unet["in_channels"]
+    if latent is not None:
+        check_latent(latent, None, channels, None, None, None)
     count = config.frames if frames is None else frames
     if latent is not None and size is None and frames is None:
         extent: tuple[int, ...] = tuple(latent.shape[2:])
     else:
         extent = (count, *latent_size(config, size))
     if extent[0] < 1:
-        raise ValueError(f"a film needs at least one frame, not {extent[0]}")
+        raise Unfit(f"a film needs at least one frame, not {extent[0]}", "frames")
     return denoise(
         lambda state, timestep, text: decoder.unet(state, timestep, encoder_hidden_states=text).sample,
-        (condition.shape[0], config.unet["in_channels"], *extent),
+        (condition.shape[0], channels, *extent),
         condition,
         negative,
         config.schedule,
@@ -76,6 +81,7 @@ def sample(
         guidance=config.guidance if guidance is None else guidance,
         seed=seed,
         scheduler=scheduler,
+        spacing=spacing,
         latent=latent,
         strength=strength,
         on_step=on_step,
@@ -88,9 +94,22 @@ def decode(
 ) -> Tensor:
     """Latent of one film `[1, 4, F, h, w]` to frames float32 `[F, 8h, 8w, 3]` in 0..1, `batch` frames at a time.
 
-    Raises ValueError for several films: their frames would run together.
+    Raises Unfit for several films: their frames would run together.
     """
-    if latent.ndim != 5 or latent.shape[0] != 1:
-        raise ValueError(f"a film's latent is [1, 4, F, h, w], not {list(latent.shape)}; decode several one by one")
+    check_latent(latent, None, decoder.vae.config.latent_channels, None, None, None)
+    if latent.shape[0] != 1:
+        raise Unfit(f"the latent holds {latent.shape[0]} films; decode several one by one", "latent")
     frames = latent[0].transpose(0, 1)
     return decode_cells(decoder.vae, decoder.vae.config.scaling_factor, frames, batch, cancelled)
+
+
+def encode(
+    decoder: VideoDecoder, frames: Tensor, *, batch: int = 4, cancelled: Callable[[], bool] | None = None
+) -> Tensor:
+    """Frames `[F, H, W, 3]` in 0..1 of one film to its latent `[1, 4, F, H/8, W/8]` (the mean, no draw).
+
+    Raises Unfit for sides that do not divide.
+    """
+    latent_size(decoder.config, (frames.shape[1], frames.shape[2]), "video")
+    cells = encode_cells(decoder.vae, decoder.vae.config.scaling_factor, frames, batch, cancelled)
+    return cells.transpose(0, 1)[None]

@@ -9,7 +9,9 @@ from nodes.nextgpt.model import audio_decoder, image_decoder, video_decoder
 from nodes.nextgpt.model.audio_decoder import AudioDecoder
 from nodes.nextgpt.model.diffusion_config import PRESETS, DiffusionConfig
 from nodes.nextgpt.model.image_decoder import ImageDecoder
-from nodes.nextgpt.model.sampling import SCHEDULERS, Cancelled, make_scheduler, preview_rgb
+from nodes.nextgpt.model.preview import preview_rgb
+from nodes.nextgpt.model.sampling import Cancelled
+from nodes.nextgpt.model.schedulers import SCHEDULERS, make_scheduler
 from nodes.nextgpt.model.video_decoder import VideoDecoder
 
 torch.set_num_threads(1)
@@ -46,6 +48,14 @@ def test_published_sizes_on_meta():
     assert count(sd15.vae) == count(sd2.vae) == count(video.vae) == 83_653_863
     assert count(audio.unet) == 739_139_080
     assert count(audio.vae) == 55_376_873
+    with torch.device("meta"):
+        larger = VideoDecoder(DiffusionConfig.zeroscope_xl())
+        small, medium = AudioDecoder(DiffusionConfig.audioldm_s()), AudioDecoder(DiffusionConfig.audioldm_m())
+    assert count(small.unet) == 185_036_552
+    assert count(medium.unet) == 415_954_568
+    assert count(small.vae) == count(medium.vae) == count(audio.vae)
+    assert count(larger.unet) == count(video.unet)
+    assert larger.config.size == (576, 1024)
     assert count(audio.vocoder) == 55_264_897
     assert audio.hop == 160
     assert sd2.config.schedule.prediction_type == "v_prediction"
@@ -234,9 +244,21 @@ def test_previews_are_small_pictures_of_any_latent():
     assert picture.float().std() > 10
     film = torch.zeros(1, 4, 3, 6, 8)
     film[:, :, 1] = 1
-    assert preview_rgb(film).shape == (6, 8, 3)
-    assert not torch.equal(preview_rgb(film), preview_rgb(film[:, :, 0]))
-    assert preview_rgb(torch.zeros(1, 8, 25, 16)).shape == (25, 16, 3)
+    assert preview_rgb(film).shape == (6, 16, 3), "three frames: the first and the last, side by side"
+    assert preview_rgb(film[:, :, :1]).shape == (6, 8, 3)
+    long = torch.zeros(1, 4, 10, 6, 8)
+    for frame in range(10):
+        long[0, 0, frame] = frame
+    four = preview_rgb(long)
+    assert four.shape == (12, 16, 3)
+    corners = [four[0, 0, 0], four[0, 8, 0], four[6, 0, 0], four[6, 8, 0]]
+    assert [preview_rgb(long[:, :, at])[0, 0, 0] for at in (0, 3, 6, 9)] == corners
+    sound = torch.zeros(1, 8, 25, 16)
+    sound[:, :, 20, 2] = 5.0
+    heard = preview_rgb(sound)
+    assert heard.shape == (64, 25, 3)
+    bright = heard[..., 0].nonzero().tolist()
+    assert bright == [[row, 20] for row in range(52, 56)], "the third lowest band, near the right end"
 
 
 def test_misfits_are_refused_with_the_numbers(decoders, conditions):
@@ -245,7 +267,7 @@ def test_misfits_are_refused_with_the_numbers(decoders, conditions):
         image_decoder.sample(image, torch.zeros(1, 77, 1024))
     with pytest.raises(ValueError, match=r"\[B, 512\]"):
         audio_decoder.sample(audio, torch.zeros(1, 77, 512))
-    with pytest.raises(ValueError, match="multiples of 8 pixels, are 60 and 64"):
+    with pytest.raises(ValueError, match="multiples of 8 pixels, are 64 and 60; the nearest is 64 x 64"):
         image_decoder.sample(image, conditions["image"], size=(60, 64))
     with pytest.raises(ValueError, match="at least one frame"):
         video_decoder.sample(video, conditions["video"], frames=0)

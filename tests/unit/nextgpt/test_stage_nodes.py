@@ -20,7 +20,7 @@ from nodes.nextgpt.conversation import conversation, encode_conversation
 from nodes.nextgpt.decode_audio import decode_audio, latent_to_audio, sample_audio
 from nodes.nextgpt.decode_image import decode_image, image_to_latent, latent_to_image, sample_image
 from nodes.nextgpt.decode_video import decode_video, latent_to_video, sample_video
-from nodes.nextgpt.denoise import Scheduler
+from nodes.nextgpt.denoise import Scheduler, Spacing
 from nodes.nextgpt.encode import (
     encode_audio,
     encode_depth,
@@ -37,7 +37,7 @@ from nodes.nextgpt.model.diffusion_config import PRESETS as SIZES
 from nodes.nextgpt.model.imagebind import NEXTGPT_SCALED
 from nodes.nextgpt.model.imagebind_config import MODALITIES as TRUNK_NAMES
 from nodes.nextgpt.model.preprocess import TRUNK_OF
-from nodes.nextgpt.model.sampling import SCHEDULERS
+from nodes.nextgpt.model.schedulers import ALIASES, SCHEDULERS, SPACINGS
 from nodes.nextgpt.model.signals import SignalVocabulary
 from nodes.nextgpt.model.tokenizer import Tokenizer
 from nodes.nextgpt.project_in import project_in
@@ -128,7 +128,8 @@ def test_the_table_agrees_with_the_networks():
     assert {row.name: row.trunk for row in TABLE} == dict(TRUNK_OF)
     assert {row.trunk for row in TABLE if row.scaled} == NEXTGPT_SCALED
     assert set(TRUNKS) == set(TRUNK_NAMES)
-    assert set(SCHEDULERS) == set(get_args(Scheduler))
+    assert {*SCHEDULERS, *ALIASES} == set(get_args(Scheduler))
+    assert tuple(SPACINGS) == get_args(Spacing)
     for row, size in zip(SPOKEN.values(), ("sd15", "zeroscope_576w", "audioldm_l"), strict=True):
         assert SIZES[size]().condition in (row.condition, row.condition[1:])
     assert set(get_args(presets.PresetName)) == set(presets.PRESETS)
@@ -136,7 +137,8 @@ def test_the_table_agrees_with_the_networks():
 
 def test_every_part_of_every_preset_has_a_family_and_json_sizes():
     for preset in presets.PRESETS.values():
-        assert tuple(preset.parts) == NextGpt._fields or set(preset.parts) == set(NextGpt._fields)
+        beside = {"video_upscaler", *(f"{name}_text_encoder" for name in SPOKEN)}
+        assert set(preset.parts) == {*NextGpt._fields, *beside}
         for part in preset.parts.values():
             assert part.family in FAMILY
             assert json.loads(json.dumps(part.config()))
@@ -571,7 +573,7 @@ def test_decoding_stops_between_steps(fresh, tiny, conditions):
         ("image", "audio_decoder", {}, "wrong_modality"),
         ("video", "image_decoder", {}, "bad_condition"),
         ("audio", "image_decoder", {}, "bad_condition"),
-        ("image", "image_decoder", {"width": 60}, "bad_condition"),
+        ("image", "image_decoder", {"width": 60}, "bad_width"),
         (None, "image_decoder", {}, "bad_condition"),
     ],
 )
