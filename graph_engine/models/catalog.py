@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from graph_engine.errors import ModelError, RegistryError
+from graph_engine.models.spec import ModelSpec
+
+Explain = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Mapping[str, Any]]], tuple[str, str] | None]
+"""(expected, found, files) -> (reason, remedy), or None where nothing can be said."""
 
 ENTRY_POINT_GROUP = "graph_engine.models"
 
@@ -19,12 +23,19 @@ class Family:
     build    config -> torch module; called under `torch.device("meta")`, so it allocates nothing
     finish   called after the weights are in place, for buffers that no file holds (rotary tables, masks)
     rename   state dict keys of published files -> keys of the module, where they differ
+    fold     after `rename`, for a model that is more than the sum of its files: a base and what was trained on it
+    explain  (keys expected, keys found, keys of each file as they lie there) -> why they differ, and what to do
+
+    `rename` and `fold` raise ValueError "what is wrong; what to do" for files that cannot be this model. They are given
+    tensors on the meta device when a model is only checked, so they must not ask for values.
     """
 
     name: str
     build: Callable[[Mapping[str, Any]], Any]
     finish: Callable[[Any], None] | None = None
     rename: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    fold: Callable[[Mapping[str, Any], ModelSpec], dict[str, Any]] | None = None
+    explain: Explain | None = None
 
 
 class Catalog:

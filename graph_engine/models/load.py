@@ -1,13 +1,33 @@
-"""Weights into a module: built empty on the meta device, filled from safetensors, every key accounted for."""
+"""Weights into a module: built empty on the meta device, filled from safetensors, every key accounted for.
+
+`check` goes the same way with the headers of the files alone, so it needs neither the memory nor the time of the
+weights.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from graph_engine.errors import ModelError
 from graph_engine.models.catalog import Family
-from graph_engine.models.spec import ModelSpec
+from graph_engine.models.header import Header
+from graph_engine.models.spec import ModelSpec, WeightFile
+
+State = dict[str, Any]
+"""Tensors by key."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What `check` saw: keys and numbers of the module, bytes in its files, bytes once it is loaded."""
+
+    keys: int
+    parameters: int
+    file_bytes: int
+    memory_bytes: int
 
 
 def materialise(spec: ModelSpec, family: Family, device: str) -> Any:
@@ -18,14 +38,8 @@ def materialise(spec: ModelSpec, family: Family, device: str) -> Any:
     """
     import torch
 
-    with torch.device("meta"):
-        module = family.build(spec.config)
-    tensors = _read(spec)
-    if family.rename is not None:
-        tensors = family.rename(tensors)
+    module, tensors = _fill(spec, family, _read)
     dtype = getattr(torch, spec.dtype)
-    expected = module.state_dict()
-    _account(spec, expected, tensors)
     ready = {
         key: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
         for key, tensor in tensors.items()
@@ -43,6 +57,17 @@ def materialise(spec: ModelSpec, family: Family, device: str) -> Any:
     return module.to(device).eval().requires_grad_(False)
 
 
+def check(spec: ModelSpec, family: Family) -> Fit:
+    """Whether the files of `spec` hold its weights, all of them and no others. Reads headers only; raises as `materialise`."""
+    module, tensors = _fill(spec, family, _outline)
+    return Fit(
+        len(tensors),
+        sum(parameter.numel() for parameter in module.parameters()),
+        spec.weight_bytes,
+        module_bytes(module.to(dtype=_dtype(spec.dtype))),
+    )
+
+
 def module_bytes(module: Any) -> int:
     """Bytes of all parameters and buffers."""
     return sum(tensor.numel() * tensor.element_size() for _, tensor in _all_tensors(module))
@@ -53,31 +78,71 @@ def _all_tensors(module: Any) -> Iterable[tuple[str, Any]]:
     yield from module.named_buffers()
 
 
-def _read(spec: ModelSpec) -> dict[str, Any]:
+def _dtype(name: str) -> Any:
+    import torch
+
+    return getattr(torch, name)
+
+
+def _fill(spec: ModelSpec, family: Family, read: Callable[[WeightFile], State]) -> tuple[Any, State]:
+    """The module, still empty, and a tensor for each of its keys."""
+    import torch
+
+    with torch.device("meta"):
+        module = family.build(spec.config)
+    files = {file.path: read(file) for file in spec.files}
+    tensors: State = {}
+    for file in spec.files:
+        named = {f"{file.prefix}{key}": tensor for key, tensor in files[file.path].items()}
+        twice = [key for key in named if key in tensors]
+        if twice:
+            raise ModelError(
+                f"{_names(spec)}: more than one of these files holds {_some(twice)}.",
+                remedy="Check that the files are parts of one model, each there once.",
+                code="model_mismatch",
+            )
+        tensors |= named
+    try:
+        if family.rename is not None:
+            tensors = family.rename(tensors)
+        if family.fold is not None:
+            tensors = family.fold(tensors, spec)
+    except ValueError as error:  # "what is wrong; what to do"
+        reason, _, remedy = str(error).partition("; ")
+        raise ModelError(
+            f"{_names(spec)} cannot become {spec.family}: {reason}.",
+            remedy=f"{remedy[:1].upper()}{remedy[1:]}." if remedy else "",
+            code="model_mismatch",
+        ) from error
+    _account(spec, family, module.state_dict(), tensors, files)
+    return module, tensors
+
+
+def _read(file: WeightFile) -> State:
+    """The tensors of a file, mapped: their bytes are read when they are used."""
     from safetensors import SafetensorError, safe_open
 
-    tensors: dict[str, Any] = {}
-    for file in spec.files:
-        try:
-            with safe_open(file.path, framework="pt", device="cpu") as handle:
-                for key in handle.keys():  # noqa: SIM118 - the handle is no mapping
-                    tensors[key] = handle.get_tensor(key)
-        except FileNotFoundError:
-            raise ModelError(
-                f"the weight file {file.path} is gone.",
-                remedy="Put it back, or run the load node again.",
-                code="model_missing",
-            ) from None
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"the weight file {file.path} is damaged: {error}.",
-                remedy="Fetch or convert it again.",
-                code="model_damaged",
-            ) from error
-    return tensors
+    Header.read(Path(file.path))  # says better than the library what is wrong
+    try:
+        with safe_open(file.path, framework="pt", device="cpu") as handle:
+            return {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - the handle is no mapping
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"the weight file {file.path} is damaged: {error}.",
+            remedy="Fetch or convert it again.",
+            code="model_damaged",
+        ) from error
 
 
-def _account(spec: ModelSpec, expected: dict[str, Any], found: dict[str, Any]) -> None:
+def _outline(file: WeightFile) -> State:
+    """The same tensors on the meta device: shapes and dtypes without values."""
+    import torch
+
+    tensors = Header.read(Path(file.path)).tensors
+    return {key: torch.empty(entry.shape, dtype=_dtype(entry.dtype), device="meta") for key, entry in tensors.items()}
+
+
+def _account(spec: ModelSpec, family: Family, expected: State, found: State, files: Mapping[str, State]) -> None:
     """Refuse silent losses: every key of the module must come from a file, and every key of a file must have a place."""
     missing = [key for key in expected if key not in found]
     unexpected = [key for key in found if key not in expected]
@@ -93,13 +158,19 @@ def _account(spec: ModelSpec, expected: dict[str, Any], found: dict[str, Any]) -
         parts.append(f"{len(unexpected)} keys have no place ({_some(unexpected)})")
     if shapes:
         parts.append(f"{len(shapes)} tensors have another shape ({_some(shapes)})")
-    if parts:
-        names = ", ".join(file.path.rpartition("/")[2] for file in spec.files) or "no file"
-        raise ModelError(
-            f"{names} does not hold the weights of {spec.family}: {'; '.join(parts)}.",
-            remedy="Check that the file belongs to this model and size.",
-            code="model_mismatch",
-        )
+    if not parts:
+        return
+    told = family.explain(expected, found, files) if family.explain is not None else None
+    reason, remedy = told or ("", "Check that the file belongs to this model and size.")
+    raise ModelError(
+        f"{_names(spec)} does not hold the weights of {spec.family}: {'; '.join(parts)}.{' ' if reason else ''}{reason}",
+        remedy=remedy,
+        code="model_mismatch",
+    )
+
+
+def _names(spec: ModelSpec) -> str:
+    return ", ".join(file.path.rpartition("/")[2] for file in spec.files) or "no file"
 
 
 def _some(names: list[str], count: int = 5) -> str:

@@ -7,12 +7,21 @@ which only hears does not hold the 630 million parameters that see.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import Any
 
 from graph_engine.models.catalog import Family
 from nodes.nextgpt.modality import SPOKEN, TRUNKS, Modality
+from nodes.nextgpt.recognise import explain
+from nodes.nextgpt.renaming import (
+    decoder_state,
+    fold_language_model,
+    input_projector_state,
+    language_model_state,
+    output_projector_state,
+)
 
 ENCODER = "nextgpt.encoder"
 INPUT_PROJECTOR = "nextgpt.input_projector"
@@ -43,25 +52,10 @@ def _input_projector(config: Mapping[str, Any]) -> Any:
     return InputProjector(InputProjectorConfig.from_dict(config))
 
 
-def _input_projector_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    from nodes.nextgpt.model.input_projector import CURRENT_PREFIX, LEGACY_PREFIX, select_state
-
-    for prefix in (LEGACY_PREFIX, CURRENT_PREFIX):
-        if any(key.startswith(prefix) for key in state):
-            return select_state(state, prefix)
-    return dict(state)
-
-
 def _language_model(config: Mapping[str, Any]) -> Any:
     from nodes.nextgpt.model.language import LanguageConfig, LanguageModel
 
     return LanguageModel(LanguageConfig.from_json(config))
-
-
-def _language_model_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Files of transformers name what we keep under `causal.`; very old ones hold rotary tables, which are computed."""
-    named = {key if key.startswith("causal.") else f"causal.{key}": value for key, value in state.items()}
-    return {key: value for key, value in named.items() if not key.endswith("rotary_emb.inv_freq")}
 
 
 def _reset_buffers(module: Any) -> None:
@@ -74,15 +68,6 @@ def _output_projector(config: Mapping[str, Any]) -> Any:
     return OutputProjector(OutputProjectorConfig.from_dict(config))
 
 
-def _output_projector_state(state: Mapping[str, Any], modality: str) -> dict[str, Any]:
-    from nodes.nextgpt.model.output_projector import CURRENT_PREFIXES, LEGACY_PREFIXES, canonical_state
-
-    for prefix in (LEGACY_PREFIXES.get(modality), CURRENT_PREFIXES.get(modality)):
-        if prefix is not None and any(key.startswith(prefix) for key in state):
-            return canonical_state(state, prefix)
-    return canonical_state(state)
-
-
 def _decoder(config: Mapping[str, Any], row: Modality) -> Any:
     from nodes.nextgpt.model.diffusion_config import DiffusionConfig
 
@@ -90,14 +75,16 @@ def _decoder(config: Mapping[str, Any], row: Modality) -> Any:
     return getattr(module, f"{row.name.capitalize()}Decoder")(DiffusionConfig.from_json(config))
 
 
-FAMILIES: tuple[Family, ...] = (
+_ROWS: tuple[Family, ...] = (
     Family(ENCODER, _encoder, rename=_encoder_state),
     *(Family(trunk_family(name), _encoder, rename=partial(_encoder_state, modalities=(name,))) for name in TRUNKS),
-    Family(INPUT_PROJECTOR, _input_projector, rename=_input_projector_state),
-    Family(LANGUAGE_MODEL, _language_model, _reset_buffers, _language_model_state),
+    Family(INPUT_PROJECTOR, _input_projector, rename=input_projector_state),
+    Family(LANGUAGE_MODEL, _language_model, _reset_buffers, language_model_state, fold_language_model),
     *(
-        Family(row.projector, _output_projector, rename=partial(_output_projector_state, modality=row.name))
+        Family(row.projector, _output_projector, rename=partial(output_projector_state, modality=row.name))
         for row in SPOKEN.values()
     ),
-    *(Family(row.decoder, partial(_decoder, row=row)) for row in SPOKEN.values()),
+    *(Family(row.decoder, partial(_decoder, row=row), rename=decoder_state) for row in SPOKEN.values()),
 )
+
+FAMILIES: tuple[Family, ...] = tuple(replace(family, explain=family.explain or explain) for family in _ROWS)

@@ -19,14 +19,15 @@ from graph_engine import (
     OutputProjector,
     node,
 )
-from nodes.nextgpt.preset import RECIPE, PresetName, files_of
+from nodes.nextgpt.locate import watched
+from nodes.nextgpt.preset import RECIPE, PresetName
 
 CATEGORY = "NExT-GPT/load"
 
 
 def _reads(literals: Mapping[str, Any]) -> list[str]:
-    """Every weight file of the preset: more than a single loader needs, which costs a look at the folder."""
-    return files_of(str(literals.get("preset", "")))
+    """Wherever weights of the preset may lie: more than a single loader needs, which costs a look at the folders."""
+    return watched(str(literals.get("preset", "")))
 
 
 VERSION = f"1.0.{RECIPE}"
@@ -50,7 +51,8 @@ def load(context: NodeContext, preset: PresetName = "tiny") -> NextGpt:
     """All models of a preset: encoder, projectors, language model and decoders.
 
     preset: `tiny` has the topology of the 2023 weights, `tiny-v1.5` that of the 2024 code; both are small, random and
-    made on first use. The others need their weight files in the models folder.
+    made on first use. The others need their weights, in the models folder or a Hugging Face cache:
+    `anyloom models` says which, where they are looked for and what is missing.
     """
     return NextGpt(*_specs(context, preset, *NextGpt._fields))
 
