@@ -19,14 +19,14 @@ State = Mapping[str, Any]
 DELTA = "delta."
 """Prefix of a file whose entries are laid over those of the base: trained embeddings, LoRA."""
 
-_INPUT = ("llama_proj.", "mm_input_projector.")
-_OUTPUT: Mapping[str, tuple[str, ...]] = {
+INPUT_PREFIXES = ("llama_proj.", "mm_input_projector.")
+OUTPUT_PREFIXES: Mapping[str, tuple[str, ...]] = {
     "image": ("gen_text_hidden_fcs.0.", "mm_output_img_projector."),
     "video": ("gen_text_hidden_fcs_video.0.", "mm_output_vid_projector."),
     "audio": ("gen_text_hidden_fcs_audio.0.", "mm_output_aud_projector."),
 }
 """The 2023 code's name first, then the 2024 code's; what stands before them ("model.", "base_model.model.") varies."""
-_PROJECTORS = (*_INPUT, *(prefix for prefixes in _OUTPUT.values() for prefix in prefixes))
+_PROJECTORS = (*INPUT_PREFIXES, *(prefix for prefixes in OUTPUT_PREFIXES.values() for prefix in prefixes))
 
 _WRAPPERS = re.compile(r"^(?:llama_model\.|base_model\.model\.|causal\.|(?:model\.)+(?=model\.|lm_head\.))+")
 _LANGUAGE = re.compile(
@@ -38,14 +38,14 @@ _NEW_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 
 def input_projector_state(state: State) -> dict[str, Any]:
     """Entries of the input projector, of either generation's file or of one that holds nothing else."""
-    return _projector_state(state, _INPUT)
+    return _projector_state(state, INPUT_PREFIXES)
 
 
 def output_projector_state(state: State, modality: str) -> dict[str, Any]:
     """Entries of one modality's output projector under canonical names."""
     from nodes.nextgpt.model.output_projector import canonical_state
 
-    return canonical_state(_projector_state(state, _OUTPUT.get(modality, ())))
+    return canonical_state(_projector_state(state, OUTPUT_PREFIXES.get(modality, ())))
 
 
 def _projector_state(state: State, own: tuple[str, ...]) -> dict[str, Any]:

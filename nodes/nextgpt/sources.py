@@ -94,6 +94,7 @@ def _diffusers(repos: tuple[str, ...], *folders: str, vocoder: bool = False) -> 
 def _decoder(
     repos: tuple[str, ...], *folders: str, licence: str, bytes: int, vocoder: bool = False, note: str = ""
 ) -> Published:
+    folders = (repos[0].rpartition("/")[2], *folders)
     folders_wanted = "unet, vae and vocoder" if vocoder else "unet and vae"
     fetch = f"Get the folders {folders_wanted} of {' or '.join(repos)}{note}."
     return Published((_diffusers(repos, *folders, vocoder=vocoder),), licence, bytes, fetch)
@@ -165,7 +166,7 @@ _VICUNA_V0 = Piece(
 )
 _VICUNA_V15 = Piece(
     ("model.safetensors",),
-    _beneath(_CURRENT, "vicuna-7b-v1.5"),
+    ("vicuna-7b-v1.5", *_beneath(_CURRENT, "vicuna-7b-v1.5")),
     ("lmsys/vicuna-7b-v1.5",),
     raw=("pytorch_model.bin.index.json", "pytorch_model.bin"),
 )
