@@ -19,6 +19,8 @@ import graph_engine
 from graph_engine.errors import ModelError
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+_HOME = str(Path(graph_engine.__file__).parents[1])
+"""The child runs this very code, whatever else is installed."""
 HEADROOM_BYTES = 6 << 30
 """What the child may take beside the file itself: torch, and one tensor that has to be copied."""
 
@@ -107,6 +109,7 @@ def _run(job: Mapping[str, Any], source: Path, on_progress: OnProgress | None) -
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([_HOME, *filter(None, [os.environ.get("PYTHONPATH")])])},
     )
     assert child.stdin is not None and child.stdout is not None and child.stderr is not None
     told: dict[str, Any] = {}

@@ -12,6 +12,7 @@ import json
 import pickle
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,14 @@ def unpickle(source: Path) -> Any:
 
     for mapped in (True, False):
         try:
-            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about old pickles, which either load or do not
+                return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
         except pickle.UnpicklingError as error:
             named = re.search(r"GLOBAL ([\w.]+)", str(error))
-            what = f"it would load {named[1]}" if named else "it holds more than plain tensors"
+            what = f"it would load {named[1]}" if named else "it is no file of plain tensors"
             raise Refused(
-                f"{source} was refused: {what}, and a file of weights must not run code.",
+                f"{source} was refused: {what}, and weights must not run code.",
                 "Do not use it, unless you trust its maker: then save its state dict anew with torch.save.",
                 "unsafe_pickle",
             ) from error
@@ -69,8 +72,9 @@ def unpickle(source: Path) -> Any:
                 continue
             if "memory" in str(error).lower():
                 raise too_large(source) from error
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise Refused(
-                f"{source} is no file of torch.save, or it is cut off: {str(error).splitlines()[0].rstrip('.')}.",
+                f"{source} is no file of torch.save, or it is cut off: {reason.rstrip('.')}.",
                 "Fetch it again.",
                 "model_format",
             ) from error

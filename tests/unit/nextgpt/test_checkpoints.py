@@ -204,7 +204,7 @@ def test_every_published_part_is_in_the_table() -> None:
         for row in SOURCES[name].values():
             assert row.licence and row.fetch and row.bytes > 0
             assert all(piece.homes and piece.raw_names for way in row.ways for piece in way)
-    assert OUTPUT_PREFIXES == {name: (LEGACY_PREFIXES[name], CURRENT_PREFIXES[name]) for name in LEGACY_PREFIXES}
+    assert {name: (LEGACY_PREFIXES[name], CURRENT_PREFIXES[name]) for name in LEGACY_PREFIXES} == OUTPUT_PREFIXES
 
 
 # --- replaced files are other work ------------------------------------------------------------------------------------

@@ -73,5 +73,5 @@ def test_the_2024_vocabulary_on_the_2023_preset_is_refused(root: Path, tmp_path:
     other = type(spec)(
         spec.family, spec.config, (*spec.files[:-1], WeightFile.of(path, "delta.")), spec.dtype, spec.extras
     )
-    with pytest.raises(ModelError, match="the preset has 32,038 tokens .* the files have 32,042"):
+    with pytest.raises(ModelError, match=r"the preset has 32,038 tokens .* the files have 32,042"):
         check(other, vendor.FAMILY[spec.family])
