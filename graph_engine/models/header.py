@@ -29,10 +29,12 @@ DTYPES: Mapping[str, tuple[str, int]] = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """dtype as torch calls it."""
+    """dtype as torch calls it; start and end: its place in the file."""
 
     dtype: str
     shape: tuple[int, ...]
+    start: int
+    end: int
 
     @property
     def count(self) -> int:
@@ -69,22 +71,22 @@ class Header:
         try:
             entries: dict[str, Any] = json.loads(raw)
             metadata = entries.pop("__metadata__", {})
-            tensors = {name: _tensor(entry) for name, entry in entries.items()}
-            end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+            tensors = {name: _tensor(entry, 8 + length) for name, entry in entries.items()}
+            end = max((tensor.end for tensor in tensors.values()), default=8 + length)
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             raise _foreign(path) from error
-        if 8 + length + end != size:
-            what = "cut off" if size < 8 + length + end else "too long"
-            raise _damaged(path, f"it is {what}: its header promises {8 + length + end:,} bytes, it has {size:,}")
+        if end != size:
+            what = "cut off" if size < end else "too long"
+            raise _damaged(path, f"it is {what}: its header promises {end:,} bytes, it has {size:,}")
         return cls(tensors, metadata, raw, size)
 
 
-def _tensor(entry: Mapping[str, Any]) -> Tensor:
+def _tensor(entry: Mapping[str, Any], base: int) -> Tensor:
     """Raises ValueError where the place in the file has not the size of the tensor."""
     dtype, width = DTYPES[entry["dtype"]]
-    tensor = Tensor(dtype, tuple(entry["shape"]))
-    start, end = entry["data_offsets"]
-    if not 0 <= start <= end or end - start != tensor.count * width:
+    begin, end = entry["data_offsets"]
+    tensor = Tensor(dtype, tuple(entry["shape"]), base + begin, base + end)
+    if begin < 0 or end - begin != tensor.count * width:
         raise ValueError("a tensor has another size than its place in the file")
     return tensor
 
