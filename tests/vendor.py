@@ -63,12 +63,12 @@ def shards(folder: Path, tensors: Mapping[str, Tensor], count: int = 2) -> None:
 
 
 def small_preset(name: str = "nextgpt-7b-tiva-v0") -> presets.Preset:
-    """The published preset `name` with the sizes of `tiny` and float32, so that it loads here."""
+    """The published preset `name` with the sizes of `tiny` and float32, so that it loads here; without text encoders."""
     tiny, real = presets.PRESETS["tiny"], presets.PRESETS[name]
     parts = {
         part: presets.Part(row.family, tiny.parts[part].config, row.folder, "float32", row.extras)
         for part, row in real.parts.items()
-        if part in tiny.parts
+        if part in tiny.parts and not part.endswith("_text_encoder")
     }
     return presets.Preset(name, parts)
 
@@ -211,5 +211,6 @@ def full_preset(root: Path) -> None:
     for name, part in preset.parts.items():  # parts that other pages of the table add, as our own files
         if name.endswith("_text_encoder"):
             hollow(root / part.folder / f"{name}.safetensors", outline(part.family, part.config()), "F32")
-    for folder in ("imagebind_huge", "nextgpt-7b-tiva-v0"):
+    for folder in {part.extras["tokenizer"] for part in preset.parts.values() if "tokenizer" in part.extras}:
+        (root / folder).mkdir(parents=True, exist_ok=True)
         (root / folder / "tokenizer.json").write_text("{}")

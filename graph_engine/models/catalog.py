@@ -23,10 +23,12 @@ class Family:
     build    config -> torch module; called under `torch.device("meta")`, so it allocates nothing
     finish   called after the weights are in place, for buffers that no file holds (rotary tables, masks)
     rename   state dict keys of published files -> keys of the module, where they differ
-    fold     after `rename`, for a model that is more than the sum of its files: a base and what was trained on it
+    fit      (empty module, renamed tensors) -> the tensors that fill it, where names alone do not settle it: tied
+             weights, a vocabulary that has grown
+    fold     between `rename` and `fit`, for a model that is more than the sum of its files: a base and what was trained on it
     explain  (keys expected, keys found, keys of each file as they lie there) -> why they differ, and what to do
 
-    `rename` and `fold` raise ValueError "what is wrong; what to do" for files that cannot be this model. They are given
+    `rename`, `fold` and `fit` raise ValueError "what is wrong; what to do" for files that cannot be this model. They are given
     tensors on the meta device when a model is only checked, so they must not ask for values.
     """
 
@@ -34,6 +36,7 @@ class Family:
     build: Callable[[Mapping[str, Any]], Any]
     finish: Callable[[Any], None] | None = None
     rename: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    fit: Callable[[Any, Mapping[str, Any]], dict[str, Any]] | None = None
     fold: Callable[[Mapping[str, Any], ModelSpec], dict[str, Any]] | None = None
     explain: Explain | None = None
 

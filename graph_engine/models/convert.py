@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import graph_engine
 from graph_engine.errors import ModelError
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
-_HOME = str(Path(graph_engine.__file__).parents[1])
+_HOME = str(Path(__file__).parents[2])
 """The child runs this very code, whatever else is installed."""
 HEADROOM_BYTES = 6 << 30
 """What the child may take beside the file itself: torch, and one tensor that has to be copied."""
@@ -78,7 +77,7 @@ def convert(
         "source": str(source),
         "outputs": [[str(drafts[target]), pattern] for target, pattern in outputs.items()],
         "memory_bytes": source.stat().st_size + HEADROOM_BYTES if memory_bytes is None else memory_bytes,
-        "metadata": {"source": source.name, "converter": f"anyloom {graph_engine.__version__}"},
+        "metadata": {"source": source.name, "converter": "anyloom"},
     }
     try:
         for target in outputs:

@@ -110,6 +110,8 @@ def _fill(spec: ModelSpec, family: Family, read: Callable[[WeightFile], State]) 
             tensors = family.rename(tensors)
         if family.fold is not None:
             tensors = family.fold(tensors, spec)
+        if family.fit is not None:
+            tensors = family.fit(module, tensors)
     except ValueError as error:  # "what is wrong; what to do"
         reason, _, remedy = str(error).partition("; ")
         raise ModelError(

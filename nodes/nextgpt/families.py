@@ -79,7 +79,7 @@ _ROWS: tuple[Family, ...] = (
     Family(ENCODER, _encoder, rename=_encoder_state),
     *(Family(trunk_family(name), _encoder, rename=partial(_encoder_state, modalities=(name,))) for name in TRUNKS),
     Family(INPUT_PROJECTOR, _input_projector, rename=input_projector_state),
-    Family(LANGUAGE_MODEL, _language_model, _reset_buffers, language_model_state, fold_language_model),
+    Family(LANGUAGE_MODEL, _language_model, _reset_buffers, language_model_state, fold=fold_language_model),
     *(
         Family(row.projector, _output_projector, rename=partial(output_projector_state, modality=row.name))
         for row in SPOKEN.values()

@@ -91,12 +91,15 @@ def _made_of(raw: Path, target: Path) -> Path:
 def _tokenizer(folder: Path, part: str) -> dict[str, Any]:
     path = folder / "tokenizer.json"
     there = path.is_file()
-    fetch = (
-        "Get tokenizer.json of openai/clip-vit-large-patch14."
-        if part == "encoder"
-        else "Get the tokenizer of the base model; where it has no tokenizer.json, "
-        "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder) makes one."
-    )
+    if part == "encoder":
+        fetch = "Get tokenizer.json of openai/clip-vit-large-patch14."
+    elif part.endswith("_text_encoder"):
+        fetch = "Get tokenizer.json of openai/clip-vit-large-patch14 (pictures, videos) or of the decoder's repository (sound)."
+    else:
+        fetch = (
+            "Get the tokenizer of the base model; where it has no tokenizer.json, "
+            "transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(folder) makes one."
+        )
     want = {"file": str(path), "or": "", "fetch": fetch, "raw": "", "do": "", "reason": ""}
     return {
         "part": f"tokenizer of {part}",

@@ -34,7 +34,7 @@ def looks_like(state: State) -> str:
 
 def explain(expected: State, found: State, files: Mapping[str, State]) -> tuple[str, str] | None:
     """Reason and remedy for a model whose files do not fit, as `Family.explain` wants it."""
-    for reading in (_vocabulary, _condition, _trunks):
+    for reading in (_condition, _trunks):
         told = reading(expected, found, files)
         if told is not None:
             return told
@@ -49,28 +49,28 @@ def explain(expected: State, found: State, files: Mapping[str, State]) -> tuple[
     return f"{'; '.join(looks)}.", "Put the file of this part there; `anyloom models` says which file belongs where."
 
 
+def other_vocabulary(want: int, have: int) -> str:
+    """Why a language model of `have` tokens is not the preset's of `want`, and what to do: "reason; remedy".
+
+    "" where they are equal, or where this table knows nothing of `want`.
+    """
+    if want == have or want not in VOCABULARIES:
+        return ""
+    remedy = "take the base model that the preset was trained on, Vicuna v0 for nextgpt-7b-tiva-v0"
+    if have in (32_000, 32_001):
+        remedy = (
+            "add what NExT-GPT trained, the embed_tokens and lm_head of its delta "
+            "(`anyloom convert pytorch_model.pt --preset nextgpt-7b-tiva-v0`)"
+        )
+    elif {want, have} == {32_036, 32_038}:
+        remedy = "the file belongs to the other preset, nextgpt-7b-tiva-v0 or nextgpt-v1.5-7b"
+    return (
+        f"the vocabularies differ: the preset has {want:,} tokens ({VOCABULARIES[want]}), "
+        f"the files have {have:,} ({VOCABULARIES.get(have, 'another base model')}); {remedy}"
+    )
+
+
 # --- readings of a mismatch -------------------------------------------------------------------------------------------
-
-
-def _vocabulary(expected: State, found: State, files: Mapping[str, State]) -> tuple[str, str] | None:
-    for key in ("causal.model.embed_tokens.weight", "causal.lm_head.weight"):
-        if key in expected and key in found and len(found[key].shape) == 2:
-            want, have = expected[key].shape[0], found[key].shape[0]
-            if want != have and want > 10_000:
-                reason = (
-                    f"The vocabularies differ: the preset has {want:,} tokens ({VOCABULARIES.get(want, 'its own')}), "
-                    f"the files have {have:,} ({VOCABULARIES.get(have, 'another base model')})."
-                )
-                remedy = "Take the base model that the preset was trained on, Vicuna v0 for nextgpt-7b-tiva-v0."
-                if have in (32_000, 32_001):
-                    remedy = (
-                        "Add what NExT-GPT trained: the embed_tokens and lm_head of its delta "
-                        "(`anyloom convert pytorch_model.pt --preset nextgpt-7b-tiva-v0`)."
-                    )
-                elif {want, have} == {32_036, 32_038}:
-                    remedy = "The file belongs to the other preset, nextgpt-7b-tiva-v0 or nextgpt-v1.5-7b."
-                return reason, remedy
-    return None
 
 
 def _condition(expected: State, found: State, files: Mapping[str, State]) -> tuple[str, str] | None:

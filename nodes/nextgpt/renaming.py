@@ -1,8 +1,8 @@
 """What published files call things -> what our modules call them. Nothing is lost on the way that has not a reason.
 
 Every function takes the tensors of a model's files by key, and gives back those of the model. An entry that no rule
-knows stays as it is, so that the loader reports it. What is left out on purpose: rotary tables and position ids, which
-are computed, and the entries of other parts of NExT-GPT that lie in the same file.
+knows stays as it is, so that the loader reports it. What is left out on purpose: rotary tables, which are computed, and
+the entries of other parts of NExT-GPT that lie in the same file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from nodes.nextgpt.recognise import other_vocabulary
 
 if TYPE_CHECKING:
     from graph_engine.models.spec import ModelSpec
@@ -89,11 +91,19 @@ def language_model_state(state: State) -> dict[str, Any]:
 
 
 def fold_language_model(state: State, spec: ModelSpec) -> dict[str, Any]:
-    """Lay the delta over the base, and fold its LoRA: rank and alpha are `spec.extras["lora"]`."""
-    from nodes.nextgpt.model.lora import fold_lora, lora_rank
+    """Lay the delta over the base, and fold its LoRA: rank and alpha are `spec.extras["lora"]`.
+
+    Raises ValueError for the vocabulary of another preset or base, and as `fold_lora`.
+    """
+    from nodes.nextgpt.model.fold_lora import fold_lora, lora_rank
 
     merged = {key: value for key, value in state.items() if not key.startswith(DELTA)}
     merged |= {key.removeprefix(DELTA): value for key, value in state.items() if key.startswith(DELTA)}
+    want = spec.config.get("options", {}).get("vocab_size", 0)
+    for key in ("causal.model.embed_tokens.weight", "causal.lm_head.weight"):
+        have = merged[key].shape[0] if key in merged else want
+        if have != spec.config.get("grown_from") and (reason := other_vocabulary(want, have)):
+            raise ValueError(reason)
     rank = lora_rank(merged)
     if not rank:
         return merged
@@ -113,8 +123,3 @@ def decoder_state(state: State) -> dict[str, Any]:
         _OLD_ATTENTION.sub(lambda match: f"{match[1]}.{_NEW_ATTENTION[match[2]]}", key): value
         for key, value in state.items()
     }
-
-
-def text_encoder_state(state: State) -> dict[str, Any]:
-    """Text encoders of older files hold position ids, which are counted, and no longer have a place."""
-    return {key: value for key, value in state.items() if not key.endswith("embeddings.position_ids")}

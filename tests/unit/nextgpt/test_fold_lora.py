@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nodes.nextgpt.model.lora import fold_lora, lora_rank, split_lora
+from nodes.nextgpt.model.fold_lora import fold_lora, lora_rank, split_lora
 
 torch.set_num_threads(1)
 
