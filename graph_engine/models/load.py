@@ -17,7 +17,7 @@ from graph_engine.models.catalog import Family
 from graph_engine.models.header import Header
 from graph_engine.models.spec import ModelSpec, WeightFile
 
-AHEAD_BYTES = 4 << 20
+AHEAD_BYTES, PROBES = 4 << 20, 16
 State = dict[str, Any]
 """Tensors by key."""
 
@@ -40,8 +40,7 @@ def materialise(spec: ModelSpec, family: Family, device: str) -> Any:
     """
     import torch
 
-    module, tensors, files = _fill(spec, family, _read)
-    _read_ahead(files, {id(tensor) for tensor in tensors.values()})
+    module, tensors = _fill(spec, family, _read)
     dtype = getattr(torch, spec.dtype)
     ready = {
         key: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
@@ -62,7 +61,7 @@ def materialise(spec: ModelSpec, family: Family, device: str) -> Any:
 
 def check(spec: ModelSpec, family: Family) -> Fit:
     """Whether the files of `spec` hold its weights, all of them and no others. Reads headers only; raises as `materialise`."""
-    module, tensors, _ = _fill(spec, family, _outline)
+    module, tensors = _fill(spec, family, _outline)
     return Fit(
         len(tensors),
         sum(parameter.numel() for parameter in module.parameters()),
@@ -87,8 +86,8 @@ def _dtype(name: str) -> Any:
     return getattr(torch, name)
 
 
-def _fill(spec: ModelSpec, family: Family, read: Callable[[WeightFile], State]) -> tuple[Any, State, dict[str, State]]:
-    """The module, still empty; a tensor for each of its keys; and what each file holds, by path."""
+def _fill(spec: ModelSpec, family: Family, read: Callable[[WeightFile], State]) -> tuple[Any, State]:
+    """The module, still empty, and a tensor for each of its keys."""
     import torch
 
     with torch.device("meta"):
@@ -120,15 +119,16 @@ def _fill(spec: ModelSpec, family: Family, read: Callable[[WeightFile], State]) 
             code="model_mismatch",
         ) from error
     _account(spec, family, module.state_dict(), tensors, files)
-    return module, tensors, files
+    return module, tensors
 
 
 def _read(file: WeightFile) -> State:
     """The tensors of a file, mapped: their bytes are read when they are used."""
     from safetensors import SafetensorError, safe_open
 
-    Header.read(Path(file.path))  # says better than the library what is wrong
+    size = Header.read(Path(file.path)).file_bytes  # says better than the library what is wrong
     try:
+        _read_ahead(file.path, size)
         with safe_open(file.path, framework="pt", device="cpu") as handle:
             return {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - the handle is no mapping
     except (SafetensorError, OSError) as error:
@@ -139,25 +139,19 @@ def _read(file: WeightFile) -> State:
         ) from error
 
 
-def _read_ahead(files: Mapping[str, State], wanted: set[int]) -> None:
-    """Bring the tensors with these ids into the system's cache, unless they are there: in order and in large pieces.
+def _read_ahead(path: str, size: int) -> None:
+    """Bring a file into the system's cache, unless it is there: in order and in large pieces.
 
-    A mapped file is else read page by page as it is used, at half the speed of the disk. Only what is wanted: of the six
-    trunks of ImageBind it is often one.
+    Mapped, it would be read page by page, at half the speed of the disk.
     """
     if not hasattr(os, "RWF_NOWAIT"):  # only Linux can be asked what is in its cache
         return
-    scratch = memoryview(bytearray(AHEAD_BYTES))
-    for path, tensors in files.items():
-        places = Header.read(Path(path)).tensors
-        spans = sorted((places[key].start, places[key].end) for key, tensor in tensors.items() if id(tensor) in wanted)
-        with open(path, "rb", buffering=0) as file:
-            cached = True
-            for start, end in spans:
-                for at in range(start, end, AHEAD_BYTES):
-                    cached = cached and _is_cached(file.fileno(), at)
-                    if not cached:
-                        os.preadv(file.fileno(), [scratch[: min(AHEAD_BYTES, end - at)]], at)
+    scratch = bytearray(AHEAD_BYTES)
+    with open(path, "rb", buffering=0) as file:
+        # Backwards, because looking at places in order would make the system read what lies between.
+        if not all(_is_cached(file.fileno(), at) for at in range(size - 1, 0, -(size // PROBES + 1))):
+            while file.readinto(scratch):
+                pass
 
 
 def _is_cached(file: int, at: int) -> bool:
