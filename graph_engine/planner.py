@@ -6,10 +6,12 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from glob import glob
 from typing import Any, NamedTuple
 
 from graph_engine.errors import RequestError
 from graph_engine.graph.document import Document, dump_json, override, parse
+from graph_engine.graph.fingerprint import digest
 from graph_engine.graph.graph import Graph, resolve
 from graph_engine.graph.plan import MODELS, Plan, make_plan
 from graph_engine.graph.registry import Registry
@@ -47,11 +49,21 @@ class Planner:
         return self._check(source, values, targets)[1]
 
     def stamp(self, file: str) -> str:
-        """What identifies the content of a file: a digest, or for weights, which are large, size and time of change."""
+        """What identifies the content of a file: a digest, or for weights, which are large, size and time of change.
+
+        A name with `*` stands for all files of the models folder that it matches.
+        """
         if not file.startswith(MODELS):
             return self._digest(file)
+        name = file.removeprefix(MODELS)
+        if "*" in name:
+            found = sorted(glob(name, root_dir=self.settings.models_path))
+            return digest([(path, self._facts(path)) for path in found]) if found else ""
+        return self._facts(name)
+
+    def _facts(self, name: str) -> str:
         try:
-            facts = (self.settings.models_path / file.removeprefix(MODELS)).stat()
+            facts = (self.settings.models_path / name).stat()
         except OSError:
             return ""
         return f"{facts.st_size}-{facts.st_mtime_ns}"

@@ -1,4 +1,5 @@
-"""The command line: `anyloom serve`, `run`, `chat`, `demo`, `nodes`, `workflows`, `runs`, `cancel`, `inspect`."""
+"""The command line: `anyloom serve`, `run`, `chat`, `demo`, `nodes`, `workflows`, `models`, `convert`, `runs`, `cancel`,
+`inspect`."""
 
 from __future__ import annotations
 
@@ -126,6 +127,32 @@ def parser() -> argparse.ArgumentParser:
     add_server_flags(workflows)
     add_engine_flags(workflows)
 
+    models = commands.add_parser(
+        "models",
+        help="what presets need and what is there",
+        description="List what each preset needs, where it is looked for, what is there and what to do about the rest.",
+        epilog="Exit code 1 if the preset that was named is not complete.",
+    )
+    models.add_argument("preset", nargs="?", metavar="PRESET", help="only this one, with its files")
+    models.add_argument("--json", action="store_true", help="as JSON")
+    models.add_argument("--hash", action="store_true", help="read every file and say its SHA-256")
+    models.add_argument("--check", action="store_true", help="compare names and shapes in the files with the models")
+    add_engine_flags(models)
+
+    convert = commands.add_parser(
+        "convert",
+        help="turn .pt, .pth, .bin or .ckpt weights into safetensors",
+        description="Turn pickled weights into safetensors, in a child process that runs no code of the file.",
+    )
+    convert.add_argument("source", metavar="SOURCE", help="the file; or *.bin.index.json for all its shards")
+    convert.add_argument("target", nargs="?", metavar="DEST", help="file or folder (default: beside the source)")
+    convert.add_argument(
+        "--preset", metavar="NAME", help="put it where this preset looks for it; takes its delta apart"
+    )
+    convert.add_argument("--part", metavar="NAME", help="it is this part of the preset")
+    convert.add_argument("--force", action="store_true", help="write over what is there")
+    add_engine_flags(convert)
+
     runs = commands.add_parser(
         "runs", help="list the runs of a server", description="List the latest runs of a server."
     )
@@ -160,6 +187,14 @@ async def dispatch(arguments: argparse.Namespace) -> int:
         from web.commands.demo import demo
 
         return await demo(arguments)
+    if arguments.command == "models":
+        from web.commands.models import models
+
+        return await models(arguments)
+    if arguments.command == "convert":
+        from web.commands.convert import convert_weights
+
+        return await convert_weights(arguments)
     from web.commands import look
 
     code: int = await getattr(look, arguments.command)(arguments)

@@ -159,8 +159,9 @@ def node(
 ) -> Callable[[F], F]:
     """Publish a function as a node type. `output=True`: a workflow runs for the sake of this node.
 
-    reads: literals -> names of files in the models folder on which the result rests ("sd15/unet.safetensors"). When one of
-    them changes, so does the content key. Input files named by a literal with an upload widget need no mention.
+    reads: literals -> names of files in the models folder on which the result rests ("sd15/unet.safetensors", "sd15/*"
+    for all that match, absolute ones for files elsewhere). When one of them changes, so does the content key. Input files
+    named by a literal with an upload widget need no mention.
 
     The function stays callable as it is; its type is `function.node_type`. Raises RegistryError for a signature that
     says too little, at import, with file and line.

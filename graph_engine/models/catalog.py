@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from graph_engine.errors import ModelError, RegistryError
+from graph_engine.models.spec import ModelSpec
+
+Explain = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Mapping[str, Any]]], tuple[str, str] | None]
+"""(expected, found, files) -> (reason, remedy), or None where nothing can be said."""
 
 ENTRY_POINT_GROUP = "graph_engine.models"
 
@@ -21,7 +25,12 @@ class Family:
     rename   state dict keys of published files -> keys of the module, where they differ
     fit      (empty module, renamed tensors) -> the tensors that fill it, where names alone do not settle it: tied
              weights, a vocabulary that has grown
+    fold     between `rename` and `fit`, for a model that is more than the sum of its files: a base and what was trained on it
+    explain  (keys expected, keys found, keys of each file as they lie there) -> why they differ, and what to do
     load     spec, device -> module, for models that their own library knows best how to load; instead of the others
+
+    `rename`, `fold` and `fit` raise ValueError "what is wrong; what to do" for files that cannot be this model. They are given
+    tensors on the meta device when a model is only checked, so they must not ask for values.
     """
 
     name: str
@@ -30,6 +39,8 @@ class Family:
     rename: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     fit: Callable[[Any, Mapping[str, Any]], dict[str, Any]] | None = None
     load: Callable[[Any, str], Any] | None = None
+    fold: Callable[[Mapping[str, Any], ModelSpec], dict[str, Any]] | None = None
+    explain: Explain | None = None
 
 
 class Catalog:

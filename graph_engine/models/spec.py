@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from graph_engine.errors import ModelError
+from graph_engine.models.header import Header
 
 DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 
@@ -20,34 +20,32 @@ class WeightFile:
     """A safetensors file. `stamp` identifies its content without reading gigabytes: path, header, size, mtime.
 
     The path, because two trainings of one model have one header and one size, and archives give all files one mtime.
+    `prefix` is put before every key of the file, so that a model may come from several files ("unet.", "vae.").
     """
 
     path: str
     bytes: int
     stamp: str
+    prefix: str = ""
 
     @classmethod
-    def of(cls, path: Path) -> WeightFile:
-        """Raises ModelError for a file that is absent or no safetensors file."""
-        try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                size = path.stat().st_size
-                header = file.read(length) if 2 <= length <= min(size - 8, 100_000_000) else b""
-        except OSError as error:
-            raise ModelError(
-                f"the weight file {path} cannot be read: {error.strerror or error}.",
-                remedy="Put the file there, or choose another model.",
-                code="model_missing",
-            ) from error
-        if not header.startswith(b"{"):
-            raise ModelError(
-                f"{path} is not a safetensors file.",
-                remedy="Give a .safetensors file; convert others with their own tools first.",
-                code="model_format",
-            )
-        stamp = hashlib.blake2b(bytes(path.resolve()) + header, digest_size=12).hexdigest()
-        return cls(str(path), size, f"{stamp}-{size}-{path.stat().st_mtime_ns}")
+    def of(cls, path: Path, prefix: str = "") -> WeightFile:
+        """Raises ModelError for a file that is absent, no safetensors file, or cut off."""
+        header = Header.read(path)
+        stamp = hashlib.blake2b(bytes(path.resolve()) + header.raw, digest_size=12).hexdigest()
+        return cls(str(path), header.file_bytes, f"{stamp}-{header.file_bytes}-{path.stat().st_mtime_ns}", prefix)
+
+    @property
+    def identity(self) -> str:
+        """What the file adds to a model: its stamp, and under which prefix. Without one as it always was."""
+        return f"{self.prefix}@{self.stamp}" if self.prefix else self.stamp
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON; files without a prefix are written as before there were any."""
+        entry = vars(self).copy()
+        if not self.prefix:
+            del entry["prefix"]
+        return entry
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class ModelSpec:
     @cached_property
     def key(self) -> str:
         """Equal specs have equal keys, in every process."""
-        parts = [self.family, self.config, [file.stamp for file in self.files], self.dtype, self.extras]
+        parts = [self.family, self.config, [file.identity for file in self.files], self.dtype, self.extras]
         return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
     @property
@@ -73,7 +71,7 @@ class ModelSpec:
         return sum(file.bytes for file in self.files)
 
     def to_dict(self) -> dict[str, Any]:
-        files = [vars(file) for file in self.files]
+        files = [file.to_dict() for file in self.files]
         return {
             "family": self.family,
             "config": dict(self.config),

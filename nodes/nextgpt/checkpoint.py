@@ -19,6 +19,7 @@ from typing import Any
 from graph_engine.errors import ModelError
 from graph_engine.models.spec import ModelSpec, WeightFile
 from nodes.nextgpt.families import FAMILIES
+from nodes.nextgpt.locate import Place, locate, published, weight_path
 from nodes.nextgpt.modality import SPOKEN
 from nodes.nextgpt.preset import PRESETS, RECIPE, Part, Preset
 
@@ -26,6 +27,8 @@ _BUILD = {family.name: family.build for family in FAMILIES}
 _PROJECTORS = frozenset(row.projector for row in SPOKEN.values())
 GAIN = 4.0
 """Random output projectors speak this much louder, so that what was said shows in what is made."""
+_SPECIAL_LORA = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+"""Settings of peft with which an adapter is more than `B A alpha / r`."""
 _SEEDING = threading.Lock()
 """torch has one default generator per process; two threads that seed it at once would spoil each other's weights."""
 
@@ -41,25 +44,31 @@ def find_preset(name: str) -> Preset:
 
 
 def specs_of(name: str, parts: Iterable[str], models_dir: Path) -> list[ModelSpec]:
-    """The specs of these parts of a preset. Raises ModelError that lists every missing file and where it should be."""
+    """The specs of these parts of a preset. Raises ModelError that lists every missing part and where it should be."""
     preset = find_preset(name)
     wanted = list(parts)
-    paths = {part: weight_path(preset, part, models_dir) for part in wanted}
-    if not preset.made:
-        missing = [str(path) for path in paths.values() if not path.is_file()]
-        if missing:
-            raise ModelError(
-                f"the preset {name!r} lacks {len(missing)} of {len(paths)} weight files: {', '.join(missing)}.",
-                remedy="Put the converted safetensors files there (or start with --models-dir where they lie), "
-                "or choose the preset 'tiny', which needs none.",
-                code="model_missing",
-            )
-    return [_spec(preset, part, path) for part, path in paths.items()]
+    if preset.made:
+        return [_made(preset, part, models_dir) for part in wanted]
+    places = {part: locate(preset, part, models_dir) for part in wanted}
+    missing = {part: place for part, place in places.items() if not place.present}
+    if missing:
+        raise ModelError(
+            f"the preset {name!r} lacks the weights of {len(missing)} of {len(places)} parts: {_lacking(missing)}.",
+            remedy=f"`anyloom models {name}` says what to fetch, where to put it and what to convert; "
+            "or choose the preset 'tiny', which needs none.",
+            code="model_missing",
+        )
+    return [_found(preset, part, place) for part, place in places.items()]
 
 
-def weight_path(preset: Preset, part: str, models_dir: Path) -> Path:
-    """Where the weights of one part are looked for."""
-    return models_dir.resolve() / preset.parts[part].folder / f"{part}.safetensors"
+def _lacking(missing: Mapping[str, Place]) -> str:
+    told = []
+    for part, place in missing.items():
+        raw = [str(lack.raw) for lack in place.lacks if lack.raw is not None]
+        reasons = [lack.reason for lack in place.lacks if lack.reason]
+        note = "; ".join([f"{', '.join(raw)} is there and has to be converted"] if raw else reasons)
+        told.append(f"{part} ({place.own}{f'; {note}' if note else ''})")
+    return ", ".join(told)
 
 
 def present(spec: ModelSpec, models_dir: Path) -> ModelSpec:
@@ -75,19 +84,56 @@ def present(spec: ModelSpec, models_dir: Path) -> ModelSpec:
                 return spec
         except ModelError:
             pass  # gone, or no weight file any more
-        return replace(spec, files=_spec(preset, part, path).files)
-    return replace(spec, files=tuple(WeightFile.of(Path(file.path)) for file in spec.files))
+        return replace(spec, files=_made(preset, part, models_dir).files)
+    return replace(spec, files=tuple(WeightFile.of(Path(file.path), file.prefix) for file in spec.files))
 
 
-def _spec(preset: Preset, name: str, path: Path) -> ModelSpec:
+def _made(preset: Preset, part: str, models_dir: Path) -> ModelSpec:
+    path = weight_path(preset, part, models_dir)
+    _ensure(preset.parts[part], part, dict(preset.parts[part].config()), path)
+    return _spec(preset, part, (WeightFile.of(path),))
+
+
+def _found(preset: Preset, part: str, place: Place) -> ModelSpec:
+    source = published(preset.name, part)
+    facts = {**source.facts} if source is not None else {}
+    for file in place.files:
+        facts |= _adapter_facts(file.path)
+    return _spec(preset, part, tuple(WeightFile.of(file.path, file.prefix) for file in place.files), facts)
+
+
+def _spec(
+    preset: Preset, name: str, files: tuple[WeightFile, ...], facts: Mapping[str, Any] | None = None
+) -> ModelSpec:
     part = preset.parts[name]
-    config = dict(part.config())
-    if preset.made:
-        _ensure(part, name, config, path)
-    extras = {**part.extras, "preset": preset.name, "part": name}
+    extras = {**(facts or {}), **part.extras, "preset": preset.name, "part": name}
     # Through JSON, so that a spec read back from a cache equals one made here.
-    plain = json.loads(json.dumps(config))
-    return ModelSpec(part.family, plain, (WeightFile.of(path),), part.dtype, extras)
+    config, extras = json.loads(json.dumps([dict(part.config()), extras]))
+    return ModelSpec(part.family, config, files, part.dtype, extras)
+
+
+def _adapter_facts(path: Path) -> dict[str, Any]:
+    """Rank and alpha of an adapter of peft, which lie in a file beside it. Raises ModelError for what cannot be folded."""
+    config = path.with_name("adapter_config.json")
+    if not path.name.startswith("adapter_model") or not config.is_file():
+        return {}
+    try:
+        told = json.loads(config.read_text())
+        facts = {"rank": int(told["r"]), "alpha": float(told["lora_alpha"])}
+        special = [name for name in _SPECIAL_LORA if told.get(name)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{config} does not say the rank and alpha of the adapter: {error}.",
+            remedy="Put the adapter_config.json there that peft saved with it.",
+            code="model_format",
+        ) from error
+    if special:
+        raise ModelError(
+            f"{config} describes an adapter with {', '.join(special)}, which is not supported.",
+            remedy="Merge it with peft (merge_and_unload) and give the merged model.",
+            code="model_format",
+        )
+    return {"lora": facts}
 
 
 # --- random weights -------------------------------------------------------------------------------------------------

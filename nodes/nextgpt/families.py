@@ -7,12 +7,21 @@ which only hears does not hold the 630 million parameters that see.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from graph_engine.models.catalog import Family
 from nodes.nextgpt.modality import SPOKEN, TRUNKS, Modality
+from nodes.nextgpt.recognise import explain
 from nodes.nextgpt.refusal import model_refusals
+from nodes.nextgpt.renaming import (
+    decoder_state,
+    fold_language_model,
+    input_projector_state,
+    language_model_state,
+    output_projector_state,
+)
 
 ENCODER = "nextgpt.encoder"
 VISION_TOWER = "nextgpt.vision_tower"
@@ -59,25 +68,10 @@ def _input_projector(config: Mapping[str, Any]) -> Any:
     return InputProjector(InputProjectorConfig.from_dict(config))
 
 
-def _input_projector_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    from nodes.nextgpt.model.input_projector import CURRENT_PREFIX, LEGACY_PREFIX, select_state
-
-    for prefix in (LEGACY_PREFIX, CURRENT_PREFIX):
-        if any(key.startswith(prefix) for key in state):
-            return select_state(state, prefix)
-    return dict(state)
-
-
 def _language_model(config: Mapping[str, Any]) -> Any:
     from nodes.nextgpt.model.language import LanguageConfig, LanguageModel
 
     return LanguageModel(LanguageConfig.from_json(config))
-
-
-def _language_model_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Files of transformers name what we keep under `causal.`; very old ones hold rotary tables, which are computed."""
-    named = {key if key.startswith("causal.") else f"causal.{key}": value for key, value in state.items()}
-    return {key: value for key, value in named.items() if not key.endswith("rotary_emb.inv_freq")}
 
 
 def _fit_language_model(module: Any, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,15 +108,6 @@ def _output_projector(config: Mapping[str, Any]) -> Any:
     return OutputProjector(OutputProjectorConfig.from_dict(config))
 
 
-def _output_projector_state(state: Mapping[str, Any], modality: str) -> dict[str, Any]:
-    from nodes.nextgpt.model.output_projector import CURRENT_PREFIXES, LEGACY_PREFIXES, canonical_state
-
-    for prefix in (LEGACY_PREFIXES.get(modality), CURRENT_PREFIXES.get(modality)):
-        if prefix is not None and any(key.startswith(prefix) for key in state):
-            return canonical_state(state, prefix)
-    return canonical_state(state)
-
-
 def _decoder(config: Mapping[str, Any], row: Modality) -> Any:
     from nodes.nextgpt.model.diffusion_config import DiffusionConfig
 
@@ -141,20 +126,29 @@ def _text_encoder_state(state: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return published_state(state, kind)
 
 
-FAMILIES: tuple[Family, ...] = (
+_ROWS: tuple[Family, ...] = (
     Family(ENCODER, _encoder, rename=_encoder_state),
     *(Family(trunk_family(name), _encoder, rename=partial(_encoder_state, modalities=(name,))) for name in TRUNKS),
     Family(VISION_TOWER, _vision_tower, _reset_buffers, _vision_tower_state),
-    Family(INPUT_PROJECTOR, _input_projector, rename=_input_projector_state),
-    Family(LANGUAGE_MODEL, _language_model, _complete, _language_model_state, _fit_language_model),
+    Family(INPUT_PROJECTOR, _input_projector, rename=input_projector_state),
+    Family(
+        LANGUAGE_MODEL,
+        _language_model,
+        _complete,
+        language_model_state,
+        _fit_language_model,
+        fold=fold_language_model,
+    ),
     Family(LORA, _lora, rename=_lora_state),
     *(
-        Family(row.projector, _output_projector, rename=partial(_output_projector_state, modality=row.name))
+        Family(row.projector, _output_projector, rename=partial(output_projector_state, modality=row.name))
         for row in SPOKEN.values()
     ),
-    *(Family(row.decoder, partial(_decoder, row=row)) for row in SPOKEN.values()),
+    *(Family(row.decoder, partial(_decoder, row=row), rename=decoder_state) for row in SPOKEN.values()),
     *(
         Family(f"{TEXT_ENCODER}.{kind}", _text_encoder, _reset_buffers, partial(_text_encoder_state, kind=kind))
         for kind in ("clip", "clap")
     ),
 )
+
+FAMILIES: tuple[Family, ...] = tuple(replace(family, explain=family.explain or explain) for family in _ROWS)

@@ -22,16 +22,17 @@ from graph_engine import (
     node,
 )
 from graph_engine.graph.kinds import COMBO
+from nodes.nextgpt.locate import watched
 from nodes.nextgpt.modality import SPOKEN, stamped
 from nodes.nextgpt.per_modality import Port, per_modality
-from nodes.nextgpt.preset import RECIPE, PresetName, files_of
+from nodes.nextgpt.preset import RECIPE, PresetName
 
 CATEGORY = "NExT-GPT/load"
 
 
 def _reads(literals: Mapping[str, Any]) -> list[str]:
-    """Every weight file of the preset: more than a single loader needs, which costs a look at the folder."""
-    return files_of(str(literals.get("preset", "")))
+    """Wherever weights of the preset may lie: more than a single loader needs, which costs a look at the folders."""
+    return watched(str(literals.get("preset", "")))
 
 
 VERSION = stamped(f"1.0.{RECIPE}")
@@ -51,7 +52,8 @@ def load(context: NodeContext, preset: PresetName = "tiny") -> NextGpt:
     """All models of a preset: encoder, projectors, language model and decoders.
 
     preset: `tiny` has the topology of the 2023 weights, `tiny-v1.5` that of the 2024 code; both are small, random and
-    made on first use. The others need their weight files in the models folder.
+    made on first use. The others need their weights, in the models folder or a Hugging Face cache:
+    `anyloom models` says which, where they are looked for and what is missing.
     """
     return NextGpt(*_specs(context, preset, *NextGpt._fields))
 

@@ -88,10 +88,11 @@ def _tiny_language_model() -> Mapping[str, Any]:
     return LanguageConfig.tiny(TINY_HIDDEN, TINY_BASE_SIZE + 2 + signals).to_json()  # 2: the legacy wrap tokens
 
 
-def _vicuna(vocab_size: int, rms_norm_eps: float) -> Mapping[str, Any]:
+def _vicuna(version: str, vocab_size: int) -> Mapping[str, Any]:
     from nodes.nextgpt.model.language import LanguageConfig
 
-    return LanguageConfig.vicuna_7b(vocab_size, rms_norm_eps).to_json()
+    build = {"v0": LanguageConfig.vicuna_7b_v0, "v1.5": LanguageConfig.vicuna_7b}[version]
+    return build(vocab_size).to_json()
 
 
 def _tiny_output_projector(rows: int, width: int) -> Mapping[str, Any]:
@@ -200,8 +201,8 @@ def _published(
     mode: str,
     form: str,
     spelling: str,
+    vicuna: str,
     vocab_size: int,
-    eps: float,
     widths: Mapping[str, int],
     sizes: Mapping[str, str],
 ) -> Preset:
@@ -211,7 +212,7 @@ def _published(
             ENCODER, _huge_encoder, "imagebind_huge", "float16", {"form": form, "tokenizer": "imagebind_huge"}
         ),
         "input_projector": Part(INPUT_PROJECTOR, lambda: _input_projector(mode), name, "float16"),
-        "language_model": Part(LANGUAGE_MODEL, lambda: _vicuna(vocab_size, eps), name, "float16", words),
+        "language_model": Part(LANGUAGE_MODEL, lambda: _vicuna(vicuna, vocab_size), name, "float16", words),
         **_spoken(
             name,
             name,
@@ -239,8 +240,8 @@ PRESETS: Mapping[str, Preset] = {
             "linear",
             "global",
             "legacy",
+            "v0",
             32_038,
-            1e-6,
             {},
             {"image": "sd15", "video": "zeroscope_576w", "audio": "audioldm_l"},
         ),
@@ -249,8 +250,8 @@ PRESETS: Mapping[str, Preset] = {
             "group",
             "patch",
             "current",
+            "v1.5",
             32_036,
-            1e-5,
             {"image": 1024},
             {"image": "sd2", "video": "zeroscope_576w", "audio": "audioldm_l"},
         ),

@@ -5,6 +5,7 @@ import copy
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,23 +174,32 @@ async def test_the_stream_is_the_text(tmp_path, models_dir):
 
 async def test_several_items_of_one_modality_keep_their_order(tmp_path, models_dir, monkeypatch):
     """Random weights never ask twice, so the answer is put together here; everything after it is real."""
-    from nodes.nextgpt.model import language
+    from nodes.nextgpt.model import generation
 
-    real = language.generate
+    real = generation.generate
 
-    def twice(model, prompt, options, vocabulary, policy, stop, on_token, cancelled):
+    def twice(model, prompt, options, vocabulary, policy, stop, *, on_token, **more):
         import torch
 
-        said = real(model, prompt, options, vocabulary, policy, stop, on_token=on_token, cancelled=cancelled)
+        said = real(model, prompt, options, vocabulary, policy, stop, on_token=on_token, **more)
         words, run = said.ids[:3], vocabulary.run("image")
         ids = (*words, *run, *vocabulary.run("audio"), *words, *run)
         for position, token in enumerate(ids):
             on_token(token, len(said.ids) + position)
         every = (*said.ids, *ids)
         hidden = torch.randn(len(every), model.hidden_size, generator=torch.Generator().manual_seed(1))
-        return language.Generation(every, hidden, model.embed(every), said.trace, "stop", 0)
+        return replace(
+            said,
+            ids=every,
+            hidden=hidden,
+            embeds=model.embed(every),
+            finished="stop",
+            stop_length=0,
+            confidence=(*said.confidence, *[1.0] * len(ids)),
+            signal_mass={name: (*mass, *[0.0] * len(ids)) for name, mass in said.signal_mass.items()},
+        )
 
-    monkeypatch.setattr(language, "generate", twice)
+    monkeypatch.setattr(generation, "generate", twice)
     async with await Engine.open(settings(tmp_path, models_dir)) as engine:
         nodes = talk(max_new_tokens=4)
         nodes["saved"] = node("media.save_image", {"name": "each"}, image="image.image")

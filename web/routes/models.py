@@ -1,4 +1,4 @@
-"""The model files that lie in the models folder."""
+"""The model files that lie in the models folder, and what each preset still needs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
+from nodes.nextgpt.inventory import inventory
+from nodes.nextgpt.preset import PRESETS
 from web import schemas
 from web.routes.route import API, Call, Reply, Route, json_response
 from web.schemas import ref
@@ -19,7 +21,8 @@ SUFFIXES = (".safetensors", ".gguf", ".onnx", ".pt", ".pth", ".bin", ".ckpt")
 
 async def listing(call: Call) -> web.StreamResponse:
     root = house(call.request).engine.settings.models_path
-    return json_response({"models": await asyncio.to_thread(scan, root)})
+    models, presets = await asyncio.gather(asyncio.to_thread(scan, root), asyncio.to_thread(inventory, PRESETS, root))
+    return json_response({"models": models, "presets": presets})
 
 
 def scan(root: Path) -> list[dict[str, Any]]:
@@ -35,6 +38,12 @@ def scan(root: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda entry: entry["name"])
 
 
+LISTING = schemas.record(
+    {
+        "models": {"type": "array", "items": ref("Model")},
+        "presets": {"type": "array", "items": schemas.OBJECT},
+    }
+)
 TABLE = (
     Route(
         "GET",
@@ -42,6 +51,6 @@ TABLE = (
         listing,
         "Model files",
         "models",
-        {200: Reply("what lies in the models folder", schemas.listing("models", ref("Model")))},
+        {200: Reply("what lies in the models folder, and what each preset needs", LISTING)},
     ),
 )
