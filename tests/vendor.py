@@ -63,12 +63,12 @@ def shards(folder: Path, tensors: Mapping[str, Tensor], count: int = 2) -> None:
 
 
 def small_preset(name: str = "nextgpt-7b-tiva-v0") -> presets.Preset:
-    """The published preset `name` with the sizes of `tiny` and float32, so that it loads here; without text encoders."""
+    """The published preset `name` with the sizes of `tiny` and float32, so that it loads here; without what is optional."""
     tiny, real = presets.PRESETS["tiny"], presets.PRESETS[name]
     parts = {
         part: presets.Part(row.family, tiny.parts[part].config, row.folder, "float32", row.extras)
         for part, row in real.parts.items()
-        if part in tiny.parts and not part.endswith("_text_encoder")
+        if part in tiny.parts and part not in presets.OPTIONAL
     }
     return presets.Preset(name, parts)
 
@@ -209,7 +209,7 @@ def full_preset(root: Path) -> None:
                 held = old_attention(held) if piece == "vae" else held
                 hollow(root / folder / piece / f"{name}.safetensors", held, "F32")
     for name, part in preset.parts.items():  # parts that other pages of the table add, as our own files
-        if name.endswith("_text_encoder"):
+        if name in presets.OPTIONAL:
             hollow(root / part.folder / f"{name}.safetensors", outline(part.family, part.config()), "F32")
     for folder in {part.extras["tokenizer"] for part in preset.parts.values() if "tokenizer" in part.extras}:
         (root / folder).mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,15 @@
-"""Header of a safetensors file: names, dtypes and shapes, read without touching a weight."""
+"""What is in a safetensors file, as this pack asks for it: shapes and bytes by key, and the prevailing dtype."""
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from graph_engine.errors import ModelError
+from graph_engine.models import header
 from graph_engine.models.spec import WeightFile
 
-DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+DTYPES = frozenset({"float64", "float32", "float16", "bfloat16"})
 
 
 @dataclass(frozen=True)
@@ -24,30 +24,15 @@ class Header:
 
 def read_header(path: Path) -> Header:
     """Raises ModelError for a file that is absent, no safetensors file, or shorter than its header says."""
-    WeightFile.of(path)
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            entries = json.loads(file.read(length))
-            metadata = entries.pop("__metadata__", {})
-            shapes = {key: tuple(entry["shape"]) for key, entry in entries.items()}
-            sizes = {key: entry["data_offsets"][1] - entry["data_offsets"][0] for key, entry in entries.items()}
-            end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(
-                f"the header of {path} is damaged: {error}.", remedy="Fetch the file again.", code="model_damaged"
-            ) from error
-    wanted, found = 8 + length + end, path.stat().st_size
-    if found < wanted:
-        raise ModelError(
-            f"{path} is cut off: {found:,} bytes of {wanted:,}.", remedy="Fetch the file again.", code="model_damaged"
-        )
-    by_dtype: dict[str, int] = {}
-    for key, entry in entries.items():
-        dtype = DTYPES.get(entry["dtype"])
-        if dtype is not None:
-            by_dtype[dtype] = by_dtype.get(dtype, 0) + sizes[key]
-    return Header(shapes, sizes, max(by_dtype, key=by_dtype.__getitem__, default="float32"), metadata)
+    found = header.Header.read(path)
+    sizes = {key: tensor.end - tensor.start for key, tensor in found.tensors.items()}
+    by_dtype: Counter[str] = Counter()
+    for key, tensor in found.tensors.items():
+        if tensor.dtype in DTYPES:
+            by_dtype[tensor.dtype] += sizes[key]
+    dtype = by_dtype.most_common(1)[0][0] if by_dtype else "float32"
+    shapes = {key: tensor.shape for key, tensor in found.tensors.items()}
+    return Header(shapes, sizes, dtype, dict(found.metadata))
 
 
 def weight_file(path: Path, bytes: int | None = None) -> WeightFile:

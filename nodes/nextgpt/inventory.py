@@ -11,7 +11,7 @@ from typing import Any
 from graph_engine.errors import ModelError
 from graph_engine.models.spec import WeightFile
 from nodes.nextgpt.locate import Lack, locate, published
-from nodes.nextgpt.preset import PRESETS, Preset
+from nodes.nextgpt.preset import OPTIONAL, PRESETS, Preset
 
 OnRead = Callable[[Path, float], None]
 """(file, share of it that was read 0..1)."""
@@ -23,6 +23,7 @@ def inventory(names: Iterable[str], models_dir: Path) -> list[dict[str, Any]]:
 
     files    {path, bytes, prefix, stamp} of what there is; `error` instead of `stamp` for one that is damaged
     wants    {file, fetch, raw, do, reason} of what there is not: `do` is the command that turns `raw` into `file`
+    optional what the part is needed for, where a preset is complete without it; else ""
     bytes    of the files; of what is published, about, where they are lacking
     """
     return [_preset(PRESETS[name], models_dir) for name in names]
@@ -33,7 +34,7 @@ def _preset(preset: Preset, models_dir: Path) -> dict[str, Any]:
     if not preset.made:
         folders = {part.extras["tokenizer"]: name for name, part in preset.parts.items() if "tokenizer" in part.extras}
         parts += [_tokenizer(models_dir / folder, name) for folder, name in folders.items()]
-    complete = preset.made or all(part["present"] for part in parts)
+    complete = preset.made or all(part["present"] or part["optional"] for part in parts)
     return {"preset": preset.name, "made": preset.made, "complete": complete, "parts": parts}
 
 
@@ -51,6 +52,7 @@ def _part(preset: Preset, part: str, models_dir: Path) -> dict[str, Any]:
         "licence": source.licence if source is not None else "",
         "bytes": sum(file["bytes"] for file in files) if whole or source is None else source.bytes,
         "present": whole,
+        "optional": OPTIONAL.get(part, ""),
         "files": files,
         "wants": wants,
     }
@@ -108,6 +110,7 @@ def _tokenizer(folder: Path, part: str) -> dict[str, Any]:
         "licence": "",
         "bytes": path.stat().st_size if there else 0,
         "present": there,
+        "optional": OPTIONAL.get(part, ""),
         "files": [{"path": str(path), "prefix": "", "bytes": path.stat().st_size}] if there else [],
         "wants": [] if there else [want],
     }

@@ -19,6 +19,15 @@ PresetName = Literal["tiny", "tiny-v1.5", "nextgpt-7b-tiva-v0", "nextgpt-v1.5-7b
 RECIPE = 2
 """Goes up when the random weights of the tiny presets have to change; files of an older recipe are made again."""
 
+_WORDS = "only for conditions made of words (nextgpt.encode_caption, caption_route, negatives)"
+OPTIONAL: Mapping[str, str] = {
+    "video_upscaler": "only for nextgpt.upscale_video",
+    "image_text_encoder": _WORDS,
+    "video_text_encoder": _WORDS,
+    "audio_text_encoder": _WORDS,
+}
+"""Parts that a preset does without, each with what it is needed for."""
+
 TINY_HIDDEN = 64
 TINY_WIDTH = 32
 """Widths of the tiny language model and of the tiny encoder's embedding."""

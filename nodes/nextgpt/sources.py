@@ -150,6 +150,13 @@ ZEROSCOPE = _decoder(
     bytes=int(3.0 * GB),
     note=", whose .bin files `anyloom convert` turns into safetensors",
 )
+ZEROSCOPE_XL = _decoder(
+    ("cerspense/zeroscope_v2_XL",),
+    *_beneath((*_LEGACY, *_CURRENT), "zeroscope_v2_XL"),
+    licence="CC BY-NC 4.0",
+    bytes=int(3.0 * GB),
+    note=", whose .bin files `anyloom convert` turns into safetensors",
+)
 AUDIOLDM = _decoder(
     ("cvssp/audioldm-l-full",),
     *_beneath((*_LEGACY, *_CURRENT), "audioldm-l-full"),
@@ -254,6 +261,7 @@ SOURCES: Mapping[str, Mapping[str, Published]] = {
         "video_projector": _of_delta(64_180_224),
         "video_decoder": ZEROSCOPE,
         "video_text_encoder": _text_encoder(ZEROSCOPE, 681_000_000),
+        "video_upscaler": ZEROSCOPE_XL,
         "audio_projector": _of_delta(63_577_088),
         "audio_decoder": AUDIOLDM,
         "audio_text_encoder": _text_encoder(AUDIOLDM, 501_000_000),
@@ -268,6 +276,7 @@ SOURCES: Mapping[str, Mapping[str, Published]] = {
         "video_projector": _current_output(64_180_224),
         "video_decoder": ZEROSCOPE,
         "video_text_encoder": _text_encoder(ZEROSCOPE, 681_000_000),
+        "video_upscaler": ZEROSCOPE_XL,
         "audio_projector": _current_output(63_577_088),
         "audio_decoder": AUDIOLDM,
         "audio_text_encoder": _text_encoder(AUDIOLDM, 501_000_000),

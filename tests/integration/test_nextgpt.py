@@ -195,8 +195,8 @@ async def test_several_items_of_one_modality_keep_their_order(tmp_path, models_d
             embeds=model.embed(every),
             finished="stop",
             stop_length=0,
-            confidence=(*said.confidence, *[1.0] * len(ids)),
-            signal_mass={name: (*mass, *[0.0] * len(ids)) for name, mass in said.signal_mass.items()},
+            confidence=torch.cat([said.confidence, torch.ones(len(ids))]),
+            signal_mass={name: torch.cat([mass, torch.zeros(len(ids))]) for name, mass in said.signal_mass.items()},
         )
 
     monkeypatch.setattr(generation, "generate", twice)

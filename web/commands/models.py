@@ -42,12 +42,16 @@ def _show(preset: dict[str, Any], details: bool) -> None:
     print(f"\n{preset['preset']}: {state}")
     width = max(len(part["part"]) for part in preset["parts"])
     for part in preset["parts"]:
-        word = "made" if preset["made"] else "present" if part["present"] else "MISSING"
+        word = (
+            "made" if preset["made"] else "present" if part["present"] else "absent" if part["optional"] else "MISSING"
+        )
         size = bytes_text(part["bytes"]) if part["bytes"] else ""
         about = "" if part["present"] or not size else "about "
         print(f"  {part['part']:{width}}  {word:8} {about + size:>14}  {part['licence']}".rstrip())
         if not details:
             continue
+        if part["optional"] and not part["present"] and not preset["made"]:
+            print(f"      {part['optional']}")
         for file in part["files"]:
             mark = file.get("sha256") or file.get("stamp") or ""
             prefix = f"  as {file['prefix']}*" if file["prefix"] else ""

@@ -148,7 +148,7 @@ def test_a_damaged_header(context):
     path.parent.mkdir(exist_ok=True)
     body = b'{"a": {"dtype": "F32", "shape": 7}}'
     path.write_bytes(struct.pack("<Q", len(body)) + body)
-    assert problem(load_checkpoint, context, "header").code == "model_damaged"
+    assert problem(load_checkpoint, context, "header").code == "model_format"
 
 
 def test_unknown_architectures_are_named(context, tmp_path):
