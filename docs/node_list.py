@@ -13,7 +13,7 @@ from graph_engine.graph.node import NodeType
 from graph_engine.graph.registry import Registry
 
 README = ROOT / "README.md"
-PACKS = ("nextgpt", "media", "control")
+PACKS = ("nextgpt", "diffusion", "media", "control")
 
 
 def table() -> str:

@@ -196,3 +196,15 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
         assert picture.size == kept.size
         [difference] = ImageStat.Stat(ImageChops.difference(picture, kept).convert("L")).mean
         assert difference < 0.5, "the picture is out of date; draw it again as the README says"
+
+
+def test_every_test_that_answers_a_complaint_exists() -> None:
+    page = (ROOT / "docs" / "nextgpt.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    written = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)\(", path.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 40
+    assert named <= written
