@@ -10,7 +10,6 @@ async with await Engine.open(Settings(data_dir=Path("data"))) as engine:
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import time
 import uuid
@@ -18,6 +17,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from graph_engine import collector
 from graph_engine.errors import AnyloomError, NotFoundError, RequestError, StoreError
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.events import Event, EventLog
@@ -96,9 +96,7 @@ class Engine:
         except BaseException:
             await asyncio.to_thread(queue.close)
             raise
-        gc.collect()
-        gc.freeze()  # what was imported lives for ever; walking it at each collection costs tens of milliseconds
-        gc.set_threshold(10_000, 5, 1_000)
+        collector.settle()
         for row in await queue.recover():
             await engine._resume(row)
         engine._keep(queue.prune(keep=settings.keep_history))

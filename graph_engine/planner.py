@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from glob import glob
 from typing import Any, NamedTuple
 
+from graph_engine import collector
 from graph_engine.errors import RequestError
 from graph_engine.graph.document import Document, dump_json, override, parse
 from graph_engine.graph.fingerprint import digest
@@ -45,7 +46,7 @@ class Planner:
     async def check(self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None) -> Graph:
         """Raises DocumentError, GraphError with every problem."""
         if _is_large(source):
-            return (await asyncio.to_thread(self._check, source, values, targets))[1]
+            return (await asyncio.to_thread(collector.paused, self._check, source, values, targets))[1]
         return self._check(source, values, targets)[1]
 
     def stamp(self, file: str) -> str:
@@ -73,7 +74,7 @@ class Planner:
     ) -> tuple[Planned, str]:
         """The checked document with its plan, and the text to keep of it."""
         if _is_large(source):
-            key, planned, text = await asyncio.to_thread(self._find_or_plan, source, values, targets)
+            key, planned, text = await asyncio.to_thread(collector.paused, self._find_or_plan, source, values, targets)
         else:
             key, planned, text = self._find_or_plan(source, values, targets)
         before = self._plans.pop(key, None)

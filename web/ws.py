@@ -26,6 +26,7 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from graph_engine import collector
 from graph_engine.errors import RequestError
 from web.errors import tell
 from web.frames import CODECS, JSON, LARGE_BYTES, Codec, too_large
@@ -145,7 +146,7 @@ class Socket:
         if len(raw) <= LARGE_BYTES:
             request = self.codec.decode(raw)
         else:
-            request = await asyncio.to_thread(self.codec.decode, raw)
+            request = await asyncio.to_thread(collector.paused, self.codec.decode, raw)
         if not isinstance(request, dict):
             raise RequestError(
                 "a request is an object.", remedy='Send {"op": "...", "id": 1}.', code="bad_field", place="/"

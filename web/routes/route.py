@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from graph_engine import collector
 from graph_engine.errors import RequestError
 from web.frames import JSON, LARGE_BYTES, too_large
 from web.state import house
@@ -126,7 +127,9 @@ async def read_json(request: web.Request) -> dict[str, Any]:
         raise too_large("the body", None, limits.body_bytes) from None
     except TimeoutError:
         raise RequestError("the body did not arrive in time.", remedy="Send it again.", code="body_timeout") from None
-    value = JSON.decode(data) if len(data) <= LARGE_BYTES else await asyncio.to_thread(JSON.decode, data)
+    value = (
+        JSON.decode(data) if len(data) <= LARGE_BYTES else await asyncio.to_thread(collector.paused, JSON.decode, data)
+    )
     if not isinstance(value, dict):
         raise RequestError("the body must be a JSON object.", remedy='Send {"...": ...}.', code="bad_field", place="/")
     return value

@@ -1,0 +1,43 @@
+"""Collector: how often Python's garbage collector runs here, and when it had better wait."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_lock = threading.Lock()
+_pauses = 0
+
+
+def settle() -> None:
+    """What was imported lives for ever: walking it at each collection costs tens of milliseconds."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 5, 1_000)
+
+
+def paused(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `function` without collections: for work of a second at most that makes very many objects which all stay.
+
+    Reading and checking a workflow of 10,000 nodes takes a third less time like this. Several threads may do so at once.
+    """
+    global _pauses
+    with _lock:
+        ours = _pauses > 0 or gc.isenabled()  # else somebody has switched it off, and will switch it on
+        if ours:
+            _pauses += 1
+            gc.disable()
+    if not ours:
+        return function(*args, **kwargs)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        with _lock:
+            _pauses -= 1
+            if not _pauses:
+                gc.enable()

@@ -1,0 +1,53 @@
+"""Pauses of the garbage collector end, whatever happens in them."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+
+from graph_engine.collector import paused
+
+
+def test_it_is_off_meanwhile_and_on_again_after() -> None:
+    assert gc.isenabled()
+    assert paused(gc.isenabled) is False
+    assert gc.isenabled()
+
+
+def test_an_error_ends_the_pause_and_nested_pauses_count() -> None:
+    def fails() -> None:
+        assert paused(gc.isenabled) is False
+        assert not gc.isenabled(), "the outer pause goes on"
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        paused(fails)
+    assert gc.isenabled()
+
+
+def test_pauses_of_several_threads_overlap() -> None:
+    first, second = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        first.set()
+        second.wait(10)
+
+    other = threading.Thread(target=paused, args=(wait,))
+    other.start()
+    first.wait(10)
+    assert paused(gc.isenabled) is False
+    assert not gc.isenabled(), "the other thread is still at it"
+    second.set()
+    other.join(10)
+    assert gc.isenabled()
+
+
+def test_what_somebody_else_switched_off_stays_off() -> None:
+    gc.disable()
+    try:
+        assert paused(gc.isenabled) is False
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
