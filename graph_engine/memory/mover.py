@@ -1,0 +1,140 @@
+"""Movers: they bring the tensors of a block to where they are computed with. One copy after the other, ahead of time.
+
+A mover decides nothing; `offload.py` says what comes when. All movers pass one contract suite
+(tests/unit/memory/test_mover_contract.py).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import torch
+
+from graph_engine.errors import ModelError
+from graph_engine.models.sources import Source
+
+ALIGNMENT = 64
+"""Bytes; what the allocators of torch give."""
+
+
+class Mover(Protocol):
+    """Tickets are opaque. Used by one thread at a time."""
+
+    def fetch(self, sources: Sequence[Source]) -> Any:
+        """Begin to bring these tensors, after all that was asked for before; returns at once."""
+
+    def ready(self, ticket: Any) -> list[torch.Tensor]:
+        """The tensors, in the order of the sources; computing with them may begin. Raises ModelError."""
+
+    def done(self, ticket: Any) -> None:
+        """What was computed with them has been asked for; their room may be used again once that is over."""
+
+    def close(self) -> None:
+        """Nothing is asked for any more."""
+
+
+class WeightFiles:
+    """Reads tensors from open files straight into memory, so that nothing but what is asked for is ever resident.
+
+    A file that is deleted meanwhile can still be read; one that is cut short is a ModelError.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, int] = {}
+
+    def read(self, source: Source, buffer: memoryview) -> None:
+        try:
+            file = self._open.get(source.path)
+            if file is None:
+                file = self._open[source.path] = os.open(source.path, os.O_RDONLY)
+            done = 0
+            while done < len(buffer):
+                count = os.preadv(file, [buffer[done:]], source.offset + done)
+                if count == 0:
+                    raise OSError(f"it ends inside {source.key}")
+                done += count
+        except FileNotFoundError:
+            raise ModelError(
+                f"the weight file {source.path} is gone.",
+                remedy="Put it back, or run the load node again.",
+                code="model_missing",
+            ) from None
+        except OSError as error:
+            raise ModelError(
+                f"the weight file {source.path} is damaged: {error}.",
+                remedy="Fetch or convert it again.",
+                code="model_damaged",
+            ) from error
+
+    def fill(self, source: Source, target: torch.Tensor) -> None:
+        """The tensor of `source`, in its dtype, into a tensor on the host."""
+        if source.value is not None:
+            target.copy_(source.value)
+        elif source.file_dtype == source.dtype:
+            self.read(source, memoryview(target.reshape(-1).view(torch.uint8).numpy()))
+        else:
+            raw = anonymous(source.file_bytes)
+            self.read(source, memoryview(raw))
+            if source.file_bytes:
+                target.copy_(torch.frombuffer(raw, dtype=source.file_dtype).reshape(source.shape))
+
+    def close(self) -> None:
+        for file in self._open.values():
+            os.close(file)
+        self._open.clear()
+
+
+def anonymous(size: int) -> mmap.mmap:
+    """Zeroed memory of its own that goes back to the system, all of it, with the last tensor in it: a heap would keep some."""
+    return mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def offsets(sources: Sequence[Source]) -> tuple[list[int], int]:
+    """Where each tensor begins in one slab, and the slab's size."""
+    begins, end = [], 0
+    for source in sources:
+        begins.append(end)
+        end += -(-source.bytes // ALIGNMENT) * ALIGNMENT
+    return begins, end
+
+
+def carve(slab: torch.Tensor, sources: Sequence[Source]) -> list[torch.Tensor]:
+    """The tensors as views of a slab of bytes."""
+    begins, _ = offsets(sources)
+    return [
+        slab[begin : begin + source.bytes].view(source.dtype).reshape(source.shape)
+        for begin, source in zip(begins, sources, strict=True)
+    ]
+
+
+class HostMover:
+    """For the CPU: a thread reads from the files into fresh memory. Nothing is mapped, so resident memory is what is held."""
+
+    def __init__(self) -> None:
+        self._files = WeightFiles()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="anyloom weights")
+
+    def fetch(self, sources: Sequence[Source]) -> Future[list[torch.Tensor]]:
+        return self._reader.submit(self._bring, sources)
+
+    def _bring(self, sources: Sequence[Source]) -> list[torch.Tensor]:
+        slab = torch.frombuffer(anonymous(offsets(sources)[1]), dtype=torch.uint8)
+        tensors = carve(slab, sources)
+        for source, tensor in zip(sources, tensors, strict=True):
+            self._files.fill(source, tensor)
+        return tensors
+
+    def ready(self, ticket: Future[list[torch.Tensor]]) -> list[torch.Tensor]:
+        return ticket.result()
+
+    def done(self, ticket: Future[list[torch.Tensor]]) -> None:
+        """The memory goes with its last tensor."""
+        ticket.cancel()
+
+    def close(self) -> None:
+        self._reader.shutdown(wait=True, cancel_futures=True)
+        self._files.close()
