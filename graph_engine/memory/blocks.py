@@ -26,15 +26,8 @@ class Block(NamedTuple):
 
 
 def layers_of(module: Any) -> list[str]:
-    """Names of the modules that own tensors, as registered. One tensor under two names belongs to the first."""
-    seen: set[int] = set()
-    names = []
-    for name, layer in _parts(module):
-        own = [tensor for tensor in tensors_of(layer) if id(tensor) not in seen]
-        seen.update(id(tensor) for tensor in own)
-        if own:
-            names.append(name)
-    return names
+    """Names of the modules that own tensors, as registered."""
+    return [name for name, layer in _parts(module) if tensors_of(layer)]
 
 
 def own_tensors(layer: Any) -> list[Any]:

@@ -32,13 +32,6 @@ class _Place(NamedTuple):
     name: str
     absent: Absent
 
-    def put(self, tensor: torch.Tensor) -> None:
-        is_parameter = self.absent.is_parameter
-        self.entries[self.name] = torch.nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor
-
-    def clear(self) -> None:
-        self.entries[self.name] = self.absent
-
 
 class _Seat(NamedTuple):
     """Where a layer sits: in which block, and whether it is the last one there."""
@@ -106,7 +99,8 @@ class Streamed:
     def resize(self, room: int) -> None:
         """Make do with less, or use more. Raises OutOfMemory when not even the ring fits; then nothing changed."""
         with self._lock:
-            self._settle(self._blocks, room)
+            found = split(sizes(self._blocks), room, DEPTH, pinned(self._blocks))
+            self._settle(self._blocks if found is not None else self._outline.blocks, room)
 
     def close(self) -> None:
         """Let everything go. Its layers are absent from now on."""
@@ -188,14 +182,19 @@ class Streamed:
         left = self._current
         if left is not None and left not in self._kept:  # before its last layer was called
             self._drop(left)
-        if self._last is not None:
+        surprise = self._last is not None and self._next(self._last) != index
+        if surprise and self._last is not None:
             self._after[self._last] = index
+            for other in self._ring[:]:  # brought for what does not come now
+                if other != index:
+                    self._drop(other)
         if index not in self._tickets:
             self.misses += 1
-            if index not in self._kept:
-                while not self._has_slot(index):
-                    self._drop(self._ring[-1])
+            for other in self._ring[:]:
+                self._drop(other)
             self._fetch(index)
+            surprise = True
+        if surprise:
             self._cursor = index
             self._look_ahead()
         self._current = self._last = index
@@ -220,7 +219,7 @@ class Streamed:
     def _look_ahead(self) -> None:
         """Ask for what comes next: kept blocks that are not there yet at once, streamed ones when there is a slot."""
         for _ in self._blocks:
-            index = self._after.get(self._cursor, (self._cursor + 1) % len(self._blocks))
+            index = self._next(self._cursor)
             if index not in self._kept:
                 if index in self._tickets or not self._has_slot(index):
                     return
@@ -229,13 +228,16 @@ class Streamed:
                 self._fetch(index)
             self._cursor = index
 
+    def _next(self, index: int) -> int:
+        """The block that is expected after this one."""
+        return self._after.get(index, (index + 1) % len(self._blocks))
+
     def _has_slot(self, index: int) -> bool:
         held = sum(self._blocks[other].bytes for other in self._ring)
         return len(self._ring) < DEPTH and held + self._blocks[index].bytes <= self._ring_room
 
     def _fetch(self, index: int) -> None:
-        sources = {id(place.absent): place.absent.source for place in self._block_places(index)}
-        self._tickets[index] = self._mover.fetch(tuple(sources.values()))
+        self._tickets[index] = self._mover.fetch([absent.source for absent in self._absent(index)])
         if index not in self._kept:
             self._ring.append(index)
 
@@ -243,29 +245,42 @@ class Streamed:
         """Wait until the block is there, and give its layers their tensors."""
         if index in self._installed:
             return
-        try:
-            tensors = self._mover.ready(self._tickets[index])
-        except BaseException:
-            self._drop(index)
-            raise
-        places = self._block_places(index)
-        by_absent = dict(zip(dict.fromkeys(id(place.absent) for place in places), tensors, strict=True))
-        for place in places:
-            place.put(by_absent[id(place.absent)])
+        tensors = self._wait(index)
+        by_absent = {
+            id(absent): torch.nn.Parameter(tensor, requires_grad=False) if absent.is_parameter else tensor
+            for absent, tensor in zip(self._absent(index), tensors, strict=True)
+        }
+        for place in self._places_in(index):
+            place.entries[place.name] = by_absent[id(place.absent)]
         self._installed[index] = frozenset(tensor.untyped_storage().data_ptr() for tensor in tensors)
+
+    def _wait(self, index: int) -> list[torch.Tensor]:
+        for again in (True, False):  # what failed when it was brought ahead may succeed now
+            try:
+                return self._mover.ready(self._tickets[index])
+            except BaseException:
+                self._drop(index)
+                if not again:
+                    raise
+            self._fetch(index)
+        raise AssertionError
 
     def _drop(self, index: int) -> None:
         if self._installed.pop(index, None) is not None:
-            for place in self._block_places(index):
-                place.clear()
+            for place in self._places_in(index):
+                place.entries[place.name] = place.absent
         self._mover.done(self._tickets.pop(index))
         if index in self._ring:
             self._ring.remove(index)
         if index == self._current:
             self._current = None
 
-    def _block_places(self, index: int) -> list[_Place]:
+    def _places_in(self, index: int) -> list[_Place]:
         return [place for name in self._blocks[index].layers for place in self._places[name]]
+
+    def _absent(self, index: int) -> list[Absent]:
+        """What a block consists of; a tensor with two places is one."""
+        return list({id(place.absent): place.absent for place in self._places_in(index)}.values())
 
 
 def _places(layer: Any) -> list[_Place]:

@@ -34,7 +34,10 @@ class Outline:
             family.finish(self.module)
         _settle(self.module, self.name, self.device)
         self.module.eval()
+        # On the host a tensor that was computed lies in host memory anyhow.
+        self._pinned = [name for name in layers_of(self.module) if self.device.type == "cpu" and self._is_computed(name)]
         self.blocks = self.pack(order)
+        self._pinned = [name for block in self.blocks if block.pinned for name in block.layers]
 
     def pack(self, order: Sequence[str]) -> list[Block]:
         """The blocks, when layers are called in this order; layers that it does not name follow as registered."""
@@ -43,9 +46,7 @@ class Outline:
         first = [name for name in dict.fromkeys(order) if name in known]
         named = frozenset(first)
         order = [*first, *(name for name in layers if name not in named)]
-        # On the host a tensor that was computed lies in host memory anyhow.
-        held = [name for name in layers if self._is_computed(name)] if self.device.type == "cpu" else []
-        return pack(self.module, order, self._least_bytes, held)
+        return pack(self.module, order, self._least_bytes, self._pinned)
 
     def _is_computed(self, name: str) -> bool:
         tensors = tensors_of(self.module.get_submodule(name))
