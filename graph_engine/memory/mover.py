@@ -6,6 +6,7 @@ A mover decides nothing; `offload.py` says what comes when. All movers pass one 
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from collections.abc import Sequence
@@ -75,7 +76,7 @@ class WeightFiles:
         if source.value is not None:
             target.copy_(source.value)
         elif source.file_dtype == source.dtype:
-            self.read(source, memoryview(target.reshape(-1).view(torch.uint8).numpy()))
+            self.read(source, memoryview(target.reshape(-1).view(torch.uint8).numpy()))  # its own memory, not a copy
         else:
             raw = anonymous(source.file_bytes)
             self.read(source, memoryview(raw))
@@ -93,18 +94,22 @@ def anonymous(size: int) -> mmap.mmap:
     return mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-def offsets(sources: Sequence[Source]) -> tuple[list[int], int]:
-    """Where each tensor begins in one slab, and the slab's size."""
+def offsets(sources: Sequence[Source], like_files: bool = False) -> tuple[list[int], int]:
+    """Where each tensor begins in one slab, and the slab's size.
+
+    like_files: as far from a multiple of the alignment as in its file. A whole model on the host is mapped from its files,
+    and matrix kernels round differently for other alignments: so the results are the same to the bit.
+    """
     begins, end = [], 0
     for source in sources:
-        begins.append(end)
-        end += -(-source.bytes // ALIGNMENT) * ALIGNMENT
+        mapped = like_files and source.value is None and source.file_dtype == source.dtype
+        begins.append(end + (source.offset % ALIGNMENT if mapped else 0))
+        end = -(-(begins[-1] + source.bytes) // ALIGNMENT) * ALIGNMENT
     return begins, end
 
 
-def carve(slab: torch.Tensor, sources: Sequence[Source]) -> list[torch.Tensor]:
+def carve(slab: torch.Tensor, sources: Sequence[Source], begins: Sequence[int]) -> list[torch.Tensor]:
     """The tensors as views of a slab of bytes."""
-    begins, _ = offsets(sources)
     return [
         slab[begin : begin + source.bytes].view(source.dtype).reshape(source.shape)
         for begin, source in zip(begins, sources, strict=True)
@@ -122,8 +127,14 @@ class HostMover:
         return self._reader.submit(self._bring, sources)
 
     def _bring(self, sources: Sequence[Source]) -> list[torch.Tensor]:
-        slab = torch.frombuffer(anonymous(offsets(sources)[1]), dtype=torch.uint8)
-        tensors = carve(slab, sources)
+        begins, size = offsets(sources, like_files=True)
+        memory = anonymous(size)
+        tensors = [
+            torch.frombuffer(memory, dtype=source.dtype, count=math.prod(source.shape), offset=begin).reshape(source.shape)
+            if source.bytes
+            else torch.empty(source.shape, dtype=source.dtype)
+            for begin, source in zip(begins, sources, strict=True)
+        ]
         for source, tensor in zip(sources, tensors, strict=True):
             self._files.fill(source, tensor)
         return tensors
