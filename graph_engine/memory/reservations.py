@@ -31,7 +31,10 @@ class Reservations:
     def working_bytes(self, type: NodeType, literals: Mapping[str, Any]) -> int:
         """What jobs of this type need beside their models."""
         stated = type.needs.working_bytes
-        own = int(stated(dict(literals))) if callable(stated) else stated
+        try:
+            own = int(stated(dict(literals))) if callable(stated) else stated
+        except Exception:  # the size is linked, so nobody knows it yet
+            own = 0
         return max(own, self._learned.get(type.id, 0))
 
     def ask(self, job: int, key: str, device: str, working: int, inputs: Iterable[Any]) -> bool:
