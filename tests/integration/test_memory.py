@@ -16,7 +16,7 @@ import pytest_asyncio
 import torch
 from safetensors.torch import save_file
 
-from graph_engine import Decoder, Encoder, Needs, NodeContext, node
+from graph_engine import Encoder, Needs, NodeContext, node
 from graph_engine.engine import Engine
 from graph_engine.graph.registry import Registry
 from graph_engine.models.catalog import Catalog, Family
@@ -42,8 +42,8 @@ def load(context: NodeContext, name: str) -> Encoder:
 
 
 class Two(NamedTuple):
-    encoder: Encoder
-    decoder: Decoder
+    left: Encoder
+    right: Encoder
 
 
 @node(id="m.load_two")
@@ -58,7 +58,7 @@ def use(context: NodeContext, model: Encoder, before: float = 0.0, salt: int = 0
 
 
 @node(id="m.use_two", needs=Needs(device=True))
-def use_two(context: NodeContext, first: Encoder, second: Decoder, before: float = 0.0) -> float:
+def use_two(context: NodeContext, first: Encoder, second: Encoder, before: float = 0.0) -> float:
     for model in (first, second):
         USED.append(model.extras["name"])
         context.model(model)
@@ -168,16 +168,16 @@ async def test_no_choice_of_what_leaves_needs_fewer_loads(engine: Engine) -> Non
 
 
 async def test_of_a_step_with_two_models_each_has_its_own_next_use(engine: Engine) -> None:
-    """One node loads both; of them only `a` is used again, so `b` makes room for `c`."""
+    """One node loads both; of them only `b` is used again, so `a` makes room for `c`."""
     nodes = {
         "both": step("load_two", first="a", second="b"),
         "c": step("load", name="c"),
-        "first": step("use_two", {"first": "both.encoder", "second": "both.decoder"}),
+        "first": step("use_two", {"first": "both.left", "second": "both.right"}),
         "use_c": step("use", {"model": "c.encoder", "before": "first.float"}),
-        "use_a": step("use", {"model": "both.encoder", "before": "use_c.float"}),
+        "use_b": step("use", {"model": "both.right", "before": "use_c.float"}),
     }
     record = await run(engine, nodes)
-    assert (record.status, USED) == ("succeeded", ["a", "b", "c", "a"])
+    assert (record.status, USED) == ("succeeded", ["a", "b", "c", "b"])
     assert engine.models.loads == 3
 
 
