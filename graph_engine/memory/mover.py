@@ -20,6 +20,8 @@ from graph_engine.models.sources import Source
 
 ALIGNMENT = 64
 """Bytes; what the allocators of torch give."""
+SCRATCH_BYTES = 1 << 20
+"""Weights of another dtype are converted in pieces of this size."""
 
 
 class Mover(Protocol):
@@ -47,14 +49,32 @@ class WeightFiles:
     def __init__(self) -> None:
         self._open: dict[str, int] = {}
 
-    def read(self, source: Source, buffer: memoryview) -> None:
+    def fill(self, source: Source, target: torch.Tensor) -> None:
+        """The tensor of `source`, in its dtype, into a tensor on the host."""
+        if source.value is not None:
+            target.copy_(source.value)
+            return
+        flat = target.reshape(-1)  # its own memory, not a copy: targets are contiguous
+        if source.file_dtype == source.dtype:
+            self._read(source, 0, memoryview(flat.view(torch.uint8).numpy()))
+            return
+        size = source.file_dtype.itemsize
+        scratch = torch.empty(min(SCRATCH_BYTES, source.file_bytes), dtype=torch.uint8)
+        for begin in range(0, source.file_bytes, SCRATCH_BYTES):
+            part = scratch[: source.file_bytes - begin]
+            self._read(source, begin, memoryview(part.numpy()))
+            values = part.view(source.file_dtype)
+            flat[begin // size : begin // size + len(values)] = values
+
+    def _read(self, source: Source, begin: int, buffer: memoryview) -> None:
+        """Bytes of a tensor from `begin` on. Raises ModelError."""
         try:
             file = self._open.get(source.path)
             if file is None:
                 file = self._open[source.path] = os.open(source.path, os.O_RDONLY)
             done = 0
             while done < len(buffer):
-                count = os.preadv(file, [buffer[done:]], source.offset + done)
+                count = os.preadv(file, [buffer[done:]], source.offset + begin + done)
                 if count == 0:
                     raise OSError(f"it ends inside {source.key}")
                 done += count
@@ -70,18 +90,6 @@ class WeightFiles:
                 remedy="Fetch or convert it again.",
                 code="model_damaged",
             ) from error
-
-    def fill(self, source: Source, target: torch.Tensor) -> None:
-        """The tensor of `source`, in its dtype, into a tensor on the host."""
-        if source.value is not None:
-            target.copy_(source.value)
-        elif source.file_dtype == source.dtype:
-            self.read(source, memoryview(target.reshape(-1).view(torch.uint8).numpy()))  # its own memory, not a copy
-        else:
-            raw = anonymous(source.file_bytes)
-            self.read(source, memoryview(raw))
-            if source.file_bytes:
-                target.copy_(torch.frombuffer(raw, dtype=source.file_dtype).reshape(source.shape))
 
     def close(self) -> None:
         for file in self._open.values():

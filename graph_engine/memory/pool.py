@@ -175,11 +175,16 @@ class ModelPool:
                 if module is None:
                     raise OutOfMemory(f"{spec.family} takes more than its {outline.bytes:,} bytes on {device}.")
                 return module
-            streamed = Streamed(outline, self._mover(outline), room, lambda order: self._learn(spec, order))
+            mover = self._mover(outline)
+            try:
+                streamed = Streamed(outline, mover, room, lambda order: self._learn(spec, order))
+            except BaseException:
+                mover.close()
+                raise
             with self._lock:
                 self.loads += 1
-                # What another job asked for meanwhile was taken from the room.
-                streamed.resize(residency.residents[spec.key].bytes)
+                if residency.residents[spec.key].bytes != room:  # another job asked for some of it meanwhile
+                    streamed.resize(residency.residents[spec.key].bytes)
                 self._streamed[device, spec.key] = streamed
                 self._modules[device, spec.key] = streamed.module
             return streamed.module
