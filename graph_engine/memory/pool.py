@@ -197,7 +197,7 @@ class ModelPool:
         if outline.device.type == "cuda":
             from graph_engine.memory.cuda_mover import CudaMover
 
-            return CudaMover(outline.device)
+            return CudaMover(outline.device, weight_budget("cpu", self._budgets, *device_memory("cpu")))
         from graph_engine.memory.mover import HostMover
 
         return HostMover()
