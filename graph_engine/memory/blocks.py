@@ -56,7 +56,9 @@ def pack(
     if least_bytes is None:
         counted: set[int] = set()
         least_bytes = min(LEAST_BYTES, sum(_new_bytes(modules[name], counted) for name in names) // TINY)
-    owners = Counter(id(tensor) for _, layer in _parts(module) for tensor in {id(t): t for t in tensors_of(layer)}.values())
+    owners = Counter(
+        id(tensor) for _, layer in _parts(module) for tensor in {id(t): t for t in tensors_of(layer)}.values()
+    )
     pinned = {*held, *(name for name in names if _stays(modules[name], owners, least_bytes // TINY))}
     seen: set[int] = set()
     blocks: list[Block] = []

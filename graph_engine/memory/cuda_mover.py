@@ -30,7 +30,8 @@ class CudaMover:
     def __init__(self, device: torch.device, host_bytes: int) -> None:
         self._device, self._left = device, host_bytes
         self._files = WeightFiles()
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
         self._packed: dict[tuple[Source, ...], torch.Tensor] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="anyloom copies")
 
@@ -51,7 +52,7 @@ class CudaMover:
         self._worker.shutdown(wait=True, cancel_futures=True)
         self._stream.synchronize()
         for slab in self._packed.values():
-            torch.cuda.cudart().cudaHostUnregister(slab.data_ptr())
+            self._runtime.cudaHostUnregister(slab.data_ptr())
         self._packed.clear()
         self._files.close()
 
@@ -75,7 +76,7 @@ class CudaMover:
             self._files.fill(source, tensor)
         if size <= self._left:
             with torch.cuda.device(self._device):
-                refused = int(torch.cuda.cudart().cudaHostRegister(slab.data_ptr(), size, 0))
+                refused = int(self._runtime.cudaHostRegister(slab.data_ptr(), size, 0))
             if not refused:  # else the system locks no more memory; a copy from this slab works all the same
                 self._left -= size
                 self._packed[sources] = slab

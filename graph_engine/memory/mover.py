@@ -56,18 +56,20 @@ class WeightFiles:
             return
         flat = target.reshape(-1)  # its own memory, not a copy: targets are contiguous
         if source.file_dtype == source.dtype:
-            self._read(source, 0, memoryview(flat.view(torch.uint8).numpy()))
+            self._read(source, 0, flat.view(torch.uint8))
             return
         size = source.file_dtype.itemsize
         scratch = torch.empty(min(SCRATCH_BYTES, source.file_bytes), dtype=torch.uint8)
         for begin in range(0, source.file_bytes, SCRATCH_BYTES):
             part = scratch[: source.file_bytes - begin]
-            self._read(source, begin, memoryview(part.numpy()))
+            self._read(source, begin, part)
             values = part.view(source.file_dtype)
             flat[begin // size : begin // size + len(values)] = values
 
-    def _read(self, source: Source, begin: int, buffer: memoryview) -> None:
-        """Bytes of a tensor from `begin` on. Raises ModelError."""
+    def _read(self, source: Source, begin: int, target: torch.Tensor) -> None:
+        """Bytes of a tensor from `begin` on, into a flat tensor of bytes. Raises ModelError."""
+        content: Any = target.numpy()
+        buffer = memoryview(content)
         try:
             file = self._open.get(source.path)
             if file is None:
@@ -138,7 +140,9 @@ class HostMover:
         begins, size = offsets(sources, like_files=True)
         memory = anonymous(size)
         tensors = [
-            torch.frombuffer(memory, dtype=source.dtype, count=math.prod(source.shape), offset=begin).reshape(source.shape)
+            torch.frombuffer(memory, dtype=source.dtype, count=math.prod(source.shape), offset=begin).reshape(
+                source.shape
+            )
             if source.bytes
             else torch.empty(source.shape, dtype=source.dtype)
             for begin, source in zip(begins, sources, strict=True)

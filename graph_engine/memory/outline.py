@@ -35,7 +35,9 @@ class Outline:
         _settle(self.module, self.name, self.device)
         self.module.eval()
         # On the host a tensor that was computed lies in host memory anyhow.
-        self._pinned = [name for name in layers_of(self.module) if self.device.type == "cpu" and self._is_computed(name)]
+        self._pinned = [
+            name for name in layers_of(self.module) if self.device.type == "cpu" and self._is_computed(name)
+        ]
         self.blocks = self.pack(order)
         self._pinned = [name for block in self.blocks if block.pinned for name in block.layers]
 

@@ -70,7 +70,8 @@ class Reservations:
         else:
             self._alone.discard(key)
         weights = sum(admission.running[job].weights.values()) if job in admission.running else 0
-        numbers = f"(On {device}: budget {admission.budget_bytes:,} bytes, its models {weights:,}, kept for its work {working:,}.)"
+        budget = admission.budget_bytes
+        numbers = f"(On {device}: budget {budget:,} bytes, its models {weights:,}, kept for its work {working:,}.)"
         return again, "" if said_by_pool else numbers
 
     def _device(self, name: str) -> Admission:

@@ -91,7 +91,7 @@ def _headers(spec: ModelSpec) -> dict[str, tuple[str, int, tuple[int, ...], Any]
             with Path(file.path).open("rb") as handle:
                 length = int.from_bytes(handle.read(8), "little")
                 size = Path(file.path).stat().st_size
-                header = json.loads(handle.read(length)) if length <= size - 8 else {"": None}
+                header: dict[str, Any] = json.loads(handle.read(length)) if length <= size - 8 else {"header": {}}
             for key, entry in header.items():
                 if key != "__metadata__":
                     begin, end = entry["data_offsets"]

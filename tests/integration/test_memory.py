@@ -100,9 +100,7 @@ HEADER = 4_000
 
 async def opened(folder: Path, budget: int) -> Engine:
     settings = Settings(data_dir=folder, devices=("cpu",), device_bytes=(("cpu", budget),), grace_s=0.3)
-    engine = await Engine.open(
-        settings, registry=REGISTRY, catalog=Catalog([Family("chain", lambda config: chain())])
-    )
+    engine = await Engine.open(settings, registry=REGISTRY, catalog=Catalog([Family("chain", lambda config: chain())]))
     for index, name in enumerate("abcd"):
         torch.manual_seed(index)
         save_file(chain().state_dict(), settings.models_path / f"{name}.safetensors")
@@ -190,7 +188,9 @@ async def test_a_model_larger_than_the_budget_gives_the_same(tmp_path: Path) -> 
         results.append(record.result)
         (device,) = engine.models.stats()
         assert device["used_bytes"] <= budget
-        assert [("streamed_bytes" in model) for model in device["models"]] == [folder == "narrow"] * len(device["models"])
+        assert [("streamed_bytes" in model) for model in device["models"]] == [folder == "narrow"] * len(
+            device["models"]
+        )
         await engine.close()
     assert results[0] == results[1]
 
@@ -248,7 +248,9 @@ async def test_a_job_that_waits_for_memory_can_be_cancelled(engine: Engine) -> N
     assert (await engine.wait(second.id, 10)).status == "cancelled"
     await engine.cancel(first.id)
     assert (await engine.wait(first.id, 10)).status == "cancelled"
-    assert (await run(engine, {"w": step("work", bytes=budget, salt=3)})).status == "succeeded", "nothing is left behind"
+    assert (await run(engine, {"w": step("work", bytes=budget, salt=3)})).status == "succeeded", (
+        "nothing is left behind"
+    )
 
 
 async def test_what_ran_out_of_memory_is_tried_once_more_with_everything_idle_gone(engine: Engine) -> None:

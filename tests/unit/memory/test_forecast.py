@@ -89,5 +89,5 @@ def test_lru_copies_everything_in_every_pass_of_a_loop() -> None:
 def test_activations_take_room_from_weights() -> None:
     loop = [phase("a", [10] * 20, 0.0, passes=2, working=30)]
     assert forecast(loop, 200, 100).moved_bytes == 200 + 50
-    with pytest.raises(OutOfMemory, match="a cannot even be streamed.*12 bytes"):
+    with pytest.raises(OutOfMemory, match=r"a cannot even be streamed.*12 bytes"):
         forecast(loop, 42, 100)

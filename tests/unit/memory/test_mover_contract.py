@@ -1,4 +1,4 @@
-"""What every mover does, on every device there is: the right bytes, in order, again and again, and errors that name the file."""
+"""What every mover does, on every device there is: the right bytes, in order, again and again; errors that name the file."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models import Chain, family_of, saved, spec_of
+from safetensors.torch import save_file
 from virtual import VirtualMover
 
 from graph_engine.errors import ModelError, OutOfMemory
@@ -24,7 +26,7 @@ from graph_engine.memory.offload import Streamed
 from graph_engine.memory.outline import Outline
 from graph_engine.models.catalog import Family
 from graph_engine.models.load import materialise
-from graph_engine.models.spec import ModelSpec
+from graph_engine.models.spec import ModelSpec, WeightFile
 
 # --- when: the hooks against the pure forecast --------------------------------------------------------------------------
 
@@ -175,12 +177,8 @@ def test_results_are_those_of_the_whole_model_bit_for_bit(tmp_path: Path, dtype:
 def saved_odd(folder: Path) -> Any:
     torch.manual_seed(5)
     odd = Oddities()
-    from safetensors.torch import save_file
-
     path = folder / "odd.safetensors"
     save_file({key: tensor.clone() for key, tensor in odd.state_dict().items()}, path)
-    from graph_engine.models.spec import WeightFile
-
     return WeightFile.of(path)
 
 
@@ -276,13 +274,9 @@ def test_names_are_mapped_and_what_is_computed_is_kept(tmp_path: Path) -> None:
         first, second = state["fused"].chunk(2)
         return {"a.weight": first, "b.weight": second} | {k[4:]: v for k, v in state.items() if k != "fused"}
 
-    from safetensors.torch import save_file
-
     torch.manual_seed(4)
     tensors = {f"old.{name}.weight": torch.randn(16, 16) for name in "cdefgh"} | {"fused": torch.randn(32, 16)}
     save_file(tensors, tmp_path / "old.safetensors")
-    from graph_engine.models.spec import WeightFile
-
     spec = spec_of(WeightFile.of(tmp_path / "old.safetensors"))
     family = family_of(build, rename=rename)
     whole = materialise(spec, family, "cpu")
@@ -317,8 +311,7 @@ def test_a_file_that_is_cut_short_while_it_is_in_use_is_an_error_that_names_it(t
         with path.open("r+b") as file:
             file.truncate(2_000)
         with pytest.raises(ModelError, match=r"weights.safetensors is damaged: it ends inside") as caught:
-            for _ in range(2):
-                streamed.module(torch.ones(1, 16))
+            [streamed.module(torch.ones(1, 16)) for _ in range(2)]
         assert caught.value.problem.code == "model_damaged"
         with path.open("r+b") as file:
             file.write(content)
@@ -343,7 +336,6 @@ def test_damaged_files_are_refused_before_anything_is_read(tmp_path: Path, damag
 
 def test_nothing_is_left_after_many_lives(tmp_path: Path) -> None:
     """Law P5's other half: neither tensors nor file handles nor threads pile up."""
-    import os
 
     def count() -> tuple[int, int, int]:
         gc.collect()
