@@ -26,10 +26,9 @@ class Outline:
     def __init__(
         self, spec: ModelSpec, family: Family, device: str, order: Sequence[str] = (), least_bytes: int | None = None
     ) -> None:
-        with torch.device("meta"):
-            self.module = family.build(spec.config)
         self.name, self.device, self._least_bytes = spec.family, torch.device(device), least_bytes
-        _empty(self.module, find_sources(spec, family, self.module.state_dict()), self.device)
+        self.module, sources = find_sources(spec, family)
+        _empty(self.module, sources, self.device)
         if family.finish is not None:
             family.finish(self.module)
         _settle(self.module, self.name, self.device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +49,8 @@ class Source:
         return math.prod(self.shape) * int(self.file_dtype.itemsize)
 
 
-def find_sources(spec: ModelSpec, family: Family, expected: Mapping[str, Any]) -> dict[str, Source]:
-    """Key of the module -> source, for every key of `expected` (a state dict, on the meta device).
+def find_sources(spec: ModelSpec, family: Family) -> tuple[Any, dict[str, Source]]:
+    """The module of `spec`, still empty (on the meta device), and for every key of its state dict where its tensor is.
 
     `rename` of the family runs on tensors without content; what it hands on unchanged stays where it is, what it computes
     is computed once and kept. Raises ModelError for files that are gone or damaged and for keys that do not fit, as
@@ -59,26 +58,25 @@ def find_sources(spec: ModelSpec, family: Family, expected: Mapping[str, Any]) -
     """
     import torch
 
+    with torch.device("meta"):
+        module = family.build(spec.config)
     found = _headers(spec)
     empty = {key: torch.empty(shape, dtype=dtype, device="meta") for key, (_, _, shape, dtype) in found.items()}
     origin = {id(tensor): key for key, tensor in empty.items()}
     renamed = dict(empty) if family.rename is None else family.rename(empty)
-    _account(spec, dict(expected), renamed)
-    wanted = getattr(torch, spec.dtype)
-    computed = [key for key, tensor in renamed.items() if id(tensor) not in origin]
-    values: Mapping[str, Any] = {}
-    if computed and family.rename is not None:
-        values = family.rename(_read(spec))
+    _account(spec, module.state_dict(), renamed)
+    computed = any(id(tensor) not in origin for tensor in renamed.values())
+    values = family.rename(_read(spec)) if computed and family.rename is not None else {}
     sources: dict[str, Source] = {}
     for key, tensor in renamed.items():
-        dtype = wanted if tensor.is_floating_point() else tensor.dtype
+        dtype = getattr(torch, spec.dtype) if tensor.is_floating_point() else tensor.dtype
         if id(tensor) in origin:
             path, offset, shape, file_dtype = found[origin[id(tensor)]]
             sources[key] = Source(key, shape, dtype, path, offset, file_dtype)
         else:
             value = values[key].to(dtype, copy=True).contiguous()
             sources[key] = Source(key, tuple(value.shape), dtype, value=value)
-    return sources
+    return module, sources
 
 
 def _headers(spec: ModelSpec) -> dict[str, tuple[str, int, tuple[int, ...], Any]]:

@@ -53,12 +53,18 @@ TENSORS = {
 }
 
 
+class Bag(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        for key, tensor in TENSORS.items():
+            self.register_buffer(key, torch.empty_like(tensor))
+
+
 def sources(folder: Path, dtype: str = "float32") -> dict[str, Source]:
     path = folder / "weights.safetensors"
     save_file(TENSORS, path)
     spec = ModelSpec("trial", {}, (WeightFile.of(path),), dtype)
-    expected = {key: tensor.to("meta") for key, tensor in TENSORS.items()}
-    return find_sources(spec, Family("trial", lambda config: None), expected)
+    return find_sources(spec, Family("trial", lambda config: Bag()))[1]
 
 
 def wanted(key: str, dtype: str) -> torch.Tensor:
