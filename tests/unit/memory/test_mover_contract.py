@@ -42,9 +42,9 @@ def mover(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 TENSORS = {
     "matrix": torch.randn(33, 7),
-    "half": torch.randn(5, 3).half(),
-    "brain": torch.randn(4, 4).bfloat16(),
-    "double": torch.randn(3).double(),
+    "narrow": torch.randn(5, 3).half(),
+    "rough": torch.randn(4, 4).bfloat16(),
+    "wide": torch.randn(3).double(),
     "scalar": torch.tensor(2.5),
     "empty": torch.zeros(0, 4),
     "count": torch.tensor([3, 1], dtype=torch.int64),

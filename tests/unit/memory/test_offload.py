@@ -331,7 +331,8 @@ def test_damaged_files_are_refused_before_anything_is_read(tmp_path: Path, damag
         path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
     with pytest.raises(ModelError) as caught:
         Outline(spec, family_of(linear_chain), "cpu")
-    assert caught.value.problem.code == ("model_missing" if damage == "gone" else "model_damaged")
+    codes = {"gone": {"model_missing"}, "short": {"model_damaged"}, "header": {"model_damaged", "model_format"}}
+    assert caught.value.problem.code in codes[damage]
 
 
 def test_nothing_is_left_after_many_lives(tmp_path: Path) -> None:
