@@ -78,15 +78,6 @@ class Streamed:
         ]
 
     @property
-    def kept_bytes(self) -> int:
-        return sum(self._blocks[index].bytes for index in self._kept)
-
-    @property
-    def streamed_bytes(self) -> int:
-        """Copied in every pass."""
-        return self._outline.bytes - self.kept_bytes
-
-    @property
     def bytes(self) -> int:
         """What it takes of its room: kept blocks and the ring. Another order of calls may make it more."""
         return self.kept_bytes + self._ring_room
@@ -127,6 +118,9 @@ class Streamed:
             if not (same and index in kept and index in self._kept):
                 self._drop(index)
         self._blocks, self.room, self._kept, self._ring_room = blocks, room, kept, found.ring_bytes
+        self.kept_bytes = sum(blocks[index].bytes for index in kept)
+        self.streamed_bytes = sum(sizes(blocks)) - self.kept_bytes
+        """Copied in every pass."""
         self._seats = {
             name: _Seat(index, name == block.layers[-1]) for index, block in enumerate(blocks) for name in block.layers
         }
