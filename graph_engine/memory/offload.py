@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from graph_engine.errors import OutOfMemory
-from graph_engine.memory.absent import Absent
+from graph_engine.memory.absent import Absent, put
 from graph_engine.memory.blocks import Block, pinned, sizes, tensors_of
 from graph_engine.memory.mover import Mover
 from graph_engine.memory.outline import Outline
@@ -26,9 +26,9 @@ from graph_engine.memory.streaming import DEPTH, split
 
 
 class _Place(NamedTuple):
-    """Where a tensor belongs: `entries` is `_parameters` or `_buffers` of its owner."""
+    """Where a tensor belongs."""
 
-    entries: dict[str, Any]
+    owner: Any
     name: str
     absent: Absent
 
@@ -161,7 +161,11 @@ class Streamed:
             finally:
                 self._lock.release()
 
-        return layer.register_forward_pre_hook(before), layer.register_forward_hook(after, always_call=True)
+        # Before the layer's own hooks, which may read its weights (as a weight norm does), and after them.
+        return (
+            layer.register_forward_pre_hook(before, prepend=True),
+            layer.register_forward_hook(after, always_call=True),
+        )
 
     def _enter(self, name: str) -> None:
         if name not in self._seen:
@@ -245,7 +249,7 @@ class Streamed:
             for absent, tensor in zip(self._absent(index), tensors, strict=True)
         }
         for place in self._places_in(index):
-            place.entries[place.name] = by_absent[id(place.absent)]
+            put(place.owner, place.name, by_absent[id(place.absent)])
         self._installed[index] = frozenset(tensor.untyped_storage().data_ptr() for tensor in tensors)
 
     def _wait(self, index: int) -> list[torch.Tensor]:
@@ -262,7 +266,7 @@ class Streamed:
     def _drop(self, index: int) -> None:
         if self._installed.pop(index, None) is not None:
             for place in self._places_in(index):
-                place.entries[place.name] = place.absent
+                put(place.owner, place.name, place.absent)
         self._mover.done(self._tickets.pop(index))
         if index in self._ring:
             self._ring.remove(index)
@@ -280,7 +284,7 @@ class Streamed:
 def _places(layer: Any) -> list[_Place]:
     inside = {id(tensor) for tensor in tensors_of(layer)}
     return [
-        _Place(entries, name, tensor)
+        _Place(owner, name, tensor)
         for owner in layer.modules()
         for entries in (owner._parameters, owner._buffers)
         for name, tensor in entries.items()

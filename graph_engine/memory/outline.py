@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from graph_engine.errors import ModelError
-from graph_engine.memory.absent import Absent
+from graph_engine.memory.absent import Absent, put
 from graph_engine.memory.blocks import Block, layers_of, pack, pinned, sizes, tensors_of
 from graph_engine.memory.streaming import DEPTH, least_room
 from graph_engine.models.catalog import Family
@@ -75,7 +75,7 @@ def _empty(module: Any, sources: Mapping[str, Source], device: torch.device) -> 
                 if id(tensor) not in absent:
                     absent[id(tensor)] = Absent(source, device, entries is owner._parameters)
                     absent[id(tensor)].stood_for = tensor  # type: ignore[attr-defined]  # so that its id is not given anew
-                entries[name] = absent[id(tensor)]
+                put(owner, name, absent[id(tensor)])
     for entry in absent.values():
         del entry.stood_for  # type: ignore[attr-defined]
 
@@ -93,7 +93,7 @@ def _settle(module: Any, name: str, device: torch.device) -> None:
                 else:
                     moved = tensor.detach().to(device)
                     is_parameter = entries is owner._parameters
-                    entries[key] = torch.nn.Parameter(moved, requires_grad=False) if is_parameter else moved
+                    put(owner, key, torch.nn.Parameter(moved, requires_grad=False) if is_parameter else moved)
     if left:
         raise ModelError(
             f"{name}: nothing fills {', '.join(left[:5])}{', ...' if len(left) > 5 else ''}.",

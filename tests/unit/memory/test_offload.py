@@ -133,6 +133,10 @@ class Oddities(torch.nn.Module):
             torch.nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 3, enable_nested_tensor=False
         )
         self.norm = torch.nn.BatchNorm1d(32)
+        self.normed = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(32, 32))
+        self.recurrent = torch.nn.LSTM(32, 32, 2, batch_first=True)
+        self.checked = torch.nn.Linear(32, 32)
+        self.checked.register_forward_pre_hook(lambda layer, inputs: (inputs[0] + layer.weight.sum(),))
         self.mixers = torch.nn.ModuleList(torch.nn.Linear(32, 32) for _ in range(6))
         self.places = torch.nn.ParameterList([torch.randn(1, 1, 32)])
         self.head = torch.nn.Linear(32, 50, bias=False)
@@ -143,6 +147,7 @@ class Oddities(torch.nn.Module):
         x = self.embedding(ids).to(self.head.weight.device, self.head.weight.dtype) + self.token + self.table
         x = self.attention(x, x, x, need_weights=False)[0] + self.places[0]
         x = self.norm(self.encoder(x).transpose(1, 2)).transpose(1, 2)
+        x = self.checked(self.recurrent(self.normed(x))[0])
         for mixer in (*self.mixers, self.mixers[0]):
             x = torch.tanh(mixer(x))
         return self.head(x)
