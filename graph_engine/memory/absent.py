@@ -12,9 +12,7 @@ from graph_engine.models.sources import Source
 
 def put(owner: Any, name: str, tensor: torch.Tensor) -> None:
     """Make `tensor` the parameter or buffer of this name, whatever kind of tensor was it before."""
-    if hasattr(owner, "_flat_weights"):  # a recurrent layer, which has a list of its own and keeps it when it is told
-        setattr(owner, name, tensor)
-    elif name in owner._parameters:
+    if name in owner._parameters:
         owner._parameters[name] = tensor
     else:
         owner._buffers[name] = tensor
