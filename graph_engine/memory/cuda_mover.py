@@ -50,7 +50,7 @@ class CudaMover:
 
     def close(self) -> None:
         self._worker.shutdown(wait=True, cancel_futures=True)
-        self._stream.synchronize()
+        torch.cuda.synchronize(self._device)  # another mover may get this stream, and with it these slabs
         for slab in self._packed.values():
             self._runtime.cudaHostUnregister(slab.data_ptr())
         self._packed.clear()

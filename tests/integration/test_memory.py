@@ -57,6 +57,13 @@ def use(context: NodeContext, model: Encoder, before: float = 0.0, salt: int = 0
     return float(context.model(model)(torch.ones(1, 64)).sum()) + before
 
 
+@node(id="m.use_aside")
+def use_aside(context: NodeContext, model: Encoder) -> float:
+    """In a thread of the pool, beside the device's."""
+    with torch.no_grad():
+        return float(context.model(model)(torch.ones(1, 64)).sum())
+
+
 @node(id="m.use_two", needs=Needs(device=True))
 def use_two(context: NodeContext, first: Encoder, second: Encoder, before: float = 0.0) -> float:
     for model in (first, second):
@@ -86,7 +93,7 @@ def burst(context: NodeContext, failures: int, name: str) -> int:
 
 
 REGISTRY = Registry()
-for function in (load, load_two, use, use_two, work, burst):
+for function in (load, load_two, use, use_aside, use_two, work, burst):
     REGISTRY.add(function.node_type)  # type: ignore[attr-defined]
 
 
@@ -213,6 +220,28 @@ async def test_jobs_wait_for_the_memory_that_others_use(engine: Engine) -> None:
     assert TOGETHER["most"] == 2 * (budget * 2 // 5), "two at a time, of six that could run together"
     (device,) = engine.models.stats()
     assert device["reserved_bytes"] == 0
+
+
+@pytest.mark.parametrize("budget", [BYTES + HEADER, BYTES // 2], ids=["one fits", "none fits"])
+async def test_runs_that_each_want_everything_take_turns(tmp_path: Path, budget: int) -> None:
+    """Device jobs and jobs of the pool, each with a model that fills the budget: nobody fails, nobody waits for ever."""
+    engine = await opened(tmp_path, budget)
+    records = [
+        await engine.submit({"format": "anyloom", "version": 1, "nodes": in_turn(names, salt) | also})
+        for salt, (names, also) in enumerate(
+            [
+                ("ab", {}),
+                ("cd", {"work": step("work", bytes=budget, salt=1)}),
+                ("ba", {"work": step("work", bytes=budget // 2, salt=2)}),
+                ("dc", {"aside": step("use_aside", {"model": "load_d.encoder"})}),
+            ]
+        )
+    ]
+    ended = [await engine.wait(record.id, 60) for record in records]
+    assert [(record.status, record.errors) for record in ended] == [("succeeded", [])] * 4
+    (device,) = engine.models.stats()
+    assert device["used_bytes"] <= budget and device["reserved_bytes"] == 0
+    await engine.close()
 
 
 async def test_models_that_nobody_uses_make_room_for_activations(engine: Engine) -> None:
