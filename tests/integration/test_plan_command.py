@@ -69,17 +69,36 @@ def test_a_workflow_without_models(flags: list[str], tmp_path: Path, capsys: pyt
     assert "No step uses a model." in capsys.readouterr().out
 
 
-def test_missing_weights_are_said_as_a_run_would(
+def test_a_preset_can_be_planned_before_its_weights_are_here(
     flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """ImageBind in its published size, 2.4 GB, in 2 GiB."""
     nodes = {
-        "load": {"type": "nextgpt.load_encoder", "values": {"preset": "nextgpt-7b-tiva-v0"}},
-        "encode": {"type": "nextgpt.encode_text", "values": {"text": "x"}, "links": {"encoder": "load.encoder"}},
+        "models": {"type": "nextgpt.load", "values": {"preset": "nextgpt-7b-tiva-v0"}},
+        "encode": {"type": "nextgpt.encode_text", "values": {"text": "x"}, "links": {"encoder": "models.encoder"}},
     }
     path = tmp_path / "large.json"
     path.write_text(json.dumps({"format": "anyloom", "version": 1, "nodes": nodes}))
+    code, found = report(capsys, str(path), *flags, "--vram", "2GB", "--bandwidth", "55GB")
+    (use,) = found["uses"]  # type: ignore[misc]
+    assert code == 0 and found["here"] is False
+    assert use["weights"] == 2 * (1_200_781_057 + 4), "parameters, and four logit scales that are buffers"
+    assert use["streamed"] > use["weights"] - 2**31
+    assert main(["plan", str(path), *flags, "--vram", "2GB"]) == 0
+    assert "Weight files are missing; these are the sizes of the preset." in capsys.readouterr().out
+
+
+def test_what_the_load_nodes_refuse_is_said_as_a_run_would(
+    flags: list[str], tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = {
+        "load": {"type": "nextgpt.load_encoder", "values": {"preset": "huge"}},
+        "encode": {"type": "nextgpt.encode_text", "values": {"text": "x"}, "links": {"encoder": "load.encoder"}},
+    }
+    path = tmp_path / "unknown.json"
+    path.write_text(json.dumps({"format": "anyloom", "version": 1, "nodes": nodes}))
     assert main(["plan", str(path), *flags]) == 1
-    assert "lacks 1 of 1 weight files" in capsys.readouterr().err
+    assert "preset" in capsys.readouterr().err
 
 
 def test_a_turn_in_a_seventh_of_its_memory_gives_the_same_files(

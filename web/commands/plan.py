@@ -14,9 +14,11 @@ from graph_engine.engine import Engine
 from graph_engine.errors import ModelError, OutOfMemory
 from graph_engine.graph.kinds import ModelKind
 from graph_engine.graph.plan import Step, StepLink
+from graph_engine.memory.blocks import Block, pack, pinned, sizes
 from graph_engine.memory.devices import find_devices
 from graph_engine.memory.forecast import Phase, Stretch, forecast
-from graph_engine.memory.streaming import split
+from graph_engine.memory.streaming import least_room, split
+from graph_engine.models.catalog import Catalog
 from graph_engine.models.spec import ModelSpec
 from web.commands.flags import settings_of
 from web.commands.run import find
@@ -52,6 +54,10 @@ class Report:
     copied: int
     seconds: float
     problem: str = ""
+    working: int = 0
+    """The most that a step needs beside its models, as far as nodes say."""
+    here: bool = True
+    """The weights are on this machine; else the sizes are those that the preset states."""
 
 
 async def plan(arguments: argparse.Namespace) -> int:
@@ -92,6 +98,9 @@ async def models_of(
     )
     record = await engine.wait(record.id)
     if record.status != "succeeded":
+        stated = [(step, [published(steps[link.source], link.output) for link in links]) for step, links in wanted]
+        if all(spec is not None for _, specs in stated for spec in specs):
+            return [(step, [spec for spec in specs if spec is not None]) for step, specs in stated]
         problem = record.errors[0] if record.errors else {"message": f"the load nodes {record.status}."}
         raise ModelError(
             str(problem["message"]), remedy=str(problem.get("remedy", "")), code=str(problem.get("code", "")),
@@ -104,24 +113,49 @@ async def models_of(
     return found
 
 
+def published(load: Step, output: int) -> ModelSpec | None:
+    """What a load node of NExT-GPT would give if the files of its preset were here: a spec without files."""
+    from nodes.nextgpt.preset import PRESETS
+
+    preset = PRESETS.get(str(load.literals.get("preset", "")))
+    part = load.type.outputs[output].name
+    if load.type.id != "nextgpt.load":
+        part = load.type.id.removeprefix("nextgpt.load_").replace("output_projector", "projector")
+        part = f"{load.literals.get('modality')}_{part}" if part in ("projector", "decoder") else part
+    if preset is None or part not in preset.parts:
+        return None
+    entry = preset.parts[part]
+    return ModelSpec(entry.family, entry.config(), (), entry.dtype, entry.extras)
+
+
+def blocks_of(spec: ModelSpec, catalog: Catalog, device: str) -> list[Block]:
+    """The blocks of a model, from its files, or from its sizes alone where there are none."""
+    import torch
+
+    if spec.files:
+        from graph_engine.memory.outline import Outline
+
+        return Outline(spec, catalog[spec.family], device).blocks
+    with torch.device("meta"):
+        module = catalog[spec.family].build(spec.config).to(getattr(torch, spec.dtype))
+    return pack(module)
+
+
 def _model_links(step: Step) -> list[StepLink]:
     return [link for link in step.links if isinstance(link.input.kind, ModelKind)]
 
 
 def report_of(engine: Engine, found: list[tuple[Step, list[ModelSpec]]], device: str, bandwidth: float) -> Report:
     """The forecast of one pass of each model, without computing."""
-    from graph_engine.memory.blocks import pinned, sizes
-    from graph_engine.memory.outline import Outline
-
     budget = engine.models.budget_of(device)
-    outlines: dict[str, Outline] = {}
+    models: dict[str, list[Block]] = {}
     phases: list[Phase] = []
     names: list[tuple[str, str]] = []
     for step, specs in found:
         for spec in specs:
-            if spec.key not in outlines:
-                outlines[spec.key] = Outline(spec, engine.catalog[spec.family], device)
-            blocks = outlines[spec.key].blocks
+            if spec.key not in models:
+                models[spec.key] = blocks_of(spec, engine.catalog, device)
+            blocks = models[spec.key]
             working = engine._memory.working_bytes(step.type, step.literals)
             bytes = sizes(blocks)
             phases.append(Phase(spec.key, bytes, (0.0,) * len(bytes), 1, working, pinned(blocks)))
@@ -138,14 +172,17 @@ def report_of(engine: Engine, found: list[tuple[Step, list[ModelSpec]]], device:
         _use(phase, stretch, budget, *name) for phase, stretch, name in zip(phases, stretches, names, strict=False)
     )
     if done < len(phases):
-        outline, working = outlines[phases[done].model], phases[done].working_bytes
+        last, working = phases[done], phases[done].working_bytes
+        least = least_room(last.blocks, pinned=last.pinned)
         beside = f" and {amount(working)} for its work" if working else ""
         problem = (
-            f"{names[done][0]}: {names[done][1]} ({amount(outline.bytes)}) needs {amount(outline.least_room)} of weights at "
+            f"{names[done][0]}: {names[done][1]} ({amount(last.weight_bytes)}) needs {amount(least)} of weights at "
             f"once{beside}, even block by block; the budget is {amount(budget)}."
         )
     copied = sum(use.copied for use in uses)
-    return Report(device, budget, bandwidth, uses, copied, copied / bandwidth, problem)
+    working_most = max((phase.working_bytes for phase in phases), default=0)
+    here = all(spec.files for _, specs in found for spec in specs)
+    return Report(device, budget, bandwidth, uses, copied, copied / bandwidth, problem, working_most, here)
 
 
 def _use(phase: Phase, stretch: Stretch, budget: int, step: str, family: str) -> Use:
@@ -171,6 +208,8 @@ def reading_rate(found: list[tuple[Step, list[ModelSpec]]]) -> float:
 def show(report: Report, *, measured: bool, assumed: bool) -> None:
     how = "as files are read here" if measured else "assumed" if assumed else "as given"
     print(f"{report.device}: {amount(report.budget)} for models, copies at {report.bandwidth / GB:.1f} GB/s ({how})\n")
+    if not report.here:
+        print("Weight files are missing; these are the sizes of the preset.\n")
     if not report.uses and not report.problem:
         print("No step uses a model.")
         return
@@ -179,9 +218,13 @@ def show(report: Report, *, measured: bool, assumed: bool) -> None:
     if report.problem:
         print(f"It does not fit. {report.problem}")
         return
-    print(f"It fits. Copies: {amount(report.copied)} in {report.seconds:.3g} s, with one pass of each model.")
-    if any(use.streamed for use in report.uses):
+    streamed = any(use.streamed for use in report.uses)
+    fits = "It runs, streamed where it does not fit." if streamed else "It fits."
+    print(f"{fits} Copies: {amount(report.copied)} in {report.seconds:.3g} s, with one pass of each model.")
+    if streamed:
         print("A pass is a token or a denoising step: multiply what every pass copies by their number.")
+    if not report.working:
+        print("What the nodes need beside their models they do not say: leave room for it.")
     print("How long it computes is not known before it ran; copies overlap with computing where they can.")
 
 
