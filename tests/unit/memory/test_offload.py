@@ -14,9 +14,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import Chain, family_of, saved, spec_of
 from safetensors.torch import save_file
-from virtual import VirtualMover
+from small_models import Chain, family_of, saved, spec_of
+from virtual_mover import VirtualMover
 
 from graph_engine.errors import ModelError, OutOfMemory
 from graph_engine.memory.absent import Absent
