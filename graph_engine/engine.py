@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from graph_engine import collector
-from graph_engine.errors import AnyloomError, NotFoundError, RequestError, StoreError
+from graph_engine.errors import AnyloomError, NotFoundError, OutOfMemory, RequestError, StoreError
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.events import Event, EventLog
 from graph_engine.execute.local import LocalExecutor
@@ -27,6 +27,7 @@ from graph_engine.graph.context import NodeContext
 from graph_engine.graph.registry import Registry
 from graph_engine.memory.devices import find_devices
 from graph_engine.memory.pool import ModelPool
+from graph_engine.memory.reservations import Reservations
 from graph_engine.models.catalog import Catalog
 from graph_engine.planner import Planned, Planner
 from graph_engine.record import RunRecord
@@ -58,6 +59,7 @@ class Engine:
         self.settings, self.registry, self.catalog = settings, registry, catalog
         self.folders = Folders(settings.input_dir, settings.output_dir, settings.temp_dir)
         self.models = ModelPool(catalog, dict(settings.device_bytes))
+        self._memory = Reservations(self.models)
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
         self._planner = Planner(settings, registry, self.folders.digest)
@@ -67,7 +69,9 @@ class Engine:
         devices = settings.devices or find_devices()
         scheduler_lanes = {"pool": settings.pool_threads, "async": 1_000, "inline": 64}
         scheduler = Scheduler(scheduler_lanes, devices, settings.max_attempts)
-        hooks = Hooks(self._context, self._journal, self._output, self._ended)
+        hooks = Hooks(
+            self._context, self._journal, self._output, self._ended, self._admit, self._memory.left, self._too_large
+        )
         self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
         self._executor = LocalExecutor(devices, settings.pool_threads, self._runner.report)
         self._runner.executor = self._executor
@@ -324,10 +328,22 @@ class Engine:
 
     # --- what the runner asks -----------------------------------------------------------------------------------------
 
-    def _context(self, job: Job) -> NodeContext:
+    def _context(self, job: Job, inputs: Mapping[str, Any]) -> NodeContext:
         live = self._roster.live.get(job.run)
         raw = live.raw if live is not None else None
-        return JobContext(job, raw, self.folders, self.settings.models_path, self.models, self._runner.post)
+        models = {port: inputs[port] for port in job.next_use if port in inputs}
+        working = self._memory.working_bytes(job.type, job.literals)
+        return JobContext(
+            job, raw, self.folders, self.settings.models_path, self.models, self._runner.post, models, working
+        )
+
+    def _admit(self, job: Job, inputs: Mapping[str, Any]) -> bool:
+        working = self._memory.working_bytes(job.type, job.literals)
+        return self._memory.ask(job.id, job.key, job.device or "cpu", working, inputs.values())
+
+    def _too_large(self, job: Job, error: AnyloomError) -> tuple[bool, str]:
+        assert isinstance(error, OutOfMemory)
+        return self._memory.too_large(job.id, job.key, job.type, job.device or "cpu", error)
 
     def _journal(self, run: str, artifact: Artifact) -> None:
         with suppress(AnyloomError):  # a value without a form on disk is computed again after a crash

@@ -1,5 +1,5 @@
-"""The command line: `anyloom serve`, `run`, `chat`, `demo`, `nodes`, `workflows`, `models`, `convert`, `runs`, `cancel`,
-`inspect`."""
+"""The command line: `anyloom serve`, `run`, `chat`, `plan`, `demo`, `nodes`, `workflows`, `models`, `convert`, `runs`,
+`cancel`, `inspect`."""
 
 from __future__ import annotations
 
@@ -107,6 +107,32 @@ def parser() -> argparse.ArgumentParser:
     add_server_flags(chat)
     add_engine_flags(chat)
 
+    plan = commands.add_parser(
+        "plan",
+        help="see what a workflow needs in memory",
+        description="Say before a run whether its models fit into memory, what is kept and what is copied when.",
+        epilog="Exit codes: 0 it can run, 1 it cannot, 64 wrong use. The time of computing is not known before a run.",
+    )
+    plan.add_argument(
+        "workflow", help="a saved workflow's name, a .json file, or a picture, sound or video that carries one"
+    )
+    plan.add_argument(
+        "--set",
+        type=values.setting,
+        metavar="NODE.INPUT=VALUE",
+        action="append",
+        default=[],
+        help="text or JSON for an input",
+    )
+    plan.add_argument(
+        "--bandwidth",
+        type=values.size,
+        metavar="SIZE",
+        help="bytes a second of copies to the device, 55GB for example (default: of files measured, of a bus assumed)",
+    )
+    plan.add_argument("--json", action="store_true", help="as JSON")
+    add_engine_flags(plan)
+
     demo = commands.add_parser(
         "demo",
         help="see it work",
@@ -183,6 +209,10 @@ async def dispatch(arguments: argparse.Namespace) -> int:
         from web.commands.run import run
 
         return await run(arguments)
+    if arguments.command == "plan":
+        from web.commands.plan import plan
+
+        return await plan(arguments)
     if arguments.command == "demo":
         from web.commands.demo import demo
 

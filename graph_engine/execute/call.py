@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from graph_engine.errors import AnyloomError, Cancelled, KindError, NodeError, NotFoundError, OutOfMemory, PathError
+from graph_engine.execute.context import JobContext
 from graph_engine.execute.executor import Coming, Interrupted, NotBegun, Outputs, Raised, Report, Work
 from graph_engine.graph.kinds import describe
 from graph_engine.graph.node import NodeType
@@ -45,6 +46,8 @@ def call(work: Work) -> Report:
     began = time.perf_counter()
     try:
         type = work.job.type
+        if isinstance(work.context, JobContext):
+            work.context.begin()
         if type.needs.device:
             with _without_gradients():
                 answer = type.function(**arguments(work))
@@ -79,6 +82,8 @@ async def call_async(work: Work) -> Report:
     """Run a native `async def` node to its end."""
     began = time.perf_counter()
     try:
+        if isinstance(work.context, JobContext):
+            await asyncio.to_thread(work.context.begin)
         answer = await work.job.type.function(**arguments(work))
         return _report(work.job.type, answer, began)
     except asyncio.CancelledError:

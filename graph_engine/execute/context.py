@@ -29,22 +29,36 @@ class JobContext(NodeContext):
         models_dir: Path,
         pool: ModelPool,
         post: Post,
+        models: Mapping[str, Any] | None = None,
+        working_bytes: int = 0,
     ) -> None:
+        """models: what arrived at the ports of model kinds, by port; working_bytes: what the job needs beside models."""
         self.node, self.run, self.document = job.node, job.run, document
         self.device = job.device or "cpu"
         self._job, self._folders, self._models_dir, self._pool, self._post = job, folders, models_dir, pool, post
         self._stop = threading.Event()
         self._scratch: Path | None = None
         self._leases: list[Any] = []
+        self._models = models or {}
+        self._wanted, self._reserved = working_bytes, 0
 
     def stop(self) -> None:
         self._stop.set()
 
+    def begin(self) -> None:
+        """Before the node is called, in its thread: have the memory that it needs beside models. Raises OutOfMemory."""
+        if self._wanted:
+            self._pool.reserve(self.device, self._wanted)
+            self._reserved = self._wanted
+
     def release(self) -> None:
-        """The job is over: give back models and scratch space."""
+        """The job is over: give back models, memory and scratch space."""
         for spec in self._leases:
             self._pool.release(spec, self.device)
         self._leases.clear()
+        if self._reserved:
+            self._pool.unreserve(self.device, self._reserved)
+            self._reserved = 0
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -74,10 +88,18 @@ class JobContext(NodeContext):
 
     def model(self, spec: Any) -> Any:
         self.check()
-        next_use = min((use for use in self._job.next_use.values() if use is not None), default=None)
-        module = self._pool.lease(spec, self.device, next_use)
+        module = self._pool.lease(spec, self.device, self._next_use(spec))
         self._leases.append(spec)
         return module
+
+    def _next_use(self, spec: Any) -> int | None:
+        """Of the port that the spec came by. A node may have made it of another (one trunk of an encoder): then the files
+        tell; else the soonest of all counts."""
+        ports = self._job.next_use
+        files = frozenset(file.path for file in getattr(spec, "files", ()))
+        same = [port for port in ports if self._models.get(port) == spec]
+        near = [port for port in ports if files & {file.path for file in getattr(self._models.get(port), "files", ())}]
+        return min((use for port in same or near or ports if (use := ports[port]) is not None), default=None)
 
     def rng(self, seed: int) -> Any:
         import torch

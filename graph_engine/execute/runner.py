@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
-from graph_engine.errors import AnyloomError, NodeError
+from graph_engine.errors import AnyloomError, NodeError, OutOfMemory
 from graph_engine.execute.call import explain
 from graph_engine.execute.events import EventLog
 from graph_engine.execute.executor import Coming, Executor, Interrupted, NotBegun, Outputs, Raised, Report, Work
@@ -72,16 +72,22 @@ def internal_error(error: Exception) -> dict[str, Any]:
 class Hooks(NamedTuple):
     """What the engine wants to know or has to give.
 
-    context   makes the NodeContext of a job
+    context   makes the NodeContext of a job, given its inputs
     journal   (run, artifact): a side effect was done and must not be done again after a crash
     output    (run, node, artifact or None for a skipped target, shape)
     ended     (run, status, errors)
+    admit     may the job begin, given its inputs? If not, `left` names it later
+    left      a job is over or will not begin; which ones may begin now
+    too_large a job ran out of memory: whether to try again, and the numbers for people
     """
 
-    context: Callable[[Job], NodeContext]
+    context: Callable[[Job, Mapping[str, Any]], NodeContext]
     journal: Callable[[str, Artifact], None]
     output: Callable[[str, str, Artifact | None, Shape], None]
     ended: Callable[[str, str, list[dict[str, Any]]], None]
+    admit: Callable[[Job, Mapping[str, Any]], bool] = lambda job, inputs: True
+    left: Callable[[int], Iterable[int]] = lambda job: ()
+    too_large: Callable[[Job, AnyloomError], tuple[bool, str]] = lambda job, error: (False, "")
 
 
 class Runner:
@@ -107,6 +113,8 @@ class Runner:
         self.closing = False
         """Set once the engine closes: what ends is still heard, nothing begins."""
         self._timed_out: set[int] = set()
+        self._waiting: dict[int, Work] = {}
+        """Jobs that there is no memory for at the moment."""
         self._fetching: set[asyncio.Task[None]] = set()
         self._late: dict[str, list[asyncio.Task[None]]] = {}
         self._faults: dict[str, dict[str, Any]] = {}
@@ -188,7 +196,9 @@ class Runner:
         while inbox:
             job, type, data = inbox.popleft()
             if type == "report":
-                self._carry_out(self.scheduler.handle(self._event(job, data)))
+                event = self._event(job, data)
+                self._left(job)
+                self._carry_out(self.scheduler.handle(event))
             elif type == "resume":
                 self._carry_out(self.scheduler.handle(Resume()))
             elif type == "broken":
@@ -228,7 +238,11 @@ class Runner:
             return self._grown(job, report)
         if isinstance(report, Raised):
             error = report.error if isinstance(report.error, AnyloomError) else explain(report.error, job.type)
-            return Failed(number, error.to_dict(), job.attempt <= job.type.needs.retries)
+            again, problem = job.attempt <= job.type.needs.retries, error.to_dict()
+            if isinstance(error, OutOfMemory):
+                larger, numbers = self.hooks.too_large(job, error)
+                again, problem["message"] = again or larger, f"{error.message} {numbers}".rstrip()
+            return Failed(number, problem, again)
         if isinstance(report, NotBegun):
             return Unstarted(number)
         assert isinstance(report, Interrupted)
@@ -337,10 +351,26 @@ class Runner:
     def _begin(self, job: Job, inputs: dict[str, Any], then: tuple[Work, ...] = ()) -> None:
         if self.closing:
             return
-        context = self.hooks.context(job) if job.type.context_name else None
+        needs_memory = bool(job.type.context_name or job.type.needs.working_bytes)
+        context = self.hooks.context(job, inputs) if needs_memory else None
+        work = Work(job, inputs, context, then)
+        if needs_memory and not self.hooks.admit(job, inputs):
+            self._waiting[job.id] = work
+        else:
+            self._go(work)
+
+    def _go(self, work: Work) -> None:
+        job = work.job
         if job.type.needs.timeout_s is not None:
             self._loop.call_later(job.type.needs.timeout_s, self._time_out, job.id)
-        self.executor.start(Work(job, inputs, context, then))
+        self.executor.start(work)
+
+    def _left(self, number: int) -> None:
+        """The job takes no memory any more; others may begin that waited for it."""
+        for other in self.hooks.left(number):
+            work = self._waiting.pop(other, None)
+            if work is not None and not self.closing:
+                self._go(work)
 
     async def _fetch(self, job: Job, keys: list[str]) -> None:
         """Values that lie on disk only. What turns out to be gone is computed again."""
@@ -387,6 +417,9 @@ class Runner:
 
     def _stop(self, instruction: Stop) -> None:
         self.executor.stop(instruction.job)
+        waiting = self._waiting.pop(instruction.job, None)
+        if waiting is not None:
+            self.executor.start(waiting)  # which reports that it was interrupted
         self._loop.call_later(self.grace_s, self._grace_over, instruction.job)
 
     def _grace_over(self, job: int) -> None:

@@ -53,7 +53,7 @@ class Needs:
 
     device         runs in the lane of a device, one job at a time (a node that computes with models)
     inline         takes microseconds and does no input or output: run on the event loop, without a thread
-    working_bytes  device memory beside the weights, a number or a function of the literals; shown, not yet reserved
+    working_bytes  device memory beside the weights, a number or a function of the literals; reserved while the job runs
     timeout_s      an attempt that takes longer fails
     retries        attempts after a failure of the node (a service that hiccups); three at most
     """

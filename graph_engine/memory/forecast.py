@@ -22,6 +22,7 @@ class Phase(NamedTuple):
     blocks         bytes of each block, in the order of use
     seconds        computing per block and pass
     working_bytes  activations and caches beside the weights
+    pinned         how many blocks at the beginning cannot be streamed
     """
 
     model: str
@@ -29,6 +30,7 @@ class Phase(NamedTuple):
     seconds: tuple[float, ...]
     passes: int = 1
     working_bytes: int = 0
+    pinned: int = 0
 
     @property
     def weight_bytes(self) -> int:
@@ -81,7 +83,7 @@ def forecast(phases: Sequence[Phase], device_bytes: int, bandwidth: float, depth
     for number, phase in enumerate(phases):
         begin, moved = now, copies.moved
         room = device_bytes - phase.working_bytes
-        found = split(phase.blocks, room, depth)
+        found = split(phase.blocks, room, depth, phase.pinned)
         if found is None:
             raise OutOfMemory(
                 f"{phase.model} cannot even be streamed: the blocks that must be there together take more than "

@@ -19,32 +19,80 @@ class Resident:
     next_use: float = math.inf
     """Position on the residency's clock, which ticks once per lease."""
     last_use: int = 0
+    least_bytes: int = 0
+    """A streamed model can be made to do with this; of others it is 0."""
+
+    @property
+    def spare_bytes(self) -> int:
+        return self.bytes - self.least_bytes if self.least_bytes else 0
 
 
 class Residency:
-    """The models of one device under a budget of bytes. Leased models never leave."""
+    """The models of one device under a budget of bytes, and what running jobs need beside them.
+
+    Leased models never leave. Streamed ones may be made to do with less at any time. Law P5: at every moment
+    `used_bytes + reserved_bytes <= budget_bytes`.
+    """
 
     def __init__(self, device: str, budget_bytes: int) -> None:
         self.device, self.budget_bytes = device, budget_bytes
         self.residents: dict[str, Resident] = {}
+        self.reserved_bytes = 0
         self._clock = 0
 
     @property
     def used_bytes(self) -> int:
         return sum(resident.bytes for resident in self.residents.values())
 
+    @property
+    def leased_bytes(self) -> int:
+        return sum(resident.bytes for resident in self.residents.values() if resident.leases)
+
     def admit(self, key: str, bytes: int) -> list[str]:
         """Make room for a model and count it in; returns the keys that must leave first.
 
-        Raises OutOfMemory, with the numbers, when even without every unleased model there is no room; then nothing changed.
+        A key that is counted still when this returns does not leave: it is streamed, and makes do with what is counted now.
+        Raises OutOfMemory, with the numbers, when even so there is no room; then nothing changed.
         """
-        leaving = self._make_room(bytes)
+        leaving = self._make_room(bytes, f"a model of {bytes:,} bytes")
         self.residents[key] = Resident(bytes)
         return leaving
 
-    def _make_room(self, bytes: int, held: int = 0) -> list[str]:
-        free = self.budget_bytes - self.used_bytes + held
+    def admit_streamed(self, key: str, bytes: int, least_bytes: int) -> tuple[int, list[str]]:
+        """Give a model that may be streamed all the room there is; returns (room, keys as in `admit`).
+
+        With room for the whole of it, or for more than others can spare, it gets no more than `bytes`. Raises OutOfMemory.
+        """
+        free = self.budget_bytes - self.reserved_bytes - self.leased_bytes
+        room = min(bytes, max(free, least_bytes))
+        what = f"a model of {bytes:,} bytes, of which {least_bytes:,} have to be there at once,"
+        leaving = self._make_room(room, what)
+        self.residents[key] = Resident(room, least_bytes=least_bytes if room < bytes else 0)
+        return room, leaving
+
+    def grow(self, key: str, bytes: int) -> tuple[int, list[str]]:
+        """A streamed model that nobody uses may get up to `bytes`; returns (room, keys as in `admit`)."""
+        mine = self.residents.pop(key)
+        try:
+            room, leaving = self.admit_streamed(key, bytes, mine.least_bytes)
+        except OutOfMemory:
+            room, leaving = mine.bytes, []
+        mine.bytes, self.residents[key] = max(room, mine.least_bytes), mine
+        return mine.bytes, leaving
+
+    def reserve(self, bytes: int) -> list[str]:
+        """Keep bytes for a job's activations; returns keys as in `admit`. Raises OutOfMemory; then nothing changed."""
+        leaving = self._make_room(bytes, f"a job that needs {bytes:,} bytes beside its models")
+        self.reserved_bytes += bytes
+        return leaving
+
+    def unreserve(self, bytes: int) -> None:
+        self.reserved_bytes -= bytes
+
+    def _make_room(self, bytes: int, what: str, held: int = 0) -> list[str]:
+        free = self.budget_bytes - self.reserved_bytes - self.used_bytes + held
         leaving: list[str] = []
+        smaller: dict[str, int] = {}
         idle = [
             (resident.next_use, -resident.last_use, other)
             for other, resident in self.residents.items()
@@ -53,21 +101,33 @@ class Residency:
         for _, _, other in sorted(idle, reverse=True):
             if bytes <= free:
                 break
-            free += self.residents[other].bytes
-            leaving.append(other)
+            resident = self.residents[other]
+            if bytes <= free + resident.spare_bytes:
+                smaller[other] = resident.bytes - (bytes - free)
+                free = bytes
+            else:
+                free += resident.bytes
+                leaving.append(other)
+        for other, resident in self.residents.items():
+            if bytes > free and resident.leases and resident.spare_bytes:
+                taken = min(bytes - free, resident.spare_bytes)
+                smaller[other] = resident.bytes - taken
+                free += taken
         if bytes > free:
-            leased = sum(resident.bytes for resident in self.residents.values() if resident.leases)
+            reserved = f" and {self.reserved_bytes:,} are kept for their activations" if self.reserved_bytes else ""
             raise OutOfMemory(
-                f"a model of {bytes:,} bytes does not fit on {self.device}: its budget is {self.budget_bytes:,} bytes, "
-                f"of which {leased:,} are in use by running jobs.",
+                f"{what} does not fit on {self.device}: its budget is {self.budget_bytes:,} bytes, "
+                f"of which {self.leased_bytes - held:,} are in use by running jobs{reserved}.",
                 remedy="Raise the budget, use a smaller model or dtype, or run fewer jobs at once.",
             )
         for other in leaving:
             del self.residents[other]
-        return leaving
+        for other, size in smaller.items():
+            self.residents[other].bytes = size
+        return [*leaving, *smaller]
 
     def lease(self, key: str, next_use: int | None) -> None:
-        """A job uses the model now; `next_use` is how many steps later its plan uses it again, None for never."""
+        """A job uses the model now; `next_use`: how many uses of models later its plan uses it again, None for never."""
         resident = self.residents[key]
         self._clock += 1
         resident.leases += 1
@@ -84,7 +144,7 @@ class Residency:
     def resize(self, key: str, bytes: int) -> list[str]:
         """Correct the estimate of a leased model by what it really takes; else as `admit`."""
         resident = self.residents[key]
-        leaving = self._make_room(bytes, resident.bytes)
+        leaving = self._make_room(bytes, f"a model of {bytes:,} bytes", resident.bytes)
         resident.bytes = bytes
         return leaving
 

@@ -26,23 +26,28 @@ class Split(NamedTuple):
     ring_bytes: int
 
 
-def split(sizes: Sequence[int], room: int, depth: int = DEPTH) -> Split | None:
+def split(sizes: Sequence[int], room: int, depth: int = DEPTH, pinned: int = 0) -> Split | None:
     """Which blocks to keep so that they and the ring fit into `room` bytes; None when not even the ring fits.
 
-    sizes: bytes per block, in the order of use. What a pass streams is the least there is, up to one block: a ring of
-    small blocks leaves more room for kept ones, so large blocks (an embedding, say) are streamed only if they must be.
+    sizes: bytes per block, in the order of use; the first `pinned` ones are always kept. What a pass streams is the least
+    there is, up to one block: a ring of small blocks leaves more room for kept ones, so large blocks (an embedding, say)
+    are streamed only if they must be.
     """
     total = sum(sizes)
     if total <= room:
         return Split(tuple(range(len(sizes))), (), 0)
-    found = [split for largest in sorted(set(sizes)) if (split := _split(sizes, room, depth, largest)) is not None]
+    found = [
+        split
+        for largest in sorted(set(sizes[pinned:]))
+        if (split := _split(sizes, room, depth, largest, pinned)) is not None
+    ]
     return min(found, key=lambda split: sum(sizes[index] for index in split.streamed), default=None)
 
 
-def _split(sizes: Sequence[int], room: int, depth: int, largest: int) -> Split | None:
+def _split(sizes: Sequence[int], room: int, depth: int, largest: int, pinned: int) -> Split | None:
     """As `split`, streaming no block larger than `largest`."""
     total = sum(sizes)
-    light = [index for index, size in enumerate(sizes) if size <= largest]
+    light = [index for index, size in enumerate(sizes) if size <= largest and index >= pinned]
     wanted = total - room
     while True:
         streamed = _spread(sizes, light, wanted)
@@ -81,9 +86,14 @@ def _spread(sizes: Sequence[int], light: Sequence[int], wanted: int) -> list[int
     return chosen
 
 
-def moved_bytes(sizes: Sequence[int], room: int, passes: int, depth: int = DEPTH) -> int | None:
+def least_room(sizes: Sequence[int], depth: int = DEPTH, pinned: int = 0) -> int:
+    """The least bytes in which a model can work: what is pinned, and a ring through which all the rest goes."""
+    return min(sum(sizes), sum(sizes[:pinned]) + ring_bytes(sizes[pinned:], depth))
+
+
+def moved_bytes(sizes: Sequence[int], room: int, passes: int, depth: int = DEPTH, pinned: int = 0) -> int | None:
     """Bytes copied by `passes` passes, the first of which fills the room; None when the ring does not fit."""
-    found = split(sizes, room, depth)
+    found = split(sizes, room, depth, pinned)
     if found is None:
         return None
     return sum(sizes) + (passes - 1) * sum(sizes[index] for index in found.streamed)

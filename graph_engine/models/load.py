@@ -42,7 +42,7 @@ def materialise(spec: ModelSpec, family: Family, device: str) -> Any:
 
     if family.load is not None:
         return family.load(spec, device).eval().requires_grad_(False)
-    module, tensors = _fill(spec, family, _read)
+    module, tensors = fill(spec, family, read)
     dtype = getattr(torch, spec.dtype)
     ready = {
         key: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
@@ -63,12 +63,12 @@ def materialise(spec: ModelSpec, family: Family, device: str) -> Any:
 
 def check(spec: ModelSpec, family: Family) -> Fit:
     """Whether the files of `spec` hold its weights, all of them and no others. Reads headers only; raises as `materialise`."""
-    module, tensors = _fill(spec, family, _outline)
+    module, tensors = fill(spec, family, outline)
     return Fit(
         len(tensors),
         sum(parameter.numel() for parameter in module.parameters()),
         spec.weight_bytes,
-        module_bytes(module.to(dtype=_dtype(spec.dtype))),
+        module_bytes(module.to(dtype=dtype_of(spec.dtype))),
     )
 
 
@@ -82,19 +82,19 @@ def _all_tensors(module: Any) -> Iterable[tuple[str, Any]]:
     yield from module.named_buffers()
 
 
-def _dtype(name: str) -> Any:
+def dtype_of(name: str) -> Any:
     import torch
 
     return getattr(torch, name)
 
 
-def _fill(spec: ModelSpec, family: Family, read: Callable[[WeightFile], State]) -> tuple[Any, State]:
+def fill(spec: ModelSpec, family: Family, reader: Callable[[WeightFile], State]) -> tuple[Any, State]:
     """The module, still empty, and a tensor for each of its keys."""
     import torch
 
     with torch.device("meta"):
         module = family.build(spec.config)
-    files = {file.path: read(file) for file in spec.files}
+    files = {file.path: reader(file) for file in spec.files}
     tensors: State = {}
     for file in spec.files:
         named = {f"{file.prefix}{key}": tensor for key, tensor in files[file.path].items()}
@@ -124,7 +124,7 @@ def _fill(spec: ModelSpec, family: Family, read: Callable[[WeightFile], State]) 
     return module, tensors
 
 
-def _read(file: WeightFile) -> State:
+def read(file: WeightFile) -> State:
     """The tensors of a file, mapped: their bytes are read when they are used."""
     from safetensors import SafetensorError, safe_open
 
@@ -167,12 +167,12 @@ def _is_cached(file: int, at: int) -> bool:
     return True
 
 
-def _outline(file: WeightFile) -> State:
+def outline(file: WeightFile) -> State:
     """The same tensors on the meta device: shapes and dtypes without values."""
     import torch
 
     tensors = Header.read(Path(file.path)).tensors
-    return {key: torch.empty(entry.shape, dtype=_dtype(entry.dtype), device="meta") for key, entry in tensors.items()}
+    return {key: torch.empty(entry.shape, dtype=dtype_of(entry.dtype), device="meta") for key, entry in tensors.items()}
 
 
 def _account(spec: ModelSpec, family: Family, expected: State, found: State, files: Mapping[str, State]) -> None:

@@ -23,7 +23,7 @@ class Job(NamedTuple):
     """One attempt of one step.
 
     inputs   port -> Ref, or a list of Refs for a port that takes the whole list; lazy ports not asked for are absent
-    next_use port of a model kind -> how many steps of this run come before its next use (None: it has none)
+    next_use port of a model kind -> how many uses of models later this run uses it again (None: never)
     """
 
     id: int

@@ -6,6 +6,7 @@ from typing import Any
 
 from graph_engine.graph.kinds import ModelKind
 from graph_engine.graph.outcome import Skip
+from graph_engine.graph.plan import Step, StepLink
 from graph_engine.schedule.messages import Job, Ref
 from graph_engine.schedule.states import State, StepState, Task
 from graph_engine.store.artifacts import ListShape, PortShape
@@ -53,6 +54,27 @@ def order_of(state: StepState) -> int:
     return state.step.position if state.group.order is None else state.group.order
 
 
+def uses_until(state: StepState, link: StepLink) -> int | None:
+    """How many uses of models later, in plan order, the model of this link is used again; None for never.
+
+    A use is a link to a port of a model kind: the clock of the residency ticks once for each.
+    """
+    step, plan = state.step, state.group.plan
+    assert step is not None
+    if state.mapped and state.item is not None and state.item + 1 < max(state.mapped.values()):
+        return len(_model_links(step))  # the next item's call
+    for later in plan.readers[link.source]:
+        if later > step.position and any(
+            (other.source, other.output) == (link.source, link.output) for other in _model_links(plan.steps[later])
+        ):
+            return sum(len(_model_links(plan.steps[index])) for index in range(step.position, later))
+    return None
+
+
+def _model_links(step: Step) -> list[StepLink]:
+    return [link for link in step.links if isinstance(link.input.kind, ModelKind)]
+
+
 def make_job(task: Task, coming: StepState | None = None) -> Job:
     """coming: a source that is being computed and will have plain values."""
     state = task.owner
@@ -79,9 +101,7 @@ def make_job(task: Task, coming: StepState | None = None) -> Job:
             continue
         inputs[name] = [ref] if input.as_list and shape is None else ref
         if link.source >= 0 and isinstance(input.kind, ModelKind):
-            readers = state.group.plan.readers[link.source]
-            later = [index - step.position for index in readers if index > step.position]
-            next_use[name] = later[0] if later else None
+            next_use[name] = uses_until(state, link)
     return Job(
         task.job,
         task.key,

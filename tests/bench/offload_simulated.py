@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from graph_engine.memory.blocks import pack, sizes
+from graph_engine.memory.blocks import Block, pack, pinned, sizes
 from graph_engine.memory.forecast import Phase, forecast, least_seconds, lru_on_demand
 from graph_engine.memory.streaming import moved_bytes
 from nodes.nextgpt.checkpoint import find_preset
@@ -36,10 +36,11 @@ def built(part: Any) -> Any:
         return build(part.config()).to(torch.float16)
 
 
-def phase(name: str, blocks: tuple[int, ...], seconds: float, passes: int = 1) -> Phase:
+def phase(name: str, blocks: list[Block], seconds: float, passes: int = 1) -> Phase:
     """seconds: of one pass, shared among the blocks by their bytes."""
-    total = sum(blocks)
-    return Phase(name, blocks, tuple(seconds * size / total for size in blocks), passes)
+    total = sum(sizes(blocks))
+    shares = tuple(seconds * size / total for size in sizes(blocks))
+    return Phase(name, sizes(blocks), shares, passes, pinned=pinned(blocks))
 
 
 def any_to_any() -> list[Phase]:
@@ -49,18 +50,18 @@ def any_to_any() -> list[Phase]:
     wanted = [
         f"modality_{kind}.{trunk}" for kind in ("preprocessors", "trunks", "heads") for trunk in ("vision", "audio")
     ]
-    language = sizes(pack(built(parts["language_model"])))
+    language = pack(built(parts["language_model"]))
     phases = [
-        phase("ImageBind", sizes(pack(encoder, under(encoder, wanted))), 0.012),
+        phase("ImageBind", pack(encoder, under(encoder, wanted)), 0.012),
         phase("Vicuna", language, 0.016),
-        phase("Vicuna", language, sum(language) / READ, TOKENS),
+        phase("Vicuna", language, sum(sizes(language)) / READ, TOKENS),
     ]
     for modality, step, last in (("image", 5.0e-3, 0.02), ("audio", 2.5e-3, 0.02), ("video", 90e-3, 0.3)):
         projector, decoder = built(parts[f"{modality}_projector"]), built(parts[f"{modality}_decoder"])
-        phases.append(phase(f"{modality} projector", sizes(pack(projector)), 0.001))
-        phases.append(phase(f"{modality} denoiser", sizes(pack(decoder, under(decoder, ["unet"]))), step, STEPS))
+        phases.append(phase(f"{modality} projector", pack(projector), 0.001))
+        phases.append(phase(f"{modality} denoiser", pack(decoder, under(decoder, ["unet"])), step, STEPS))
         rest = [name for name, _ in decoder.named_children() if name != "unet"]
-        phases.append(phase(f"{modality} rest", sizes(pack(decoder, under(decoder, rest))), last))
+        phases.append(phase(f"{modality} rest", pack(decoder, under(decoder, rest)), last))
     return phases
 
 
@@ -100,7 +101,7 @@ def formula(phases: list[Phase], room: int) -> int:
     total = 0
     for model in dict.fromkeys(entry.model for entry in phases):
         mine = [entry for entry in phases if entry.model == model]
-        found = moved_bytes(mine[0].blocks, room, sum(entry.passes for entry in mine))
+        found = moved_bytes(mine[0].blocks, room, sum(entry.passes for entry in mine), pinned=mine[0].pinned)
         assert found is not None
         total += found
     return total

@@ -72,7 +72,7 @@ class World:
         self.logs: dict[str, EventLog] = {}
         self.scheduler = Scheduler(LANES, ("cpu",))
         self.vault = Vault(MemoryStore(cache), None, 0.0)
-        hooks = Hooks(lambda job: None, lambda run, artifact: None, self._output, self._ended)  # type: ignore[arg-type,return-value]
+        hooks = Hooks(lambda job, inputs: None, lambda run, artifact: None, self._output, self._ended)  # type: ignore[arg-type,return-value]
         self.runner = Runner(self.scheduler, self.vault, registry, lambda name: "", 1.0, hooks)
         self.executor = RandomExecutor(self)
         self.runner.executor = self.executor

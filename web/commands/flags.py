@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from graph_engine.memory.devices import find_devices
 from graph_engine.settings import Settings
 from web.commands import values
 
@@ -39,6 +40,14 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         metavar="POLICY",
         help="results kept in memory: classic, lru:N, bytes:N (bytes:512MB), none",
     )
+    group.add_argument(
+        "--vram",
+        type=values.memory,
+        metavar="SIZE",
+        action="append",
+        default=[],
+        help="memory for models and what they compute: 8GB for every device, or cpu=2GB, cuda:0=8GB (default: what is free)",
+    )
     group.add_argument("--disk-cache", type=values.size, metavar="SIZE", help="results kept on disk: 500MB, 10GB, off")
 
 
@@ -58,6 +67,10 @@ def add_server_flags(parser: argparse.ArgumentParser, default: str | None = None
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """Only what was given; the rest has its defaults."""
+    named = {device: size for device, size in arguments.vram if device}
+    every = next((size for device, size in reversed(arguments.vram) if not device), None)
+    if every is not None:
+        named = dict.fromkeys(find_devices(), every) | named
     given = {
         "data_dir": arguments.data,
         "models_dir": arguments.models_dir,
@@ -65,5 +78,6 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         "custom_nodes": tuple(arguments.custom_nodes) or None,
         "cache": arguments.cache,
         "disk_cache_bytes": arguments.disk_cache,
+        "device_bytes": tuple(named.items()) or None,
     }
     return Settings(**{name: value for name, value in given.items() if value is not None})

@@ -33,6 +33,14 @@ def size(text: str) -> int:
     return int(float(match[1]) * factor)
 
 
+def memory(text: str) -> tuple[str, int]:
+    """(device, bytes) of 8GB or cuda:0=8GB; without a device it is ""."""
+    device, equals, amount = text.rpartition("=")
+    if (equals and not re.fullmatch(r"cpu|cuda:\d+", device)) or size(amount) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: use a size such as 8GB, or cpu=100MB, cuda:0=8GB")
+    return device, size(amount)
+
+
 def port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is not allowed: use a port in 1..65535, or 0 for any free one")

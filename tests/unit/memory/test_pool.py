@@ -123,10 +123,10 @@ def test_two_models_load_side_by_side(tmp_path: Path) -> None:
 
 
 def test_what_is_needed_last_makes_room(tmp_path: Path) -> None:
-    files = {name: write(tmp_path, name) for name in ("late", "soon", "never", "new")}
-    size = files["late"].bytes
-    shared = pool(3 * size)
-    specs = {name: spec(file) for name, file in files.items()}
+    weights = {"weight": torch.zeros(64, 64), "bias": torch.zeros(64)}
+    files = {name: write(tmp_path, name, **weights) for name in ("late", "soon", "never", "new")}
+    shared = pool(3 * files["late"].bytes)
+    specs = {name: ModelSpec("linear", {"size": 64}, (file,)) for name, file in files.items()}
     for name, next_use in (("late", 9), ("soon", 2), ("never", None)):
         shared.lease(specs[name], "cpu", next_use)
         shared.release(specs[name], "cpu")
@@ -139,7 +139,7 @@ def test_what_is_needed_last_makes_room(tmp_path: Path) -> None:
 
 def test_models_in_use_stay_and_the_next_one_is_refused(tmp_path: Path) -> None:
     first, second = spec(write(tmp_path, "first")), spec(write(tmp_path, "second"))
-    shared = pool(int(first.weight_bytes * 1.5))
+    shared = pool(first.weight_bytes)
     module = shared.lease(first, "cpu")
     with pytest.raises(OutOfMemory, match="does not fit on cpu"):
         shared.lease(second, "cpu")

@@ -170,3 +170,102 @@ def test_a_discarded_model_frees_its_bytes() -> None:
     residency.release("a")
     assert residency.used_bytes == 0
     assert residency.admit("b", 10) == []
+
+
+# --- what jobs need beside models, and models that are streamed -----------------------------------------------------------
+
+
+@pytest.mark.law("P5")
+def test_what_is_reserved_is_not_given_to_models() -> None:
+    residency = Residency("cpu", 100)
+    use(residency, "idle", 50, 1)
+    assert residency.reserve(60) == ["idle"]
+    with pytest.raises(OutOfMemory, match="60 are kept for their activations"):
+        residency.admit("new", 41)
+    assert residency.admit("new", 40) == []
+    residency.unreserve(60)
+    assert residency.admit("other", 60) == []
+    with pytest.raises(OutOfMemory, match="101 bytes beside its models"):
+        residency.reserve(101)
+
+
+def test_a_streamed_model_gets_all_the_room_there_is() -> None:
+    residency = Residency("cpu", 100)
+    use(residency, "idle", 30, 1)
+    residency.admit("busy", 20)
+    residency.lease("busy", None)
+    assert residency.admit_streamed("large", 500, 40) == (80, ["idle"])
+    assert residency.used_bytes == 100
+    with pytest.raises(OutOfMemory, match="500 bytes, of which 101 have to be there"):
+        Residency("cpu", 100).admit_streamed("large", 500, 101)
+
+
+def test_a_streamed_model_in_use_makes_way_down_to_its_least() -> None:
+    residency = Residency("cpu", 100)
+    residency.admit_streamed("large", 500, 40)
+    residency.lease("large", None)
+    assert residency.admit("small", 25) == ["large"]
+    assert residency.residents["large"].bytes == 75
+    assert residency.admit_streamed("other", 300, 30) == (30, ["small", "large"])
+    assert {key: entry.bytes for key, entry in residency.residents.items()} == {"large": 70, "other": 30}
+    residency.lease("other", None)
+    with pytest.raises(OutOfMemory, match="of which 100 are in use"):
+        residency.reserve(31)
+    assert residency.reserve(30) == ["large"]
+    assert residency.residents["large"].bytes == 40
+
+
+def test_an_idle_streamed_model_gives_what_is_needed_and_gets_it_back() -> None:
+    residency = Residency("cpu", 100)
+    residency.admit_streamed("large", 500, 40)
+    assert residency.admit("small", 25) == ["large"]
+    assert residency.residents["large"].bytes == 75
+    assert residency.grow("large", 500) == (100, ["small"])
+    assert residency.residents["large"].least_bytes == 40
+    residency.admit("busy", 50)
+    residency.lease("busy", None)
+    assert residency.grow("large", 500) == (50, [])
+    assert residency.used_bytes == 100
+
+
+def test_a_model_whose_files_promised_more_than_it_takes_is_no_streamed_one() -> None:
+    residency = Residency("cpu", 100)
+    assert residency.admit_streamed("fits", 90, 10) == (90, [])
+    assert residency.residents["fits"].spare_bytes == 0
+
+
+@given(data=st.data(), script=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 4)), max_size=30))
+@pytest.mark.law("P5")
+def test_no_interleaving_exceeds_the_budget(data: st.DataObject, script: list[tuple[str, int]]) -> None:
+    """Models that come whole or in pieces, grow and shrink; reservations that come and go."""
+    residency, reserved, leased = Residency("cpu", 100), [], []
+    for key, action in script:
+        known = residency.residents.get(key)
+        try:
+            if action == 0 and known is None:
+                residency.admit(key, data.draw(st.integers(1, 120)))
+            elif action == 1 and known is None:
+                size = data.draw(st.integers(1, 300))
+                room, _ = residency.admit_streamed(key, size, data.draw(st.integers(1, size)))
+                assert room <= size
+            elif action == 2:
+                size = data.draw(st.integers(0, 120))
+                residency.reserve(size)
+                reserved.append(size)
+            elif action == 3 and reserved:
+                residency.unreserve(reserved.pop())
+            elif action == 4 and known is not None:
+                if known.leases:
+                    residency.release(key)
+                    leased.remove(key)
+                elif known.least_bytes and data.draw(st.booleans()):
+                    residency.grow(key, 300)
+                else:
+                    residency.lease(key, None)
+                    leased.append(key)
+        except OutOfMemory:
+            pass
+        assert residency.used_bytes + residency.reserved_bytes <= 100
+        assert residency.reserved_bytes == sum(reserved)
+        assert set(leased) <= set(residency.residents), "what is in use stays"
+        assert all(entry.bytes >= entry.least_bytes for entry in residency.residents.values())

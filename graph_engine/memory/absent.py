@@ -1,0 +1,53 @@
+"""A weight that is not in memory: it can be asked what it is, not what it holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from graph_engine.errors import ModelError
+from graph_engine.models.sources import Source
+
+
+def put(owner: Any, name: str, tensor: torch.Tensor) -> None:
+    """Make `tensor` the parameter or buffer of this name, whatever kind of tensor was it before."""
+    if name in owner._parameters:
+        owner._parameters[name] = tensor
+    else:
+        owner._buffers[name] = tensor
+
+
+class Absent(torch.Tensor):
+    """Stands for a parameter or buffer in a module. It has a shape, a dtype and a device; any use of its values is an error.
+
+    Code that asks a model where and of what type it is (`next(model.parameters()).dtype`) gets the right answer.
+    """
+
+    source: Source
+    is_parameter: bool
+    _is_param: bool
+    """What `isinstance(tensor, torch.nn.Parameter)` looks at."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def __new__(cls, source: Source, device: torch.device, is_parameter: bool) -> Absent:
+        self: Absent = torch.Tensor._make_wrapper_subclass(
+            cls, source.shape, dtype=source.dtype, device=device, requires_grad=False
+        )
+        self.source, self.is_parameter, self._is_param = source, is_parameter, is_parameter
+        return self
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        names = [arg.source.key for arg in (*args, *(kwargs or {}).values()) if isinstance(arg, Absent)]
+        raise ModelError(
+            f"the weights {', '.join(names) or 'of a layer'} were used (by {func}) without a call of their layer; the "
+            "model is larger than its room and brought in layer by layer, so they are not in memory.",
+            remedy="Raise the memory budget so that the whole model fits, or call the layer as a module.",
+            code="weights_absent",
+        )
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        return f"Absent({self.source.key}, {tuple(self.shape)}, {self.dtype})"

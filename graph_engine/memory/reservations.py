@@ -1,0 +1,89 @@
+"""Reservations: what every job needs in memory, by its type and inputs; estimates that learn from failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from graph_engine.errors import OutOfMemory
+from graph_engine.graph.node import NodeType
+from graph_engine.memory.admission import Admission, Claim
+from graph_engine.memory.pool import ModelPool
+from graph_engine.models.spec import ModelSpec
+
+FIRST_GUESS = 16
+"""A type that ran out of memory without an estimate gets a 16th of the budget; every further failure doubles it."""
+
+
+class Reservations:
+    """Used on one thread. Jobs that use neither models nor activations are not its business."""
+
+    def __init__(self, pool: ModelPool) -> None:
+        self._pool = pool
+        self._devices: dict[str, Admission] = {}
+        self._jobs: dict[int, str] = {}
+        """job -> the device it runs on or waits for"""
+        self._learned: dict[str, int] = {}
+        """Node type -> working bytes, where its own estimate was too small."""
+        self._alone: set[str] = set()
+        """Keys of work that ran out of memory once."""
+
+    def working_bytes(self, type: NodeType, literals: Mapping[str, Any]) -> int:
+        """What jobs of this type need beside their models."""
+        stated = type.needs.working_bytes
+        try:
+            own = int(stated(dict(literals))) if callable(stated) else stated
+        except Exception:  # the size is linked, so nobody knows it yet
+            own = 0
+        return max(own, self._learned.get(type.id, 0))
+
+    def ask(self, job: int, key: str, device: str, working: int, inputs: Iterable[Any]) -> bool:
+        """May the job begin? If not, `left` names it later."""
+        weights = {spec.key: self._pool.size_of(spec) for spec in _specs(inputs)}
+        alone = key in self._alone
+        if not (weights or working or alone):
+            return True
+        self._jobs[job] = device
+        return self._device(device).ask(job, Claim(weights, working, alone))
+
+    def left(self, job: int) -> list[int]:
+        """The job is over, or will not begin; returns those that begin now."""
+        device = self._jobs.pop(job, None)
+        return self._device(device).end(job) if device is not None else []
+
+    def too_large(self, job: int, key: str, type: NodeType, device: str, error: OutOfMemory) -> tuple[bool, str]:
+        """A job ran out of memory. Whatever is idle leaves; whether to try once more, alone; and the numbers for people.
+
+        Not again when it was tried alone, or when no device of this budget could ever hold it (then the pool said so).
+        """
+        admission = self._device(device)
+        said_by_pool = error.__cause__ is None
+        company = any(other != job for other in admission.running)
+        again = key not in self._alone and (company or not said_by_pool)
+        working = self._learned.get(type.id, 0)
+        self._pool.clear()
+        if not said_by_pool:
+            guess = admission.budget_bytes // FIRST_GUESS
+            self._learned[type.id] = min(max(2 * working, guess), admission.budget_bytes // 2)
+        if again:
+            self._alone.add(key)
+        else:
+            self._alone.discard(key)
+        weights = sum(admission.running[job].weights.values()) if job in admission.running else 0
+        budget = admission.budget_bytes
+        numbers = f"(On {device}: budget {budget:,} bytes, its models {weights:,}, kept for its work {working:,}.)"
+        return again, "" if said_by_pool else numbers
+
+    def _device(self, name: str) -> Admission:
+        found = self._devices.get(name)
+        if found is None:
+            found = self._devices[name] = Admission(self._pool.budget_of(name))
+        return found
+
+
+def _specs(values: Iterable[Any]) -> Iterable[ModelSpec]:
+    for value in values:
+        if isinstance(value, ModelSpec):
+            yield value
+        elif isinstance(value, list):
+            yield from (entry for entry in value if isinstance(entry, ModelSpec))

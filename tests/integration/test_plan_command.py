@@ -1,0 +1,140 @@
+"""`anyloom plan` and `--vram`: what is said before a run is what happens in it, and less memory changes no result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from graph_engine.settings import Settings
+from web.cli import main, parser
+from web.commands.flags import settings_of
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture
+def flags(tmp_path: Path, models: Path) -> list[str]:
+    return ["--data", str(tmp_path / "data"), "--models-dir", str(models)]
+
+
+def report(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, object]]:
+    code = main(["plan", *words, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_what_fits_is_copied_once(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "text_to_image", *flags, "--vram", "50MB", "--bandwidth", "1GB"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("cpu: 52.43 MB for models, copies at 1.1 GB/s (as given)\n")
+    assert "think           nextgpt.language_model           1.35 MB  copies 1.35 MB; stays whole" in out
+    assert "It fits. Copies: " in out
+    code, found = report(capsys, "text_to_image", *flags, "--vram", "50MB", "--bandwidth", "1GB")
+    uses = found["uses"]
+    assert isinstance(uses, list)
+    assert code == 0 and not any(use["streamed"] for use in uses)
+    assert found["copied"] == sum(use["weights"] for use in uses)
+    assert found["seconds"] == pytest.approx(sum(use["seconds"] for use in uses)) == found["copied"] / 2**30
+
+
+def test_what_does_not_fit_is_streamed_and_says_what_a_pass_copies(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "text_to_image", *flags, "--vram", "1.2MB"]) == 0
+    out = capsys.readouterr().out
+    assert "streamed: " in out and "every pass copies" in out and "multiply what every pass copies" in out
+    _, found = report(capsys, "text_to_image", *flags, "--vram", "1.2MB")
+    uses = {use["step"]: use for use in found["uses"]}  # type: ignore[attr-defined]
+    assert {name for name, use in uses.items() if use["streamed"]} == {"think", "draw"}
+    assert all(use["kept"] + use["streamed"] == use["weights"] for use in uses.values())
+
+
+def test_what_cannot_run_says_the_numbers(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "text_to_image", *flags, "--vram", "300KB"]) == 1
+    assert "It does not fit. think: nextgpt.language_model (1.35 MB) needs" in capsys.readouterr().out
+    assert main(["run", "text_to_image", *flags, "--vram", "300KB", "--plain", "--out", str(flags[1])]) == 1
+    err = capsys.readouterr().err
+    assert "307,200" in err and "have to be there at once" in err
+
+
+def test_a_workflow_without_models(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = {"a": {"type": "control.text", "values": {"value": "hello"}}}
+    path = tmp_path / "plain.json"
+    path.write_text(json.dumps({"format": "anyloom", "version": 1, "nodes": nodes}))
+    assert main(["plan", str(path), *flags]) == 0
+    assert "No step uses a model." in capsys.readouterr().out
+
+
+def test_a_preset_can_be_planned_before_its_weights_are_here(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ImageBind in its published size, 2.4 GB, in 2 GiB."""
+    nodes = {
+        "models": {"type": "nextgpt.load", "values": {"preset": "nextgpt-7b-tiva-v0"}},
+        "encode": {"type": "nextgpt.encode_text", "values": {"text": "x"}, "links": {"encoder": "models.encoder"}},
+    }
+    path = tmp_path / "large.json"
+    path.write_text(json.dumps({"format": "anyloom", "version": 1, "nodes": nodes}))
+    code, found = report(capsys, str(path), *flags, "--vram", "2GB", "--bandwidth", "55GB")
+    (use,) = found["uses"]  # type: ignore[misc]
+    assert code == 0 and found["here"] is False
+    assert use["weights"] == 2 * (1_200_781_057 + 4), "parameters, and four logit scales that are buffers"
+    assert use["streamed"] > use["weights"] - 2**31
+    assert main(["plan", str(path), *flags, "--vram", "2GB"]) == 0
+    assert "Weight files are missing; these are the sizes of the preset." in capsys.readouterr().out
+
+
+def test_what_the_load_nodes_refuse_is_said_as_a_run_would(
+    flags: list[str], tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = {
+        "load": {"type": "nextgpt.load_encoder", "values": {"preset": "huge"}},
+        "encode": {"type": "nextgpt.encode_text", "values": {"text": "x"}, "links": {"encoder": "load.encoder"}},
+    }
+    path = tmp_path / "unknown.json"
+    path.write_text(json.dumps({"format": "anyloom", "version": 1, "nodes": nodes}))
+    assert main(["plan", str(path), *flags]) == 1
+    assert "preset" in capsys.readouterr().err
+
+
+def test_a_turn_in_a_seventh_of_its_memory_gives_the_same_files(
+    flags: list[str], tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The larger models of the tiny preset are streamed; each file is the same to the byte."""
+    made = []
+    for name, more in (("roomy", []), ("narrow", ["--vram", "1.2MB"])):
+        out = tmp_path / name
+        words = ["run", "any_to_any", "--data", str(tmp_path / f"{name}-data"), "--models-dir", str(models)]
+        assert main([*words, "--plain", "--out", str(out), *more]) == 0
+        made.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert len(made[0]) == 4
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--vram", "8GB"], {"cpu": 8 << 30}),
+        (["--vram", "cpu=100MB"], {"cpu": 100 << 20}),
+        (["--vram", "8GB", "--vram", "cuda:1=2GB", "--vram", "cpu=1GB"], {"cpu": 1 << 30, "cuda:1": 2 << 30}),
+        ([], {}),
+    ],
+)
+def test_vram_is_the_budget_of_devices(
+    words: list[str], expected: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.commands.flags.find_devices", lambda: ("cpu",))
+    settings: Settings = settings_of(parser().parse_args(["serve", *words]))
+    assert dict(settings.device_bytes) == expected
+
+
+@pytest.mark.parametrize("word", ["much", "0", "gpu=8GB", "cpu=", "=8GB", "off"])
+def test_a_budget_that_is_none_is_wrong_use(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parser().parse_args(["serve", "--vram", word])
+    assert caught.value.code == 64
+    assert "use a size such as" in capsys.readouterr().err

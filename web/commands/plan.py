@@ -1,0 +1,246 @@
+"""`anyloom plan`: before a run, whether its models fit, which are streamed, what is copied when and how long that takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from graph_engine.engine import Engine
+from graph_engine.errors import ModelError, OutOfMemory
+from graph_engine.graph.kinds import ModelKind
+from graph_engine.graph.plan import Step, StepLink
+from graph_engine.memory.blocks import Block, pack, pinned, sizes
+from graph_engine.memory.devices import find_devices
+from graph_engine.memory.forecast import Phase, Stretch, forecast
+from graph_engine.memory.streaming import least_room, split
+from graph_engine.models.catalog import Catalog
+from graph_engine.models.spec import ModelSpec
+from web.commands.flags import settings_of
+from web.commands.run import find
+from web.commands.session import LocalSession
+
+BUS = 55e9
+"""Bytes a second of pinned copies over PCIe 5.0 x16 that one may count on (specs of the project); older cards have half."""
+PROBE_BYTES = 256 << 20
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Use:
+    """A model at work in a step: bytes of its weights, of what stays, of what every pass copies, and of copies in this step."""
+
+    step: str
+    model: str
+    weights: int
+    kept: int
+    streamed: int
+    copied: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What will happen, one pass of each model. problem: why it cannot; then `uses` end before it."""
+
+    device: str
+    budget: int
+    bandwidth: float
+    uses: tuple[Use, ...]
+    copied: int
+    seconds: float
+    problem: str = ""
+    working: int = 0
+    """The most that a step needs beside its models, as far as nodes say."""
+    here: bool = True
+    """The weights are on this machine; else the sizes are those that the preset states."""
+
+
+async def plan(arguments: argparse.Namespace) -> int:
+    settings = replace(settings_of(arguments), cache="bytes:64MB")
+    engine = await Engine.open(settings)
+    try:
+        session = LocalSession(engine, "anyloom plan")
+        document = await find(session, arguments.workflow)
+        values = {setting.name: setting.literal("") for setting in arguments.set}
+        found = await models_of(engine, document, values)
+        device = (settings.devices or find_devices())[0]
+        bandwidth = float(arguments.bandwidth or (BUS if device != "cpu" else reading_rate(found)))
+        report = report_of(engine, found, device, bandwidth)
+    finally:
+        await engine.close()
+    if arguments.json:
+        print(json.dumps(asdict(report), indent=2))
+    else:
+        show(report, measured=not arguments.bandwidth and device == "cpu", assumed=not arguments.bandwidth)
+    return 1 if report.problem else 0
+
+
+async def models_of(
+    engine: Engine, document: Mapping[str, Any], values: Mapping[str, Any]
+) -> list[tuple[Step, list[ModelSpec]]]:
+    """The steps that use models, in order, each with what arrives at its model ports.
+
+    Only what models come from is run: load nodes, which look at files and read no weights. Raises what they raise.
+    """
+    planned, _ = await engine._planner.plan(document, values or None, None)
+    steps = planned.plan.steps
+    wanted = [(step, _model_links(step)) for step in steps if _model_links(step)]
+    sources = {link.source for _, links in wanted for link in links}
+    if not sources:
+        return []
+    record = await engine.submit(
+        document, values=values or None, targets=[steps[index].node for index in sorted(sources)]
+    )
+    record = await engine.wait(record.id)
+    if record.status != "succeeded":
+        stated = [(step, [published(steps[link.source], link.output) for link in links]) for step, links in wanted]
+        if all(spec is not None for _, specs in stated for spec in specs):
+            return [(step, [spec for spec in specs if spec is not None]) for step, specs in stated]
+        problem = record.errors[0] if record.errors else {"message": f"the load nodes {record.status}."}
+        raise ModelError(
+            str(problem["message"]), remedy=str(problem.get("remedy", "")), code=str(problem.get("code", "")),
+            node=str(problem.get("node", "")),
+        )  # fmt: skip
+    found = []
+    for step, links in wanted:
+        arrived = [await engine.artifact(steps[link.source].key, link.output) for link in links]
+        found.append((step, [spec for spec in arrived if isinstance(spec, ModelSpec)]))
+    return found
+
+
+def published(load: Step, output: int) -> ModelSpec | None:
+    """What a load node of NExT-GPT would give if the files of its preset were here: a spec without files."""
+    from nodes.nextgpt.preset import PRESETS
+
+    preset = PRESETS.get(str(load.literals.get("preset", "")))
+    part = load.type.outputs[output].name
+    if load.type.id != "nextgpt.load":
+        part = load.type.id.removeprefix("nextgpt.load_").replace("output_projector", "projector")
+        part = f"{load.literals.get('modality')}_{part}" if part in ("projector", "decoder") else part
+    if preset is None or part not in preset.parts:
+        return None
+    entry = preset.parts[part]
+    return ModelSpec(entry.family, entry.config(), (), entry.dtype, entry.extras)
+
+
+def blocks_of(spec: ModelSpec, catalog: Catalog, device: str) -> list[Block]:
+    """The blocks of a model, from its files, or from its sizes alone where there are none."""
+    import torch
+
+    if spec.files:
+        from graph_engine.memory.outline import Outline
+
+        return Outline(spec, catalog[spec.family], device).blocks
+    with torch.device("meta"):
+        module = catalog[spec.family].build(spec.config).to(getattr(torch, spec.dtype))
+    return pack(module)
+
+
+def _model_links(step: Step) -> list[StepLink]:
+    return [link for link in step.links if isinstance(link.input.kind, ModelKind)]
+
+
+def report_of(engine: Engine, found: list[tuple[Step, list[ModelSpec]]], device: str, bandwidth: float) -> Report:
+    """The forecast of one pass of each model, without computing."""
+    budget = engine.models.budget_of(device)
+    models: dict[str, list[Block]] = {}
+    phases: list[Phase] = []
+    names: list[tuple[str, str]] = []
+    for step, specs in found:
+        for spec in specs:
+            if spec.key not in models:
+                models[spec.key] = blocks_of(spec, engine.catalog, device)
+            blocks = models[spec.key]
+            working = engine._memory.working_bytes(step.type, step.literals)
+            bytes = sizes(blocks)
+            phases.append(Phase(spec.key, bytes, (0.0,) * len(bytes), 1, working, pinned(blocks)))
+            names.append((step.node, spec.family))
+    problem, done = "", len(phases)
+    while True:
+        try:
+            result = forecast(phases[:done], budget, bandwidth) if done else None
+            break
+        except OutOfMemory:  # the first one that does not fit ends the list
+            done -= 1
+    stretches = result.stretches if result is not None else ()
+    uses = tuple(
+        _use(phase, stretch, budget, *name) for phase, stretch, name in zip(phases, stretches, names, strict=False)
+    )
+    if done < len(phases):
+        last, working = phases[done], phases[done].working_bytes
+        least = least_room(last.blocks, pinned=last.pinned)
+        beside = f" and {amount(working)} for its work" if working else ""
+        problem = (
+            f"{names[done][0]}: {names[done][1]} ({amount(last.weight_bytes)}) needs {amount(least)} of weights at "
+            f"once{beside}, even block by block; the budget is {amount(budget)}."
+        )
+    copied = sum(use.copied for use in uses)
+    working_most = max((phase.working_bytes for phase in phases), default=0)
+    here = all(spec.files for _, specs in found for spec in specs)
+    return Report(device, budget, bandwidth, uses, copied, copied / bandwidth, problem, working_most, here)
+
+
+def _use(phase: Phase, stretch: Stretch, budget: int, step: str, family: str) -> Use:
+    found = split(phase.blocks, budget - phase.working_bytes, pinned=phase.pinned)
+    streamed = sum(phase.blocks[index] for index in found.streamed) if found is not None else 0
+    kept, copied = phase.weight_bytes - streamed, stretch.moved_bytes
+    return Use(step, family, phase.weight_bytes, kept, streamed, copied, stretch.end_s - stretch.begin_s)
+
+
+def reading_rate(found: list[tuple[Step, list[ModelSpec]]]) -> float:
+    """Bytes a second at which the largest weight file is read here, as far as the system has it in its cache or not."""
+    files = {file.path: file.bytes for _, specs in found for spec in specs for file in spec.files}
+    if not files:
+        return BUS
+    path = max(files, key=lambda name: files[name])
+    buffer, done, began = bytearray(4 << 20), 0, time.perf_counter()
+    with Path(path).open("rb", buffering=0) as file:
+        while done < PROBE_BYTES and (count := file.readinto(buffer)):
+            done += count
+    return max(done, 1) / max(time.perf_counter() - began, 1e-6)
+
+
+def show(report: Report, *, measured: bool, assumed: bool) -> None:
+    how = "as files are read here" if measured else "assumed" if assumed else "as given"
+    print(f"{report.device}: {amount(report.budget)} for models, copies at {report.bandwidth / GB:.1f} GB/s ({how})\n")
+    if not report.here:
+        print("Weight files are missing; these are the sizes of the preset.\n")
+    if not report.uses and not report.problem:
+        print("No step uses a model.")
+        return
+    if report.uses:
+        show_uses(report)
+    if report.problem:
+        print(f"It does not fit. {report.problem}")
+        return
+    streamed = any(use.streamed for use in report.uses)
+    fits = "It runs, streamed where it does not fit." if streamed else "It fits."
+    print(f"{fits} Copies: {amount(report.copied)} in {report.seconds:.3g} s, with one pass of each model.")
+    if streamed:
+        print("A pass is a token or a denoising step: multiply what every pass copies by their number.")
+    if not report.working:
+        print("What the nodes need beside their models they do not say: leave room for it.")
+    print("How long it computes is not known before it ran; copies overlap with computing where they can.")
+
+
+def show_uses(report: Report) -> None:
+    width, family = max(len(use.step) for use in report.uses), max(len(use.model) for use in report.uses)
+    for use in report.uses:
+        if use.streamed:
+            fate = f"streamed: {amount(use.kept)} stay, every pass copies {amount(use.streamed)}"
+            fate += f" in {use.streamed / report.bandwidth:.3g} s"
+        else:
+            fate = "stays whole while it is used"
+        copied = f"copies {amount(use.copied)}" if use.copied else "is there already"
+        print(f"{use.step:{width}}  {use.model:{family}}  {amount(use.weights):>8}  {copied}; {fate}")
+    print()
+
+
+def amount(bytes: int) -> str:
+    """For people."""
+    return f"{bytes / GB:.2f} GB" if bytes >= 1e8 else f"{bytes / 1e6:.2f} MB"
