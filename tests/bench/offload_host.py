@@ -56,7 +56,8 @@ def child(path: Path, budget: int, dtype: str) -> dict[str, Any]:
     from graph_engine.models.catalog import Catalog
     from graph_engine.models.spec import ModelSpec, WeightFile
     from nodes.nextgpt.families import FAMILIES, LANGUAGE_MODEL
-    from nodes.nextgpt.model.language import GenerateOptions, LanguageConfig, LanguageModel, generate
+    from nodes.nextgpt.model.generation import GenerateOptions, generate
+    from nodes.nextgpt.model.language import LanguageConfig, LanguageModel
 
     torch.set_num_threads(1)
     options = GenerateOptions(max_new_tokens=TOKENS, greedy=True)

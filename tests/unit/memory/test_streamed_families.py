@@ -51,7 +51,9 @@ def use(part: str, spec: ModelSpec, module: Any) -> list[torch.Tensor]:
         return [module(noise(2, 3, 32))]
     if part.endswith("_projector"):
         return [module(noise(1, 4, 64), noise(1, 4, 64))]
-    return _decode(part, module)
+    if part.endswith("_text_encoder"):
+        return [module([1, 5, 9, 2])]
+    return _decode("video_decoder" if part == "video_upscaler" else part, module)
 
 
 def _encode(module: Any) -> list[torch.Tensor]:
@@ -65,7 +67,7 @@ def _encode(module: Any) -> list[torch.Tensor]:
 
 
 def _speak(module: Any) -> list[torch.Tensor]:
-    from nodes.nextgpt.model.language import GenerateOptions, generate
+    from nodes.nextgpt.model.generation import GenerateOptions, generate
 
     prompt = module.embed([1, 5, 9, 200])[None]
     said = generate(module, prompt, GenerateOptions(max_new_tokens=12, greedy=True))

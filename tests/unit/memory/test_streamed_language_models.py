@@ -14,7 +14,8 @@ from graph_engine.memory.pool import ModelPool
 from graph_engine.models.catalog import Catalog
 from graph_engine.models.spec import ModelSpec, WeightFile
 from nodes.nextgpt.families import FAMILIES, LANGUAGE_MODEL
-from nodes.nextgpt.model.language import GenerateOptions, LanguageConfig, LanguageModel, generate
+from nodes.nextgpt.model.generation import GenerateOptions, generate
+from nodes.nextgpt.model.language import LanguageConfig, LanguageModel
 
 CATALOG = Catalog(FAMILIES)
 SMALL = {
