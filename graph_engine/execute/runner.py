@@ -374,6 +374,12 @@ class Runner:
 
     async def _fetch(self, job: Job, keys: list[str]) -> None:
         """Values that lie on disk only. What turns out to be gone is computed again."""
+        try:
+            await self._bring(job, keys)
+        except Exception as error:
+            self._broke(Start(job), error)
+
+    async def _bring(self, job: Job, keys: list[str]) -> None:
         gone = [key for key in keys if not await self.vault.fetch(key)]
         for key in keys:
             if key not in self.scheduler.holds:  # its run ended meanwhile
@@ -475,9 +481,13 @@ class Runner:
     async def _late_output(self, instruction: Output) -> None:
         """The result of a target that lies on disk only; the end of the run waits for it."""
         run, node, key, shape = instruction
-        await self.vault.fetch(key)
-        self.hooks.output(run, node, self.vault.find(key), shape)
-        self.vault.drop(key)
+        try:
+            await self.vault.fetch(key)
+            self.hooks.output(run, node, self.vault.find(key), shape)
+        except Exception as error:
+            self._broke(instruction, error)
+        finally:
+            self.vault.drop(key)
 
     def _ended(self, instruction: Ended) -> None:
         late = self._late.pop(instruction.run, None)

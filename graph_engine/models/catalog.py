@@ -27,6 +27,7 @@ class Family:
              weights, a vocabulary that has grown
     fold     between `rename` and `fit`, for a model that is more than the sum of its files: a base and what was trained on it
     explain  (keys expected, keys found, keys of each file as they lie there) -> why they differ, and what to do
+    part     its files hold more than this model; only what `rename` leaves of them is read
     load     spec, device -> module, for models that their own library knows best how to load; instead of the others
 
     `rename`, `fold` and `fit` raise ValueError "what is wrong; what to do" for files that cannot be this model. They are given
@@ -41,6 +42,7 @@ class Family:
     load: Callable[[Any, str], Any] | None = None
     fold: Callable[[Mapping[str, Any], ModelSpec], dict[str, Any]] | None = None
     explain: Explain | None = None
+    part: bool = False
 
 
 class Catalog:

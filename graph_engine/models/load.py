@@ -42,7 +42,8 @@ def materialise(spec: ModelSpec, family: Family, device: str) -> Any:
 
     if family.load is not None:
         return family.load(spec, device).eval().requires_grad_(False)
-    module, tensors = fill(spec, family, read)
+    wanted = _wanted(spec, family) if family.part else None
+    module, tensors = fill(spec, family, lambda file: read(file, wanted))
     dtype = getattr(torch, spec.dtype)
     ready = {
         key: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
@@ -124,15 +125,31 @@ def fill(spec: ModelSpec, family: Family, reader: Callable[[WeightFile], State])
     return module, tensors
 
 
-def read(file: WeightFile) -> State:
-    """The tensors of a file, mapped: their bytes are read when they are used."""
+def _wanted(spec: ModelSpec, family: Family) -> frozenset[str] | None:
+    """The keys of the files that the model takes as they are; None when it computes some of its tensors."""
+    origin: dict[int, tuple[str, Any]] = {}
+    """id of a tensor -> its key in the file, and the tensor, so that its id is not given anew"""
+
+    def reader(file: WeightFile) -> State:
+        tensors = outline(file)
+        origin.update((id(tensor), (key, tensor)) for key, tensor in tensors.items())
+        return tensors
+
+    taken = [id(tensor) for tensor in fill(spec, family, reader)[1].values()]
+    return frozenset(origin[mark][0] for mark in taken) if origin.keys() >= set(taken) else None
+
+
+def read(file: WeightFile, wanted: frozenset[str] | None = None) -> State:
+    """The tensors of a file, mapped: their bytes are read when they are used. wanted: only these keys."""
     from safetensors import SafetensorError, safe_open
 
     size = Header.read(Path(file.path)).file_bytes  # says better than the library what is wrong
     try:
-        _read_ahead(file.path, size)
+        if wanted is None:
+            _read_ahead(file.path, size)
         with safe_open(file.path, framework="pt", device="cpu") as handle:
-            return {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - the handle is no mapping
+            keys = handle.keys()
+            return {key: handle.get_tensor(key) for key in keys if wanted is None or key in wanted}
     except (SafetensorError, OSError) as error:
         raise ModelError(
             f"the weight file {file.path} is damaged: {error}.",

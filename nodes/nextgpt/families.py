@@ -128,7 +128,10 @@ def _text_encoder_state(state: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 _ROWS: tuple[Family, ...] = (
     Family(ENCODER, _encoder, rename=_encoder_state),
-    *(Family(trunk_family(name), _encoder, rename=partial(_encoder_state, modalities=(name,))) for name in TRUNKS),
+    *(
+        Family(trunk_family(name), _encoder, rename=partial(_encoder_state, modalities=(name,)), part=True)
+        for name in TRUNKS
+    ),
     Family(VISION_TOWER, _vision_tower, _reset_buffers, _vision_tower_state),
     Family(INPUT_PROJECTOR, _input_projector, rename=input_projector_state),
     Family(

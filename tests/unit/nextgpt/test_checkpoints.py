@@ -320,6 +320,42 @@ def test_a_projector_for_another_decoder(tmp_path: Path) -> None:
     assert "takes 1024 (Stable Diffusion 2 or Zeroscope)" in text
 
 
+def test_a_trunk_reads_no_more_than_itself(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import safetensors
+
+    from nodes.nextgpt.families import trunk_family
+
+    vendor.everything(small)
+    (spec,) = specs_of(TIVA, ["encoder"], small)
+    one = replace(spec, family=trunk_family("audio"), config={**spec.config, "modalities": ["audio"]})
+    opened, asked = safetensors.safe_open, []
+
+    class Watched:
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.file = opened(*args, **kwargs)
+
+        def __enter__(self) -> Watched:
+            self.handle = self.file.__enter__()
+            return self
+
+        def __exit__(self, *error: Any) -> None:
+            self.file.__exit__(*error)
+
+        def keys(self) -> list[str]:
+            return list(self.handle.keys())
+
+        def get_tensor(self, key: str) -> torch.Tensor:
+            asked.append(key)
+            return self.handle.get_tensor(key)
+
+    monkeypatch.setattr(safetensors, "safe_open", Watched)
+    module = materialise(one, vendor.FAMILY[one.family], "cpu")
+    assert sorted(asked) == sorted(module.state_dict())
+    assert all(".audio." in key for key in asked)
+    materialise(spec, vendor.FAMILY[spec.family], "cpu")
+    assert any(".vision." in key for key in asked), "the whole encoder reads all trunks"
+
+
 def test_a_missing_trunk(small: Path) -> None:
     from nodes.nextgpt.families import trunk_family
 
