@@ -21,8 +21,9 @@ from graph_engine import collector
 from graph_engine.errors import AnyloomError, NotFoundError, OutOfMemory, RequestError, StoreError
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.events import Event, EventLog
+from graph_engine.execute.hooks import Hooks
 from graph_engine.execute.local import LocalExecutor
-from graph_engine.execute.runner import Hooks, Runner
+from graph_engine.execute.runner import Runner
 from graph_engine.graph.context import NodeContext
 from graph_engine.graph.registry import Registry
 from graph_engine.memory.devices import find_devices

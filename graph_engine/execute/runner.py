@@ -9,34 +9,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-from graph_engine.errors import AnyloomError, NodeError, OutOfMemory
-from graph_engine.execute.call import explain
 from graph_engine.execute.events import EventLog
-from graph_engine.execute.executor import Coming, Executor, Interrupted, NotBegun, Outputs, Raised, Report, Work
-from graph_engine.graph import fingerprint
-from graph_engine.graph.context import NodeContext
-from graph_engine.graph.node import Effect
-from graph_engine.graph.outcome import Grow, Need, Skip
-from graph_engine.graph.plan import Plan, grow_plan
+from graph_engine.execute.executor import Coming, Executor, NotBegun, Outputs, Raised, Report, Work
+from graph_engine.execute.hooks import Hooks, internal_error
+from graph_engine.execute.reports import Reports
+from graph_engine.graph.outcome import Skip
+from graph_engine.graph.plan import Plan
 from graph_engine.graph.registry import Registry
 from graph_engine.schedule.messages import (
     Assemble,
     Cancel,
-    Done,
     Drop,
     Ended,
     Event,
     Failed,
     GraceOver,
-    Grown,
     Instruction,
     Job,
     Lost,
-    Needed,
     Notify,
     Output,
     Pause,
@@ -44,9 +38,7 @@ from graph_engine.schedule.messages import (
     Resume,
     Start,
     Stop,
-    Stopped,
     Submit,
-    Unstarted,
 )
 from graph_engine.schedule.scheduler import Scheduler
 from graph_engine.store.artifacts import Artifact, Shape
@@ -56,41 +48,7 @@ SLICE_S = 0.002
 """How long the inbox is worked off before the loop gets its turn."""
 
 
-LOOK_UP_AT_ONCE = 500
-SLOW_MS = 10.0
-
-
-def internal_error(error: Exception) -> dict[str, Any]:
-    """What a run's record says when it was not the workflow's fault."""
-    return AnyloomError(
-        f"the engine itself failed: {error.__class__.__name__}: {error}.",
-        remedy="Please report this with the server's log; other runs are not affected.",
-        code="internal",
-    ).to_dict()
-
-
-class Hooks(NamedTuple):
-    """What the engine wants to know or has to give.
-
-    context   makes the NodeContext of a job, given its inputs
-    journal   (run, artifact): a side effect was done and must not be done again after a crash
-    output    (run, node, artifact or None for a skipped target, shape)
-    ended     (run, status, errors)
-    admit     may the job begin, given its inputs? If not, `left` names it later
-    left      a job is over or will not begin; which ones may begin now
-    too_large a job ran out of memory: whether to try again, and the numbers for people
-    """
-
-    context: Callable[[Job, Mapping[str, Any]], NodeContext]
-    journal: Callable[[str, Artifact], None]
-    output: Callable[[str, str, Artifact | None, Shape], None]
-    ended: Callable[[str, str, list[dict[str, Any]]], None]
-    admit: Callable[[Job, Mapping[str, Any]], bool] = lambda job, inputs: True
-    left: Callable[[int], Iterable[int]] = lambda job: ()
-    too_large: Callable[[Job, AnyloomError], tuple[bool, str]] = lambda job, error: (False, "")
-
-
-class Runner:
+class Runner(Reports):
     """Used on one loop. `post` and `report` may be called from any thread."""
 
     def __init__(
@@ -102,17 +60,14 @@ class Runner:
         grace_s: float,
         hooks: Hooks,
     ) -> None:
-        self.scheduler, self.vault, self.registry, self.stamp = scheduler, vault, registry, stamp
-        self.grace_s, self.hooks = grace_s, hooks
+        super().__init__(scheduler, vault, registry, stamp, hooks)
+        self.grace_s = grace_s
         self.executor: Executor
         self.logs: dict[str, EventLog] = {}
-        self.jobs: dict[int, Job] = {}
-        self._loop = asyncio.get_running_loop()
         self._inbox: deque[tuple[int, str, Any]] = deque()
         self._scheduled = False
         self.closing = False
         """Set once the engine closes: what ends is still heard, nothing begins."""
-        self._timed_out: set[int] = set()
         self._waiting: dict[int, Work] = {}
         """Jobs that there is no memory for at the moment."""
         self._fetching: set[asyncio.Task[None]] = set()
@@ -121,30 +76,6 @@ class Runner:
         """run -> what broke in the engine itself; the run is ended by it"""
 
     # --- from the engine --------------------------------------------------------------------------------------------
-
-    async def present(self, run: str, plan: Plan) -> dict[str, Shape]:
-        """What is there already of a plan; a large one is looked through in pieces."""
-        keys = list(self.scheduler.keys(plan, run))
-        foreign = self._foreign(plan, keys)
-        present: dict[str, Shape] = {}
-        if len(keys) > LOOK_UP_AT_ONCE:
-            await asyncio.sleep(0)
-        for start in range(0, len(keys), LOOK_UP_AT_ONCE):
-            present |= self.vault.present(keys[start : start + LOOK_UP_AT_ONCE], foreign)
-            if len(keys) > LOOK_UP_AT_ONCE:
-                await asyncio.sleep(0)
-        return present
-
-    def _foreign(self, plan: Plan, keys: list[str]) -> set[str]:
-        """Keys worth a look for a file that another process wrote: of types that are slow, as far as anybody knows.
-
-        A very large workflow of unknown types is not looked for file by file: its own table must do.
-        """
-        if len(keys) > LOOK_UP_AT_ONCE:
-            return set()
-        lasted = self.scheduler.lasted_ms
-        steps = zip(plan.steps, keys, strict=True)
-        return {key for step, key in steps if step.type.lane != "inline" and lasted.get(step.type.id, 1e9) > SLOW_MS}
 
     def submit(
         self,
@@ -217,65 +148,6 @@ class Runner:
         log = self.logs.get(run)
         if log is not None:
             log.add(type, node, data)
-
-    # --- reports become events ----------------------------------------------------------------------------------------
-
-    def _event(self, number: int, report: Report) -> Event:
-        job = self.jobs.pop(number, None)
-        if job is None:
-            return Stopped(number)
-        timed_out = number in self._timed_out
-        self._timed_out.discard(number)
-        if isinstance(report, Outputs):
-            try:
-                return self._done(job, report)
-            except Exception as fault:  # a value that nobody can measure, a journal that cannot be written
-                self._loop.call_exception_handler({"message": f"the result of {job.type.id} broke", "exception": fault})
-                return Failed(number, internal_error(fault))
-        if isinstance(report, Need):
-            return Needed(number, report.ports)
-        if isinstance(report, Grow):
-            return self._grown(job, report)
-        if isinstance(report, Raised):
-            error = report.error if isinstance(report.error, AnyloomError) else explain(report.error, job.type)
-            again, problem = job.attempt <= job.type.needs.retries, error.to_dict()
-            if isinstance(error, OutOfMemory):
-                larger, numbers = self.hooks.too_large(job, error)
-                again, problem["message"] = again or larger, f"{error.message} {numbers}".rstrip()
-            return Failed(number, problem, again)
-        if isinstance(report, NotBegun):
-            return Unstarted(number)
-        assert isinstance(report, Interrupted)
-        if timed_out:
-            return Failed(number, self._timeout_error(job), job.attempt <= job.type.needs.retries)
-        return Stopped(number)
-
-    def _done(self, job: Job, report: Outputs) -> Done:
-        artifact = Artifact.of(job.key, report.values, job.type.list_flags, seconds=report.seconds)
-        self.vault.add(artifact, keep=not job.local)
-        if job.type.effect is Effect.EXTERNAL:
-            for run, _ in self.scheduler.watchers(job.id):
-                self.hooks.journal(run, artifact)
-        return Done(job.id, artifact.shape, round(report.seconds * 1000, 3))
-
-    def _grown(self, job: Job, grow: Grow) -> Event:
-        own = {}
-        for port, (ref, local) in job.sources.items():
-            input = job.type.input(port)
-            assert input is not None
-            own[port] = (":".join(str(part) for part in ref if part is not None), local, input.kind)
-        try:
-            grown = grow_plan(grow, job.type, job.key, own, job.literals, self.registry, self.stamp)
-        except Exception as error:
-            return Failed(job.id, explain(error, job.type).to_dict())
-        constants: dict[str, tuple[str, Shape]] = {}
-        for name, (value, whole) in grown.constants.items():
-            artifact = Artifact.of(fingerprint.constant_key(job.key, name), (value,), (whole,))
-            constants[name] = artifact.key, artifact.shape
-            self.vault.hold(artifact)
-        keys = list(self.scheduler.keys(grown.plan, job.run))
-        present = self.vault.present(keys, self._foreign(grown.plan, keys))
-        return Grown(job.id, grown, present, constants)
 
     # --- instructions are carried out -----------------------------------------------------------------------------------
 
@@ -393,31 +265,6 @@ class Runner:
         else:
             self._begin(job, inputs)
 
-    def _inputs(self, job: Job) -> tuple[dict[str, Any], list[str]]:
-        """The job's values by port, and the keys of those that are not in memory."""
-        values: dict[str, Any] = {}
-        missing: list[str] = []
-        find = self.vault.find
-        for port, ref in job.inputs.items():
-            refs = ref if isinstance(ref, list) else (ref,)
-            entries = []
-            for one in refs:
-                artifact = find(one.key)
-                if artifact is None:
-                    missing.append(one.key)
-                    continue
-                value = artifact.outputs[one.output]
-                entries.append(value if one.item is None else value[one.item])
-            if isinstance(ref, list):
-                values[port] = entries
-            elif entries:
-                value = entries[0]
-                input = job.type.by_name.get(port, job.type.more)
-                if input is not None and input.as_list:
-                    value = [entry for entry in value if type(entry) is not Skip]
-                values[port] = value
-        return values, missing
-
     def _pause(self, instruction: Pause) -> None:
         self._loop.call_soon(self._put, (0, "resume", None))
 
@@ -445,15 +292,6 @@ class Runner:
             self.executor.abandon(number)
             self._timed_out.discard(number)
             self._handle(Failed(number, self._timeout_error(job), job.attempt <= job.type.needs.retries))
-
-    @staticmethod
-    def _timeout_error(job: Job) -> Mapping[str, Any]:
-        error = NodeError(
-            f"{job.type.id} took longer than its limit of {job.type.needs.timeout_s} s.",
-            remedy="Give it less work or raise its limit.",
-            code="timeout",
-        )
-        return error.to_dict()
 
     def _assemble(self, instruction: Assemble) -> None:
         def value(part: Any) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 from graph_engine.execute.call import call, follow
 from graph_engine.execute.events import Event, EventLog
 from graph_engine.execute.executor import Interrupted, Outputs, Report, Work
-from graph_engine.execute.runner import Hooks, Runner
+from graph_engine.execute.hooks import Hooks
+from graph_engine.execute.runner import Runner
 from graph_engine.graph.document import parse
 from graph_engine.graph.graph import resolve
 from graph_engine.graph.outcome import Skip

@@ -1,0 +1,157 @@
+"""Reports: what executors say of their jobs becomes events for the scheduler, and values become artifacts in the vault.
+
+The lower half of the runner: it decides nothing and starts nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from graph_engine.errors import AnyloomError, NodeError, OutOfMemory
+from graph_engine.execute.call import explain
+from graph_engine.execute.executor import Interrupted, NotBegun, Outputs, Raised, Report
+from graph_engine.execute.hooks import Hooks, internal_error
+from graph_engine.graph import fingerprint
+from graph_engine.graph.node import Effect
+from graph_engine.graph.outcome import Grow, Need, Skip
+from graph_engine.graph.plan import Plan, grow_plan
+from graph_engine.graph.registry import Registry
+from graph_engine.schedule.messages import Done, Event, Failed, Grown, Job, Needed, Stopped, Unstarted
+from graph_engine.schedule.scheduler import Scheduler
+from graph_engine.store.artifacts import Artifact, Shape
+from graph_engine.store.vault import Vault
+
+LOOK_UP_AT_ONCE = 500
+SLOW_MS = 10.0
+
+
+class Reports:
+    def __init__(
+        self, scheduler: Scheduler, vault: Vault, registry: Registry, stamp: Callable[[str], str], hooks: Hooks
+    ) -> None:
+        self.scheduler, self.vault, self.registry, self.stamp, self.hooks = scheduler, vault, registry, stamp, hooks
+        self.jobs: dict[int, Job] = {}
+        """What executors have, or wait for values or memory."""
+        self._loop = asyncio.get_running_loop()
+        self._timed_out: set[int] = set()
+
+    # --- values -----------------------------------------------------------------------------------------------------
+
+    async def present(self, run: str, plan: Plan) -> dict[str, Shape]:
+        """What is there already of a plan; a large one is looked through in pieces."""
+        keys = list(self.scheduler.keys(plan, run))
+        foreign = self._foreign(plan, keys)
+        present: dict[str, Shape] = {}
+        if len(keys) > LOOK_UP_AT_ONCE:
+            await asyncio.sleep(0)
+        for start in range(0, len(keys), LOOK_UP_AT_ONCE):
+            present |= self.vault.present(keys[start : start + LOOK_UP_AT_ONCE], foreign)
+            if len(keys) > LOOK_UP_AT_ONCE:
+                await asyncio.sleep(0)
+        return present
+
+    def _foreign(self, plan: Plan, keys: list[str]) -> set[str]:
+        """Keys worth a look for a file that another process wrote: of types that are slow, as far as anybody knows.
+
+        A very large workflow of unknown types is not looked for file by file: its own table must do.
+        """
+        if len(keys) > LOOK_UP_AT_ONCE:
+            return set()
+        lasted = self.scheduler.lasted_ms
+        steps = zip(plan.steps, keys, strict=True)
+        return {key for step, key in steps if step.type.lane != "inline" and lasted.get(step.type.id, 1e9) > SLOW_MS}
+
+    def _inputs(self, job: Job) -> tuple[dict[str, Any], list[str]]:
+        """The job's values by port, and the keys of those that are not in memory."""
+        values: dict[str, Any] = {}
+        missing: list[str] = []
+        find = self.vault.find
+        for port, ref in job.inputs.items():
+            refs = ref if isinstance(ref, list) else (ref,)
+            entries = []
+            for one in refs:
+                artifact = find(one.key)
+                if artifact is None:
+                    missing.append(one.key)
+                    continue
+                value = artifact.outputs[one.output]
+                entries.append(value if one.item is None else value[one.item])
+            if isinstance(ref, list):
+                values[port] = entries
+            elif entries:
+                value = entries[0]
+                input = job.type.by_name.get(port, job.type.more)
+                if input is not None and input.as_list:
+                    value = [entry for entry in value if type(entry) is not Skip]
+                values[port] = value
+        return values, missing
+
+    # --- reports become events ----------------------------------------------------------------------------------------
+
+    def _event(self, number: int, report: Report) -> Event:
+        job = self.jobs.pop(number, None)
+        if job is None:
+            return Stopped(number)
+        timed_out = number in self._timed_out
+        self._timed_out.discard(number)
+        if isinstance(report, Outputs):
+            try:
+                return self._done(job, report)
+            except Exception as fault:  # a value that nobody can measure, a journal that cannot be written
+                self._loop.call_exception_handler({"message": f"the result of {job.type.id} broke", "exception": fault})
+                return Failed(number, internal_error(fault))
+        if isinstance(report, Need):
+            return Needed(number, report.ports)
+        if isinstance(report, Grow):
+            return self._grown(job, report)
+        if isinstance(report, Raised):
+            error = report.error if isinstance(report.error, AnyloomError) else explain(report.error, job.type)
+            again, problem = job.attempt <= job.type.needs.retries, error.to_dict()
+            if isinstance(error, OutOfMemory):
+                larger, numbers = self.hooks.too_large(job, error)
+                again, problem["message"] = again or larger, f"{error.message} {numbers}".rstrip()
+            return Failed(number, problem, again)
+        if isinstance(report, NotBegun):
+            return Unstarted(number)
+        assert isinstance(report, Interrupted)
+        if timed_out:
+            return Failed(number, self._timeout_error(job), job.attempt <= job.type.needs.retries)
+        return Stopped(number)
+
+    def _done(self, job: Job, report: Outputs) -> Done:
+        artifact = Artifact.of(job.key, report.values, job.type.list_flags, seconds=report.seconds)
+        self.vault.add(artifact, keep=not job.local)
+        if job.type.effect is Effect.EXTERNAL:
+            for run, _ in self.scheduler.watchers(job.id):
+                self.hooks.journal(run, artifact)
+        return Done(job.id, artifact.shape, round(report.seconds * 1000, 3))
+
+    def _grown(self, job: Job, grow: Grow) -> Event:
+        own = {}
+        for port, (ref, local) in job.sources.items():
+            input = job.type.input(port)
+            assert input is not None
+            own[port] = (":".join(str(part) for part in ref if part is not None), local, input.kind)
+        try:
+            grown = grow_plan(grow, job.type, job.key, own, job.literals, self.registry, self.stamp)
+        except Exception as error:
+            return Failed(job.id, explain(error, job.type).to_dict())
+        constants: dict[str, tuple[str, Shape]] = {}
+        for name, (value, whole) in grown.constants.items():
+            artifact = Artifact.of(fingerprint.constant_key(job.key, name), (value,), (whole,))
+            constants[name] = artifact.key, artifact.shape
+            self.vault.hold(artifact)
+        keys = list(self.scheduler.keys(grown.plan, job.run))
+        present = self.vault.present(keys, self._foreign(grown.plan, keys))
+        return Grown(job.id, grown, present, constants)
+
+    @staticmethod
+    def _timeout_error(job: Job) -> Mapping[str, Any]:
+        error = NodeError(
+            f"{job.type.id} took longer than its limit of {job.type.needs.timeout_s} s.",
+            remedy="Give it less work or raise its limit.",
+            code="timeout",
+        )
+        return error.to_dict()
