@@ -85,7 +85,9 @@ def test_a_preset_can_be_planned_before_its_weights_are_here(
     assert use["weights"] == 2 * (1_200_781_057 + 4), "parameters, and four logit scales that are buffers"
     assert use["streamed"] > use["weights"] - 2**31
     assert main(["plan", str(path), *flags, "--vram", "2GB"]) == 0
-    assert "Weight files are missing; these are the sizes of the preset." in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Weight files are missing; these are the sizes of the preset." in out
+    assert "copies at 55.0 GB/s (assumed)" in out, "there is no file to measure with"
 
 
 def test_what_the_load_nodes_refuse_is_said_as_a_run_would(

@@ -76,7 +76,8 @@ async def plan(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(asdict(report), indent=2))
     else:
-        show(report, measured=not arguments.bandwidth and device == "cpu", assumed=not arguments.bandwidth)
+        measured = device == "cpu" and report.here
+        show(report, "as given" if arguments.bandwidth else "as files are read here" if measured else "assumed")
     return 1 if report.problem else 0
 
 
@@ -205,8 +206,8 @@ def reading_rate(found: list[tuple[Step, list[ModelSpec]]]) -> float:
     return max(done, 1) / max(time.perf_counter() - began, 1e-6)
 
 
-def show(report: Report, *, measured: bool, assumed: bool) -> None:
-    how = "as files are read here" if measured else "assumed" if assumed else "as given"
+def show(report: Report, how: str) -> None:
+    """how: where the rate of copies comes from."""
     print(f"{report.device}: {amount(report.budget)} for models, copies at {report.bandwidth / GB:.1f} GB/s ({how})\n")
     if not report.here:
         print("Weight files are missing; these are the sizes of the preset.\n")
