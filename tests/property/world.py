@@ -89,13 +89,18 @@ class World:
         """One job ends, if any runs; returns whether any did. Now and then the cache is lost."""
         if self.forgetful and self.source.random() < 0.05:
             self.vault.memory.clear()
+        await self._heard()
         if not self.executor.waiting:
             return False
         self.executor.turn(self.source)
         await asyncio.sleep(0)
-        while self.runner._fetching:
-            await asyncio.sleep(0)
+        await self._heard()
         return True
+
+    async def _heard(self) -> None:
+        """The runner has worked off its inbox, which takes it several slices where the machine is slow."""
+        while self.runner._inbox or self.runner._fetching:
+            await asyncio.sleep(0)
 
     async def settle(self) -> None:
         while await self.turn():
