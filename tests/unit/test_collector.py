@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from graph_engine import collector
 from graph_engine.collector import paused
 
 
@@ -51,3 +52,24 @@ def test_what_somebody_else_switched_off_stays_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_no_pause_joins_one_that_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector, "LONGEST_S", 0.0)
+    joined, leave = threading.Event(), threading.Event()
+
+    def long() -> None:
+        joined.set()
+        leave.wait(10)
+
+    first = threading.Thread(target=paused, args=(long,))
+    first.start()
+    joined.wait(10)
+
+    def second() -> bool:
+        leave.set()
+        first.join(10)
+        return gc.isenabled()
+
+    assert paused(second) is True, "it ended with the pause that was there before"
+    assert gc.isenabled()
