@@ -74,6 +74,8 @@ class Runner(Reports):
         self._late: dict[str, list[asyncio.Task[None]]] = {}
         self._faults: dict[str, dict[str, Any]] = {}
         """run -> what broke in the engine itself; the run is ended by it"""
+        self._ending: set[str] = set()
+        """Runs whose end could not be told at the first try."""
 
     # --- from the engine --------------------------------------------------------------------------------------------
 
@@ -177,6 +179,12 @@ class Runner(Reports):
             self.jobs[instruction.job.id] = instruction.job
             self.report(instruction.job.id, Raised(error))
             self._leave(instruction.then)
+        elif isinstance(instruction, Ended):
+            if instruction.run not in self._ending:  # once more, as failed; whoever waits must hear of an end
+                self._ending.add(instruction.run)
+                self._faults.setdefault(instruction.run, internal_error(error))
+                self._carry_out([instruction])
+                self._ending.discard(instruction.run)
         elif (run := getattr(instruction, "run", None)) is not None:
             self._faults.setdefault(run, internal_error(error))
             self._put((0, "broken", run))

@@ -33,7 +33,7 @@ class Reservations:
         stated = type.needs.working_bytes
         try:
             own = int(stated(dict(literals))) if callable(stated) else stated
-        except Exception:  # the size is linked, so nobody knows it yet
+        except (KeyError, TypeError):  # the size is linked, so it is no literal, and nobody knows it yet
             own = 0
         return max(own, self._learned.get(type.id, 0))
 

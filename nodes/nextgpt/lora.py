@@ -103,6 +103,6 @@ def _shapes(path: Path) -> dict[str, list[int]]:
         )
     try:
         with safe_open(path, framework="pt") as handle:
-            return {key: list(handle.get_slice(key).get_shape()) for key in handle.keys()}  # noqa: SIM118
+            return {key: list(handle.get_slice(key).get_shape()) for key in handle.keys()}  # noqa: SIM118 - the handle is no mapping
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} is damaged: {error}.", remedy="Fetch it again.", code="model_damaged") from error

@@ -19,7 +19,7 @@ def message(
     context: NodeContext,
     text: Annotated[str, Widget(multiline=True)] = "",
     files: Annotated[list[str], Widget(upload="*")] = [],  # noqa: B006  (a default is only read)
-    read_as: list[str] = [],  # noqa: B006
+    read_as: list[str] = [],  # noqa: B006  (as above)
     place: Annotated[Literal["before the text", "after the text"], Widget(label="media")] = "before the text",
     previous: OptionalConversation | None = None,
 ) -> Conversation:

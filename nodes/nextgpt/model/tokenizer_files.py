@@ -87,7 +87,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _converted(folder: Path) -> str:
     """`tokenizer.model` in the form of tokenizer.json, by transformers, which runs no code of the folder."""
     try:
-        import google.protobuf  # noqa: F401
+        import google.protobuf  # noqa: F401  (transformers needs both; here it is only seen whether they are there)
         import sentencepiece  # noqa: F401
     except ImportError as error:
         raise TokenizerError(

@@ -160,7 +160,7 @@ def note(context: NodeContext, a: int) -> int:
 NOTES = Registry(f.node_type for f in (note, add))  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("broken", ["context", "output", "journal"])
+@pytest.mark.parametrize("broken", ["context", "output", "journal", "ended"])
 @pytest.mark.asyncio
 async def test_a_fault_of_the_engine_fails_its_run_and_no_other(tmp_path: Path, broken: str) -> None:
     engine = await Engine.open(Settings(data_dir=tmp_path), registry=NOTES, catalog=Catalog())
