@@ -61,12 +61,37 @@ def check_group_norm(
     for name, parameter, want in (
         ("weight", weight, x.shape[1:2]),
         ("bias", bias, x.shape[1:2]),
-        ("add", add, x.shape[:2]),
-        ("scale", scale, x.shape[:2]),
-        ("shift", shift, x.shape[:2]),
     ):
         if parameter is not None and parameter.shape != want:
             raise ValueError(f"group_norm_silu: {name} must be {tuple(want)}, got {tuple(parameter.shape)}")
+    lines = {name: line for name, line in (("add", add), ("scale", scale), ("shift", shift)) if line is not None}
+    for name, line in lines.items():
+        first = next(iter(lines.values()))
+        if line.dim() != 2 or line.shape[1] != x.shape[1] or not line.shape[0] or x.shape[0] % line.shape[0]:
+            raise ValueError(
+                f'group_norm_silu: {name} must be "M C" with M a divisor of {x.shape[0]} and C {x.shape[1]}, '
+                f"got {tuple(line.shape)}"
+            )
+        if line.shape != first.shape:
+            raise ValueError(f"group_norm_silu: add, scale and shift must have one shape, got {tuple(line.shape)} too")
+
+
+def check_add_bias(x: Tensor, residual: Tensor, bias: Tensor | None) -> None:
+    _check_float("add_bias", x=x, residual=residual)
+    _check_float("add_bias", x=x, bias=bias, same_dtype=False)
+    if x.dim() < 1 or x.shape != residual.shape or (bias is not None and bias.shape != x.shape[-1:]):
+        told = None if bias is None else tuple(bias.shape)
+        raise ValueError(
+            f'add_bias takes x and residual of one shape "* C" and a bias "C"; got {tuple(x.shape)}, '
+            f"{tuple(residual.shape)} and {told}"
+        )
+
+
+def check_add_layer_norm(x: Tensor, residual: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
+    _check_float("add_layer_norm", x=x, residual=residual)
+    if x.shape != residual.shape:
+        raise ValueError(f"add_layer_norm takes two equal shapes; got {tuple(x.shape)} and {tuple(residual.shape)}")
+    check_layer_norm(x, weight, bias)
 
 
 def check_layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:

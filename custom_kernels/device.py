@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import torch
 
+from custom_kernels.implementation import Case
+
 
 class DeviceFacts(NamedTuple):
     type: str
@@ -68,3 +70,10 @@ def no_triton_on(device_type: str, arch: int) -> str | None:
     if arch < 80:
         return f"Triton kernels need compute capability 8.0 or later, this device has {arch / 10:.1f}"
     return None
+
+
+def why_not_pointwise(case: Case) -> str | None:
+    """What the kernels without a matrix product refuse."""
+    if case.dtype not in ("float16", "bfloat16", "float32"):
+        return f"the kernel computes float16, bfloat16 and float32, not {case.dtype}"
+    return no_triton_on(case.device_type, case.arch)

@@ -27,6 +27,8 @@ TABLE: dict[str, tuple[Implementation, ...]] = {
     "layer_norm": norms.LAYER_NORM,
     "geglu": pointwise.GEGLU,
     "add_scaled": pointwise.ADD_SCALED,
+    "add_bias": pointwise.ADD_BIAS,
+    "add_layer_norm": norms.ADD_LAYER_NORM,
 }
 
 # Per thread and task: what ran since `record()` was entered, (operation, implementation) -> calls.

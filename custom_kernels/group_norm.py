@@ -81,7 +81,8 @@ def _fold(  # type: ignore[no-untyped-def]
     eps,
     C: tl.constexpr,
     SIZE: tl.constexpr,
-    AFFINE: tl.constexpr,
+    SCALED: tl.constexpr,
+    BIASED: tl.constexpr,
     HAS_ADD: tl.constexpr,
     HAS_SCALE: tl.constexpr,
     HAS_SHIFT: tl.constexpr,
@@ -110,10 +111,12 @@ def _fold(  # type: ignore[no-untyped-def]
     variance = tl.sum(tl.sum(spread + away * away * count[:, None], axis=0), axis=0) / total
     a = tl.zeros([BLOCK_G], tl.float32) + 1.0 / tl.sqrt(variance + eps)
     b = a * (added - middle)
-    if AFFINE:
+    if SCALED:
         weight = tl.load(WEIGHT + cols, mask=own, other=0.0).to(tl.float32)
         a = a * weight
-        b = b * weight + tl.load(BIAS + cols, mask=own, other=0.0).to(tl.float32)
+        b = b * weight
+    if BIASED:
+        b = b + tl.load(BIAS + cols, mask=own, other=0.0).to(tl.float32)
     if HAS_SCALE:
         more = 1.0 + tl.load(SCALE + row, mask=own, other=0.0).to(tl.float32)
         a = a * more
@@ -157,7 +160,8 @@ def _whole(  # type: ignore[no-untyped-def]
     eps,
     C: tl.constexpr,
     SIZE: tl.constexpr,
-    AFFINE: tl.constexpr,
+    SCALED: tl.constexpr,
+    BIASED: tl.constexpr,
     HAS_ADD: tl.constexpr,
     HAS_SCALE: tl.constexpr,
     HAS_SHIFT: tl.constexpr,
@@ -183,8 +187,9 @@ def _whole(  # type: ignore[no-untyped-def]
     variance = tl.sum(tl.sum(away * away, axis=0), axis=0) / total
     a = tl.zeros([BLOCK_G], tl.float32) + 1.0 / tl.sqrt(variance + eps)
     b = tl.zeros([BLOCK_G], tl.float32)
-    if AFFINE:
+    if SCALED:
         a = a * tl.load(WEIGHT + cols, mask=own, other=0.0).to(tl.float32)
+    if BIASED:
         b = tl.load(BIAS + cols, mask=own, other=0.0).to(tl.float32)
     if HAS_SCALE:
         more = 1.0 + tl.load(SCALE + row, mask=own, other=0.0).to(tl.float32)
@@ -238,7 +243,8 @@ def _rows(
     given = {
         "C": channels,
         "SIZE": size,
-        "AFFINE": weight is not None,
+        "SCALED": weight is not None,
+        "BIASED": bias is not None,
         "HAS_ADD": add is not None,
         "HAS_SCALE": scale is not None,
         "HAS_SHIFT": shift is not None,

@@ -36,7 +36,7 @@ class Implementation:
     """A row of the table. `name` is `family` or `family.variant`: "triton", "sdpa.cudnn"."""
 
     name: str
-    run: Callable[..., Tensor]  # takes the operation's arguments
+    run: Callable[..., Any]  # takes the operation's arguments
     why_not: Callable[[Case], str | None]  # None: it can compute this case
 
     @property

@@ -43,7 +43,7 @@ def attention(
     types that do not fit together, KernelError if `kernels` cannot compute this.
     """
     check_attention(q, k, v, heads, mask, scale)
-    if kernels in ("auto", "sdpa") and _wants_gradients(q, k, v, mask):
+    if kernels in ("auto", "sdpa") and wants_gradients(q, k, v, mask):
         return _plainly("attention", "sdpa", sdpa, q, k, v, heads, mask, scale)
     result: Tensor = torch.ops.anyloom.attention(q, k, v, heads, mask, scale, kernels)
     return result
@@ -54,7 +54,7 @@ def frame_attention(
 ) -> Tensor:
     """Attention along the frames of a film, each place by itself: "B F S H·D" for q, k, v and the result."""
     check_frame_attention(q, k, v, heads, scale)
-    if kernels in ("auto", "sdpa") and _wants_gradients(q, k, v):
+    if kernels in ("auto", "sdpa") and wants_gradients(q, k, v):
         return _plainly("frame_attention", "sdpa", over_frames(sdpa), q, k, v, heads, scale)
     result: Tensor = torch.ops.anyloom.frame_attention(q, k, v, heads, scale, kernels)
     return result
@@ -74,7 +74,7 @@ def group_norm_silu(
 ) -> Tensor:
     """silu(norm(x + add) · (1 + scale) + shift); see `reference.group_norm_silu`. x "N C *", the time terms "N C"."""
     check_group_norm(x, groups, weight, bias, add, scale, shift)
-    if kernels in ("auto", "torch") and _wants_gradients(x, weight, bias, add, scale, shift):
+    if kernels in ("auto", "torch") and wants_gradients(x, weight, bias, add, scale, shift):
         run = norms.torch_group_norm_silu
         return _plainly("group_norm_silu", "torch", run, x, groups, weight, bias, eps, add, scale, shift, silu)
     result: Tensor = torch.ops.anyloom.group_norm_silu(x, groups, weight, bias, eps, add, scale, shift, silu, kernels)
@@ -86,7 +86,7 @@ def layer_norm(
 ) -> Tensor:
     """Layer normalisation of "* C" over its last dimension; see `reference.layer_norm`."""
     check_layer_norm(x, weight, bias)
-    if kernels in ("auto", "torch") and _wants_gradients(x, weight, bias):
+    if kernels in ("auto", "torch") and wants_gradients(x, weight, bias):
         return _plainly("layer_norm", "torch", norms.torch_layer_norm, x, weight, bias, eps)
     result: Tensor = torch.ops.anyloom.layer_norm(x, weight, bias, eps, kernels)
     return result
@@ -95,7 +95,7 @@ def layer_norm(
 def geglu(x: Tensor, kernels: str = "auto") -> Tensor:
     """The first half of the last dimension times the gelu of the second: "* 2C" to "* C"; see `reference.geglu`."""
     check_geglu(x)
-    if kernels in ("auto", "torch") and _wants_gradients(x):
+    if kernels in ("auto", "torch") and wants_gradients(x):
         return _plainly("geglu", "torch", pointwise.torch_geglu, x)
     result: Tensor = torch.ops.anyloom.geglu(x, kernels)
     return result
@@ -104,7 +104,7 @@ def geglu(x: Tensor, kernels: str = "auto") -> Tensor:
 def add_scaled(x: Tensor, residual: Tensor, factor: float = 1.0, kernels: str = "auto") -> Tensor:
     """(x + residual) · factor of two equal shapes; see `reference.add_scaled`."""
     check_add_scaled(x, residual)
-    if kernels in ("auto", "torch") and _wants_gradients(x, residual):
+    if kernels in ("auto", "torch") and wants_gradients(x, residual):
         return _plainly("add_scaled", "torch", pointwise.torch_add_scaled, x, residual, factor)
     result: Tensor = torch.ops.anyloom.add_scaled(x, residual, factor, kernels)
     return result
@@ -156,7 +156,7 @@ def _plainly(operation: str, name: str, run: Callable[..., Tensor], *arguments: 
     return run(*arguments)
 
 
-def _wants_gradients(*tensors: Tensor | None) -> bool:
+def wants_gradients(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
 
 

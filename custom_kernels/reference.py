@@ -66,23 +66,31 @@ def group_norm_silu(
 ) -> Tensor:
     """silu(norm(x + add) · (1 + scale) + shift), with the norm over each of `groups` channel groups (Wu and He 2018).
 
-    x "N C *"; weight and bias "C"; add, scale and shift "N C" (the time embedding). Strides of the result follow x, so a
-    channels-last x gives a channels-last result.
+    x "N C *"; weight and bias "C"; add, scale and shift "M C" (the time embedding), where M divides N: each row serves
+    N/M neighbouring items, the frames of a film. Strides of the result follow x, so a channels-last x gives a
+    channels-last result.
     """
     wide = torch.promote_types(x.dtype, torch.float32)
-    broadcast = (*x.shape[:2], *(1,) * (x.dim() - 2))
+    add, scale, shift = (None if line is None else lines_of(line, x) for line in (add, scale, shift))
     y = x.to(wide)
     if add is not None:
-        y = y + add.to(wide).reshape(broadcast)
+        y = y + add.to(wide)
     weight, bias = (None if p is None else p.to(wide) for p in (weight, bias))
     y = F.group_norm(y, groups, weight, bias, eps)
     if scale is not None:
-        y = y * (1 + scale.to(wide).reshape(broadcast))
+        y = y * (1 + scale.to(wide))
     if shift is not None:
-        y = y + shift.to(wide).reshape(broadcast)
+        y = y + shift.to(wide)
     if silu:
         y = F.silu(y)
     return torch.empty_like(x).copy_(y)
+
+
+def lines_of(line: Tensor, x: Tensor) -> Tensor:
+    """ "M C" laid out to be added to x "N C *", N a multiple of M."""
+    repeat = x.shape[0] // line.shape[0]
+    line = line if repeat == 1 else line.repeat_interleave(repeat, dim=0)
+    return line.reshape(*x.shape[:2], *(1,) * (x.dim() - 2))
 
 
 def geglu(x: Tensor) -> Tensor:
@@ -103,3 +111,18 @@ def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     wide = torch.promote_types(x.dtype, torch.float32)
     weight, bias = (None if p is None else p.to(wide) for p in (weight, bias))
     return torch.empty_like(x).copy_(F.layer_norm(x.to(wide), x.shape[-1:], weight, bias, eps))
+
+
+def add_bias(x: Tensor, residual: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x + residual + bias, rounded once. x and residual "* C", bias "C"."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    total = x.to(wide) + residual.to(wide)
+    return torch.empty_like(x).copy_(total if bias is None else total + bias.to(wide))
+
+
+def add_layer_norm(
+    x: Tensor, residual: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float = 1e-5
+) -> tuple[Tensor, Tensor]:
+    """x + residual, rounded, and the layer norm of what that is."""
+    total = add_bias(x, residual)
+    return total, layer_norm(total, weight, bias, eps)

@@ -29,7 +29,19 @@ def _add(X, RESIDUAL, BIAS, Y, rows, C: tl.constexpr, BIASED: tl.constexpr, BLOC
 
 @triton.jit
 def _add_layer_norm(  # type: ignore[no-untyped-def]
-    X, RESIDUAL, WEIGHT, BIAS, SUM, NORM, rows, eps, C: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr
+    X,
+    RESIDUAL,
+    WEIGHT,
+    BIAS,
+    SUM,
+    NORM,
+    rows,
+    eps,
+    C: tl.constexpr,
+    SCALED: tl.constexpr,
+    BIASED: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_C: tl.constexpr,
 ):
     row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     col = tl.arange(0, BLOCK_C)
@@ -45,9 +57,11 @@ def _add_layer_norm(  # type: ignore[no-untyped-def]
     mean = tl.sum(total, axis=1) / C
     away = tl.where(there, total - mean[:, None], 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(away * away, axis=1) / C + eps)
-    weight = tl.load(WEIGHT + col, mask=inside, other=0.0).to(tl.float32)
-    bias = tl.load(BIAS + col, mask=inside, other=0.0).to(tl.float32)
-    y = away * scale[:, None] * weight[None, :] + bias[None, :]
+    y = away * scale[:, None]
+    if SCALED:
+        y = y * tl.load(WEIGHT + col, mask=inside, other=0.0).to(tl.float32)[None, :]
+    if BIASED:
+        y = y + tl.load(BIAS + col, mask=inside, other=0.0).to(tl.float32)[None, :]
     tl.store(NORM + place, y.to(NORM.dtype.element_ty), mask=there)
 
 
@@ -73,8 +87,11 @@ def add(x: Tensor, residual: Tensor, bias: Tensor | None = None) -> Tensor:
     return y
 
 
-def add_layer_norm(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """ "... C" twice, contiguous: the sum, and its layer norm."""
+def add_layer_norm(
+    x: Tensor, residual: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float = 1e-5
+) -> tuple[Tensor, Tensor]:
+    """ "... C" twice: the sum, and its layer norm."""
+    x, residual = x.contiguous(), residual.contiguous()
     channels = x.shape[-1]
     total, normed = torch.empty_like(x), torch.empty_like(x)
     rows = x.numel() // channels
@@ -83,13 +100,15 @@ def add_layer_norm(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, ep
     _add_layer_norm[(triton.cdiv(rows, block_r),)](
         x,
         residual,
-        weight,
-        bias,
+        x if weight is None else weight,
+        x if bias is None else bias,
         total,
         normed,
         rows,
         eps,
         C=channels,
+        SCALED=weight is not None,
+        BIASED=bias is not None,
         BLOCK_R=block_r,
         BLOCK_C=block_c,
         num_warps=4 if block_c * block_r <= 2048 else 8,

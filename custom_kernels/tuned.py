@@ -78,6 +78,8 @@ DEFAULTS = {
             Rule("group_norm_silu", ("triton", "torch")),
             Rule("geglu", ("triton", "torch")),
             Rule("add_scaled", ("torch",)),
+            Rule("add_bias", ("triton", "torch")),
+            Rule("add_layer_norm", ("triton", "torch")),
             Rule("layer_norm", ("torch",)),
         ),
         {},
@@ -88,7 +90,7 @@ PLAIN = Tuned(
     (
         Rule("attention", ("sdpa",)),
         Rule("frame_attention", ("sdpa",)),
-        *(Rule(name, ("torch",)) for name in ("group_norm_silu", "geglu", "add_scaled", "layer_norm")),
+        *(Rule(name, ("torch",)) for name in ("group_norm_silu", "geglu", "add_scaled", "add_bias", "add_layer_norm", "layer_norm")),
     ),
     {},
 )

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from custom_kernels import dispatch, ops, reference, tuned
+from custom_kernels import dispatch, ops, reference, stream, tuned
 from custom_kernels.implementation import Case
 
 D = torch.float64
@@ -104,6 +104,14 @@ CALLS: dict[str, tuple[Call, Call]] = {
     "add_scaled": (
         lambda kernels: ops.add_scaled(X, normal(2, 64, 4, 6, seed=1), 0.5, kernels),
         lambda _: reference.add_scaled(X, normal(2, 64, 4, 6, seed=1), 0.5),
+    ),
+    "add_bias": (
+        lambda kernels: stream.add_bias(X, normal(2, 64, 4, 6, seed=1), normal(6), kernels),
+        lambda _: reference.add_bias(X, normal(2, 64, 4, 6, seed=1), normal(6)),
+    ),
+    "add_layer_norm": (
+        lambda kernels: torch.stack(stream.add_layer_norm(X, -2 * X, normal(6), normal(6, seed=1), kernels=kernels)),
+        lambda _: torch.stack(reference.add_layer_norm(X, -2 * X, normal(6), normal(6, seed=1))),
     ),
 }
 
@@ -198,6 +206,16 @@ def differentiable() -> dict[str, tuple[Callable[..., Tensor], Callable[..., Ten
             lambda x, r: ref.add_scaled(x, r, 0.5),
             pair,
         ),
+        "add_bias": (
+            lambda x, r, b: op.add_bias(x, r, b, "reference"),
+            ref.add_bias,
+            [*pair, normal(6, seed=2, grad=True)],
+        ),
+        "add_layer_norm": (
+            lambda x, r, w, b: torch.stack(op.add_layer_norm(x, r, w, b, 1e-5, "reference")),
+            lambda x, r, w, b: torch.stack(ref.add_layer_norm(x, r, w, b)),
+            [*pair, normal(6, seed=2, grad=True), normal(6, seed=3, grad=True)],
+        ),
     }
 
 
@@ -227,6 +245,8 @@ def test_torch_accepts_the_registration(operation: str) -> None:
         "layer_norm": (normal(3, 5, 16), None, None, 1e-5, "auto"),
         "geglu": (normal(3, 8), "auto"),
         "add_scaled": (X, X, 0.5, "auto"),
+        "add_bias": (X, -X, normal(6), "auto"),
+        "add_layer_norm": (X, -X, None, None, 1e-5, "auto"),
     }[operation]
     torch.library.opcheck(getattr(op, operation), arguments, test_utils=("test_schema", "test_faketensor"))
 
@@ -284,7 +304,9 @@ def bad_calls() -> dict[str, tuple[Callable[[], Tensor], str]]:
         "film": (lambda: ops.frame_attention(film, film, film[:, :2], 2), 'of one shape "B F S H·D"'),
         "groups": (lambda: ops.group_norm_silu(x, 7), "multiple of 7 groups"),
         "weight": (lambda: ops.group_norm_silu(x, 8, x[0, :, 0][:32]), "weight must be (64,)"),
-        "time": (lambda: ops.group_norm_silu(x, 8, scale=x[:1, :, 0]), "scale must be (2, 64)"),
+        "time": (lambda: ops.group_norm_silu(x, 8, scale=normal(3, 64)), "a divisor of 2"),
+        "bias": (lambda: stream.add_bias(x, x, x[0, :, 0]), 'a bias "C"'),
+        "sum": (lambda: stream.add_layer_norm(x, x[:1])[0], "two equal shapes"),
         "odd width": (lambda: ops.geglu(x[..., :3]), 'takes "* 2C"'),
         "residual": (lambda: ops.add_scaled(x, x[:1]), "two equal shapes"),
         "layer weight": (lambda: ops.layer_norm(x, x[0, 0, :2]), "weight must be (4,)"),
