@@ -3,8 +3,8 @@
     y = silu(a * x + b),   a = weight / std * (1 + scale),   b = (bias + weight / std * (add - mean)) * (1 + scale) + shift
 
 What is added (a time embedding) is constant over the pixels, so it moves the mean of a channel and leaves its spread as it
-is: neither it nor scale and shift cost a pass. Mean and spread are merged chunk by chunk (Chan, Golub, LeVeque 1979), which does not cancel
-where the mean is large against the spread.
+is: neither it nor scale and shift cost a pass. Mean and spread are merged chunk by chunk (Chan, Golub, LeVeque 1979), which
+does not cancel where the mean is large against the spread.
 
 Three kernels: `_chunks` reads x once and gives mean and spread per channel of each chunk, `_fold` makes a and b of them,
 `_apply` reads x again and writes y. What fits into the registers of one block takes one kernel, `_whole`.
@@ -216,7 +216,9 @@ def group_norm_silu(
 ) -> Tensor:
     """As `reference.group_norm_silu`: x "N C *". An x that is not channels-last in memory is copied to be it."""
     rows = x.movedim(1, -1)
-    made = _rows(rows.reshape(x.shape[0], -1, x.shape[1]).contiguous(), groups, weight, bias, eps, add, scale, shift, silu)
+    made = _rows(
+        rows.reshape(x.shape[0], -1, x.shape[1]).contiguous(), groups, weight, bias, eps, add, scale, shift, silu
+    )
     return made.reshape(rows.shape).movedim(-1, 1)
 
 

@@ -90,7 +90,10 @@ PLAIN = Tuned(
     (
         Rule("attention", ("sdpa",)),
         Rule("frame_attention", ("sdpa",)),
-        *(Rule(name, ("torch",)) for name in ("group_norm_silu", "geglu", "add_scaled", "add_bias", "add_layer_norm", "layer_norm")),
+        *(
+            Rule(name, ("torch",))
+            for name in ("group_norm_silu", "geglu", "add_scaled", "add_bias", "add_layer_norm", "layer_norm")
+        ),
     ),
     {},
 )
