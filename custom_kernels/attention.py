@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from custom_kernels import reference
+from custom_kernels import attention_triton, reference
 from custom_kernels.implementation import Case, Implementation, always
 
 Attention = Callable[[Tensor, Tensor, Tensor, int, Tensor | None, float | None], Tensor]
@@ -126,5 +126,11 @@ _PLAIN: tuple[tuple[str, Attention, Callable[[Case], str | None]], ...] = (
     ("xformers", xformers, why_not_xformers),
     ("reference", reference.attention, always),
 )
-IMPLEMENTATIONS = tuple(Implementation(name, run, why_not) for name, run, why_not in _PLAIN)
-FRAME_IMPLEMENTATIONS = tuple(Implementation(name, over_frames(run), why_not) for name, run, why_not in _PLAIN)
+IMPLEMENTATIONS = (
+    Implementation("triton", attention_triton.attention, attention_triton.why_not),
+    *(Implementation(name, run, why_not) for name, run, why_not in _PLAIN),
+)
+FRAME_IMPLEMENTATIONS = (
+    Implementation("triton", attention_triton.frame_attention, attention_triton.why_not_frames),
+    *(Implementation(name, over_frames(run), why_not) for name, run, why_not in _PLAIN),
+)
