@@ -104,12 +104,13 @@ class Times:
         batch: int,
         beside: Mapping[str, Any],
         blocks: list[Any],
+        makers: list[Any],
         embed: Callable[[Tensor, int], Tensor | None] | None,
     ) -> None:
         """A step is about to be computed.
 
-        beside: what else the embedding is made of. blocks: those that have a share. embed: timesteps "T*B", T, to
-        embeddings "T*B E"; None: this step is computed without.
+        beside: what else the embedding is made of. blocks: those that have a share. makers: the modules it comes from.
+        embed: timesteps "T*B", T, to embeddings "T*B E"; None: this step is computed without.
         """
         self._on = False
         if embed is None or not blocks:
@@ -123,7 +124,9 @@ class Times:
         if None in versions:
             return
         places = tuple((id(tensor), tensor.data_ptr()) for tensor in others)
-        stamps = tuple(stamp(block.time_emb_proj) + stamp(block.conv1) for block in blocks)
+        layers = [*(layer for block in blocks for layer in (block.time_emb_proj, block.conv1))]
+        layers += [layer for maker in makers for layer in maker.modules()]
+        stamps = tuple(stamp(layer) for layer in layers)
         key = (steps.data_ptr(), len(steps), tuple(versions), places, batch, stamps)
         if key != self._key:
             same_list = self._key is not None and key[:2] == self._key[:2] and versions[0] == self._key[2][0]
@@ -167,8 +170,7 @@ class Times:
         assert self._row is not None
         self._table = table
         self._lines = {
-            block: piece.reshape(batch, -1)
-            for block, piece in zip(blocks, self._row.split(widths), strict=True)
+            block: piece.reshape(batch, -1) for block, piece in zip(blocks, self._row.split(widths), strict=True)
         }
         return True
 

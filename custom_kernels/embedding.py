@@ -11,6 +11,12 @@ from torch import Tensor
 Embed = Callable[[Tensor, int], Tensor | None]
 
 
+def makers(unet: Any) -> list[Any]:
+    """The modules that make the embedding, adapters included."""
+    parts = [getattr(unet, name, None) for name in ("time_embedding", "class_embedding", "add_embedding")]
+    return [part for part in parts if part is not None]
+
+
 def embedder(unet: Any, sample: Tensor, given: Mapping[str, Any]) -> tuple[dict[str, Any], Embed | None]:
     """What the embedding is made of beside the timestep, and the function: timesteps "T*B", T, to "T*B E".
 
@@ -33,7 +39,9 @@ def embedder(unet: Any, sample: Tensor, given: Mapping[str, Any]) -> tuple[dict[
         embedding = unet.time_embedding(unet.get_time_embed(sample=like, timestep=steps), None)
         classes = unet.get_class_embed(sample=like, class_labels=None if labels is None else _repeated(labels, count))
         if classes is not None:
-            embedding = torch.cat([embedding, classes], dim=-1) if config.class_embeddings_concat else embedding + classes
+            embedding = (
+                torch.cat([embedding, classes], dim=-1) if config.class_embeddings_concat else embedding + classes
+            )
         more = unet.get_aug_embed(
             emb=embedding,
             encoder_hidden_states=None,

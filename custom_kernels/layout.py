@@ -38,9 +38,9 @@ class Layout:
         for weight in self._views:
             weight.data = weight.data.clone(memory_format=torch.contiguous_format)
         for weight, stride in self._strides:
-            weight.data = torch.empty_strided(
-                weight.shape, stride, dtype=weight.dtype, device=weight.device
-            ).copy_(weight.data)
+            weight.data = torch.empty_strided(weight.shape, stride, dtype=weight.dtype, device=weight.device).copy_(
+                weight.data
+            )
         self._views.clear()
         self._strides.clear()
         self.packed.clear()

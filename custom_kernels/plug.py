@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from custom_kernels import dispatch, forwards
 from custom_kernels.constant import Prompt, Times
-from custom_kernels.embedding import embedder
+from custom_kernels.embedding import embedder, makers
 from custom_kernels.layout import Layout
 from custom_kernels.step_graph import CudaRecorder, Recorder, StepGraphs
 
@@ -114,11 +114,11 @@ class Plug:
             try:
                 if not kept:
                     self.prompt.begin(None)
-                    self.times.begin(timestep, 0, {}, [], None)
+                    self.times.begin(timestep, 0, {}, [], [], None)
                     return plain(unet, sample, timestep, words, **given)
                 self.prompt.begin(None if getattr(unet, "encoder_hid_proj", None) is not None else words)
                 beside, embed = embedder(unet, sample, given)
-                self.times.begin(timestep, sample.shape[0], beside, self._blocks, embed)
+                self.times.begin(timestep, sample.shape[0], beside, self._blocks, makers(unet), embed)
                 return self._captured(unet, plain, sample, timestep, words, given)
             finally:
                 self._activated = None
@@ -163,7 +163,9 @@ class Plug:
         for holder, name in self._slots:
             layer = holder.get(name)
             if hasattr(layer, "base_layer"):
-                found.append((id(layer), *sorted(layer.scaling.items()), *layer.active_adapters, layer.disable_adapters))
+                found.append(
+                    (id(layer), *sorted(layer.scaling.items()), *layer.active_adapters, layer.disable_adapters)
+                )
             else:
                 found.append((id(layer),))
         return tuple(found)
@@ -332,8 +334,10 @@ def _replacements(unet: Any) -> list[tuple[Any, Any]]:
 def _step_of(kind: Any) -> Any:
     names = list(inspect.signature(kind.forward).parameters)[4:]
 
-    def forward(self: Any, sample: Tensor, timestep: Any, encoder_hidden_states: Any = None, *args: Any, **kw: Any) -> Any:
-        return self._plug.step(self, sample, timestep, encoder_hidden_states, {**dict(zip(names, args)), **kw})
+    def forward(
+        self: Any, sample: Tensor, timestep: Any, encoder_hidden_states: Any = None, *args: Any, **kw: Any
+    ) -> Any:
+        return self._plug.step(self, sample, timestep, encoder_hidden_states, {**dict(zip(names, args, strict=False)), **kw})
 
     return forward
 
