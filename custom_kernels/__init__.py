@@ -1,1 +1,4 @@
-"""Kernels for the UNets. A leaf: torch and triton only."""
+"""Kernels for the UNets, and the table that chooses between them. A leaf: torch and triton only.
+
+`custom_kernels.ops` has the operations, `reference.py` says what each computes, `dispatch.py` chooses who computes it.
+"""

@@ -10,6 +10,7 @@ from nodes.diffusion.kinds import Model
 from nodes.diffusion.latent import FACTOR
 from nodes.diffusion.load import CATEGORY, lease
 from nodes.nextgpt.denoise import Guidance, Negative, Scheduler, Seed, Strength, cancellable, joined, reporter
+from nodes.nextgpt.kernels import Kernels, with_kernels
 from nodes.nextgpt.refusal import refusals
 
 INPAINTING = 9
@@ -28,11 +29,13 @@ def sample(
     guidance: Guidance = 7.5,
     scheduler: Scheduler = "dpmpp_2m",
     strength: Strength = 1.0,
+    kernels: Kernels = "auto",
 ) -> Latent:
     """Draw: text to picture on an empty latent, picture to picture on another one, inpainting on one with a mask.
 
     positive: what to draw, from `encode_text` or from `nextgpt.project_out`. negative: what to move away from when
-    guidance is above 1; without it, a condition of zeros. strength: how much of an existing latent is given up.
+    guidance is above 1; without it, a condition of zeros. strength: how much of an existing latent is given up. kernels:
+    which kernels compute; `auto` is the fastest of the device, the others are for comparing.
     """
     import torch
 
@@ -74,8 +77,9 @@ def sample(
             port="latent",
         )
     start = None if latent.get("empty") or (inpainting is not None and strength == 1.0) else given.to(**place)
-    with refusals("bad_condition", "positive"), cancellable(), torch.no_grad():
-        samples = draw(
+
+    def made() -> Any:
+        return draw(
             unet,
             _batch(wanted, count, "positive").to(**place),
             None if opposed is None else _batch(opposed, count, "negative").to(**place),
@@ -92,6 +96,9 @@ def sample(
             on_step=reporter(context),
             cancelled=lambda: context.cancelled,
         )
+
+    with refusals("bad_condition", "positive"), cancellable(), torch.no_grad():
+        samples = with_kernels(context, unet, kernels, made)
     return {"samples": samples.float().cpu(), "modality": "image"}
 
 

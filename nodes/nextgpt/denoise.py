@@ -17,6 +17,7 @@ from graph_engine.errors import Cancelled
 from graph_engine.graph.kinds import CONDITIONING, LATENT
 from nodes.control.seed import MAX_SEED
 from nodes.nextgpt.caption_route import condition_of
+from nodes.nextgpt.kernels import Kernels, with_kernels
 from nodes.nextgpt.kinds import TextEncoder
 from nodes.nextgpt.load import lease
 from nodes.nextgpt.modality import SPOKEN
@@ -61,6 +62,7 @@ class Sampling:
     text_encoder    without `negative`, the encoding of "" by this is the negative, as in the original pipelines; without
                     either, zeros are
     steps, guidance 0 is the decoder's own
+    kernels         which kernels compute: `auto` is the fastest of the device, the others are for comparing
     """
 
     negative: Negative | None = None
@@ -70,6 +72,7 @@ class Sampling:
     guidance: Guidance = 0.0
     scheduler: Scheduler = "ddim"
     spacing: Spacing = "default"
+    kernels: Kernels = "auto"
 
 
 OWN = Sampling()
@@ -129,8 +132,9 @@ def sample(
     positive = joined(condition, "condition")
     negative = negative_of(context, sampling, decoder)
     module = lease(context, decoder)
-    with refusals("bad_condition", "condition"), cancellable():
-        samples = hand(modality).sample(
+
+    def draw() -> Any:
+        return hand(modality).sample(
             module,
             positive.to(context.device),
             None if negative is None else negative.to(context.device),
@@ -145,6 +149,9 @@ def sample(
             cancelled=lambda: context.cancelled,
             **options,
         )
+
+    with refusals("bad_condition", "condition"), cancellable():
+        samples = with_kernels(context, getattr(module, "unet", None), sampling.kernels, draw)
     return {"samples": samples.float().cpu(), "modality": modality}
 
 

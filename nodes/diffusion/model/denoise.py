@@ -60,6 +60,7 @@ def sample(
 ) -> Tensor:
     """A clean latent of `shape`; options as of `nodes.nextgpt.model.sampling.denoise`, which also says the errors."""
     has_mask_input = unet.config.in_channels > shape[1]
+    added: dict[bool, dict[str, Tensor] | None] = {}
 
     def predict(state: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
         both = text.shape[0] > condition.shape[0]
@@ -67,8 +68,9 @@ def sample(
             assert inpainting is not None and inpainting.kept is not None
             beside = torch.cat([inpainting.mask, inpainting.kept], dim=1)
             state = torch.cat([state, torch.cat([beside, beside]) if both else beside], dim=1)
-        added = None if sizes is None else sizes.arguments(both)
-        return unet(state, timestep, encoder_hidden_states=text, added_cond_kwargs=added).sample
+        if both not in added:  # the same tensors at every step: kernels keep what is made of them
+            added[both] = None if sizes is None else sizes.arguments(both)
+        return unet(state, timestep, encoder_hidden_states=text, added_cond_kwargs=added[both]).sample
 
     amend = inpainting.amend if inpainting is not None and not has_mask_input else None
     return denoise(predict, shape, condition, negative, schedule, amend=amend, **options)

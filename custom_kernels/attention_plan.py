@@ -1,0 +1,73 @@
+"""Which attention kernel computes which shapes, how widths are split, and how a kernel is launched. Pure arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+HEAD_DIMS = (16, 32, 40, 48, 64, 72, 80, 96, 120, 128, 160)
+LONGEST_SHORT = 128  # keys that `short_attention` holds at once
+LONGEST_PACKED = 32  # longer sequences fill a tile by themselves
+LONGEST_FRAMES = 64  # but strided ones are packed up to here, because nothing else reads them without a copy
+SMALLEST = 16  # what a tensor core takes
+
+
+def split(width: int) -> tuple[int, int]:
+    """The one or two powers of two, at least 16, that hold `width` with the least padding: 40 is (32, 16), 64 (64, 0)."""
+    one = max(SMALLEST, 1 << (width - 1).bit_length())
+    first = max(SMALLEST, 1 << (width.bit_length() - 1))
+    if width <= first:
+        return one, 0
+    second = max(SMALLEST, 1 << (width - first - 1).bit_length())
+    return (first, second) if first + second < one else (one, 0)
+
+
+def kind(lq: int, lk: int, repeat: int, masked: bool) -> str:
+    if lq == lk and lq <= LONGEST_PACKED and repeat == 1 and not masked:
+        return "packed"
+    return "short" if lk <= LONGEST_SHORT else "long"
+
+
+class Launch(NamedTuple):
+    """How a kernel is launched. `block_n` is the keys per step of the long kernel; the others do not use it."""
+
+    block_m: int
+    block_n: int
+    num_warps: int
+    num_stages: int
+
+
+def launch(which: str, head_dim: int, dtype: str, arch: int, tuned: Mapping[str, Mapping[str, int]]) -> Launch:
+    """What the tuned table says, else what the compile-ahead gate (gate.py) has passed for this architecture."""
+    default = default_launch(which, head_dim, dtype, arch)
+    found = tuned.get(key(which, head_dim, dtype))
+    return checked(Launch(**{**default._asdict(), **found}), key(which, head_dim, dtype)) if found else default
+
+
+def key(which: str, head_dim: int, dtype: str) -> str:
+    """The name of a launch in the tuned tables."""
+    return f"{which}/{head_dim}/{dtype}"
+
+
+def checked(launch: Launch, name: str) -> Launch:
+    """Raises ValueError for a launch that no kernel can have, such as one from a table that was edited by hand."""
+    powers = all(size >= SMALLEST and size & (size - 1) == 0 for size in (launch.block_m, launch.block_n))
+    if not powers or launch.num_warps not in (1, 2, 4, 8, 16) or not 1 <= launch.num_stages <= 8:
+        raise ValueError(
+            f"the tuned table has a launch that no kernel can have: {name} is {launch._asdict()}. Blocks are powers of "
+            "two from 16, warps a power of two up to 16, stages 1 to 8. Write it anew with `python -m custom_kernels.tune`"
+        )
+    return launch
+
+
+def default_launch(which: str, head_dim: int, dtype: str, arch: int) -> Launch:
+    hopper = arch >= 90
+    if dtype == "float32":  # no tensor cores: the products are made by multiply-adds, which need many registers
+        return Launch(32, 32, 4, 1)
+    if which == "packed":
+        return Launch(64, 16, 4, 1)
+    if which == "short":
+        return Launch(64, 16, 4, 1)
+    if head_dim <= 48:
+        return Launch(128, 64, 8 if hopper else 4, 3)
+    return Launch(128, 64, 8, 3 if head_dim <= 80 else 2)

@@ -1,0 +1,74 @@
+"""How weights lie in memory: convolutions in channels-last, the projections of a self attention behind one another.
+
+The parameters stay the same objects with the same values; only their memory is another. Nothing is kept twice: the three
+projections become views of one buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from custom_kernels.forwards import is_plain
+
+FORMATS = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}
+
+
+class Layout:
+    """What was laid out anew, and how it was before."""
+
+    def __init__(self) -> None:
+        self._strides: list[tuple[Tensor, tuple[int, ...]]] = []
+        self._views: list[Tensor] = []
+        self.packed: dict[Any, Tensor] = {}
+        """attention -> weights "3C C" of its projections of queries, keys and values."""
+
+    def lay_out(self, modules: Iterable[Any]) -> None:
+        for module in modules:
+            form = FORMATS.get(type(module))
+            if form is not None:
+                self._turn(module.weight, form)
+            elif type(module).__name__ == "Attention":
+                self._pack(module)
+
+    def restore(self) -> None:
+        for weight in self._views:
+            weight.data = weight.data.clone(memory_format=torch.contiguous_format)
+        for weight, stride in self._strides:
+            weight.data = torch.empty_strided(weight.shape, stride, dtype=weight.dtype, device=weight.device).copy_(
+                weight.data
+            )
+        self._views.clear()
+        self._strides.clear()
+        self.packed.clear()
+
+    def _turn(self, weight: Tensor, form: torch.memory_format) -> None:
+        if not weight.is_contiguous(memory_format=form):
+            self._strides.append((weight, weight.stride()))
+            weight.data = weight.data.contiguous(memory_format=form)
+
+    def _pack(self, attention: Any) -> None:
+        layers = [attention.to_q, attention.to_k, attention.to_v]
+        weights = [layer.weight for layer in layers if is_plain(layer, nn.Linear) and layer.bias is None]
+        if len(weights) < 3 or len({(w.shape, w.dtype, w.device, w.is_contiguous()) for w in weights}) > 1:
+            return
+        buffer = joined(weights)
+        if buffer is None:
+            buffer = torch.cat([weight.data for weight in weights])
+            for weight, piece in zip(weights, buffer.chunk(3), strict=True):
+                weight.data = piece
+                self._views.append(weight)
+        self.packed[attention] = buffer
+
+
+def joined(weights: list[Tensor]) -> Tensor | None:
+    """The buffer in which equally large tensors lie behind one another; None if they do not."""
+    first, size = weights[0].detach(), weights[0].numel() * weights[0].element_size()
+    memory = first.untyped_storage().data_ptr()
+    for index, weight in enumerate(weights):
+        if weight.data_ptr() != first.data_ptr() + index * size or weight.untyped_storage().data_ptr() != memory:
+            return None
+    return first.as_strided((len(weights) * first.shape[0], *first.shape[1:]), first.stride())

@@ -1,0 +1,66 @@
+"""Which kernels a denoiser computes with, and the word to the watcher about which they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+from graph_engine import NodeContext, NodeError
+from graph_engine.errors import AnyloomError
+
+Kernels = Literal["auto", "triton", "sdpa", "xformers", "reference"]
+T = TypeVar("T")
+
+
+def with_kernels(context: NodeContext, unet: Any, kernels: str, compute: Callable[[], T]) -> T:
+    """`compute()` while `unet` computes with these kernels.
+
+    "auto" is the fastest that is known for the device; without CUDA, and for a denoiser that is none of diffusers' UNets, it
+    is diffusers alone, to the bit. Should it break down where others would not, the work is done again without. Another
+    choice is an order: where it cannot be carried out, that is a NodeError at the port `kernels`.
+    """
+    from custom_kernels.dispatch import KernelError
+    from custom_kernels.plug import UNETS, accelerate_unet
+
+    known = type(unet).__name__ in UNETS
+    if kernels == "auto" and not (known and context.device.startswith("cuda")):
+        return compute()
+    if not known:
+        raise _refused(kernels, "this decoder has no UNet of diffusers, which is what the kernels are for.")
+    try:
+        # On a CPU the layout of the weights may change the last bit of what is drawn after; there is nothing to keep there.
+        fast = accelerate_unet(unet, kernels, keep=context.device.startswith("cuda"))
+    except KernelError as error:
+        raise _refused(kernels, str(error)) from error
+    with fast:
+        try:
+            made = compute()
+        except KernelError as error:
+            raise _refused(kernels, str(error)) from error
+        except Exception as error:
+            if kernels != "auto" or not is_kernels_fault(error):
+                raise
+            broken = error
+        else:
+            context.log(f"Denoised with {fast.told()}.")
+            return made
+    context.log(f"The kernels failed ({type(broken).__name__}: {broken}); denoising again without them.")
+    return compute()
+
+
+def is_kernels_fault(error: Exception) -> bool:
+    """Whether others might succeed: not where the run was stopped, memory ran out or the request makes no sense."""
+    import torch
+
+    from nodes.nextgpt.model.sampling import Cancelled
+
+    return not isinstance(error, Cancelled | AnyloomError | ValueError | torch.OutOfMemoryError)
+
+
+def _refused(kernels: str, why: str) -> NodeError:
+    return NodeError(
+        f"kernels={kernels} was asked for and cannot be used: {why}",
+        remedy="Set kernels to auto, which takes what this device has.",
+        code="kernels_unavailable",
+        port="kernels",
+    )
