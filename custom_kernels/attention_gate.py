@@ -11,7 +11,7 @@ from custom_kernels.gate import ARCHITECTURES, Compilation
 POINTERS = ("Q", "K", "V", "OUT", "M")
 ALIGNED = ("q_batch8", "k_batch8", "v_batch8", "o_batch8", "q_frame8", "k_frame8", "v_frame8", "o_frame8")
 
-# Head dim and heads of SD 1.5 (40, 80, 160), SD 2 and Zeroscope (64), AudioLDM s (32, 48, 80), m (48, 72, 120), l (64, 96, 160).
+# Head dim and heads of SD 1.5 (40, 80, 160), SD 2 and Zeroscope (64), AudioLDM s (32, 48, 80), m (48, 72, 120), l (64, 96, 160)
 QUICK = ((40, True), (64, False), (160, True))
 LONG = ((32, 8), (40, 8), (48, 8), (64, 5), (72, 8), (80, 8), (96, 8), (120, 8), (128, 8), (160, 8))
 SHORT = ((40, 8, 77), (64, 5, 77), (80, 8, 77), (160, 8, 77), (160, 8, 64), (80, 8, 64), (120, 8, 64), (64, 20, 45))

@@ -78,6 +78,4 @@ def default_launch(which: str, head_dim: int, dtype: str, arch: int) -> Launch:
         return Launch(128, 64, 8, 3 if head_dim <= 64 or head_dim >= 120 else 2)
     if head_dim > 64:
         return Launch(64, 64 if head_dim <= 96 else 32, 4, 2)
-    if which == "few":
-        return Launch(64, 32, 4, 3)
-    return Launch(128, 32, 4, 3) if head_dim <= 48 else Launch(128, 64, 8, 3)
+    return Launch(64, 32, 4, 3) if which == "few" or head_dim <= 48 else Launch(128, 64, 8, 3)
