@@ -7,6 +7,7 @@ the result, or None when it has sent its replies itself.
     workflows                                                saved workflows
     workflow   name                                          one of them
     nodes      [node]                                        node types, or one
+    kinds                                                    kinds of values, what fits where, what converts
     validate   document | workflow, [values, targets]        {nodes, targets}
     submit     document | workflow, [values, targets, priority, name, watch]     the run; with "watch": true its events
     watch      run, [after, tag]                             the run; then its events after number `after`. A tag tells
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import graph_engine
 from graph_engine.errors import RequestError
+from graph_engine.graph.canvas import drawn, drawn_kinds
 from graph_engine.record import STATUSES
 from web import media_types
 from web.routes.files import locate
@@ -98,8 +100,12 @@ async def workflow(socket: Socket, request: Request) -> Any:
 async def nodes(socket: Socket, request: Request) -> Any:
     registry = socket.house.engine.registry
     if request.get("node") is not None:
-        return registry[_text(request, "node")].to_dict()
-    return {"nodes": [type.to_dict() for type in registry], "failures": registry.failures}
+        return drawn(registry[_text(request, "node")])
+    return {"nodes": await asyncio.to_thread(lambda: [drawn(type) for type in registry]), "failures": registry.failures}
+
+
+async def kinds(socket: Socket, request: Request) -> Any:
+    return {"kinds": await asyncio.to_thread(drawn_kinds, list(socket.house.engine.registry))}
 
 
 async def validate(socket: Socket, request: Request) -> Any:
@@ -211,6 +217,7 @@ OPERATIONS: dict[str, Callable[[Socket, Request], Awaitable[Any]]] = {
     "workflows": workflows,
     "workflow": workflow,
     "nodes": nodes,
+    "kinds": kinds,
     "validate": validate,
     "submit": submit,
     "watch": watch,

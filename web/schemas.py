@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graph_engine.graph.canvas import WIDGETS
 from graph_engine.record import STATUSES
 
 Schema = dict[str, Any]
@@ -128,7 +129,60 @@ SCHEMAS: dict[str, Schema] = {
         more=True,
     )
     | {"required": []},
-    "Port": record({"name": TEXT, "kind": TEXT}, more=True),
+    "Port": record({"name": TEXT, "kind": TEXT, "description": TEXT}, "name", "kind", more=True),
+    "Input": record(
+        {
+            "name": TEXT,
+            "kind": TEXT,
+            "required": BOOLEAN,
+            "default": ANY,
+            "description": TEXT,
+            "as_list": {"type": "boolean", "description": "takes the whole list; others are mapped over lists"},
+            "lazy": BOOLEAN,
+            "match": {"type": "string", "description": "ports of one node with the same match carry the same kind"},
+            "widget": ref("Widget"),
+        },
+        "name",
+        "kind",
+        "required",
+    ),
+    "Widget": record(
+        {
+            "type": {"enum": list(WIDGETS)},
+            "integer": {"type": "boolean", "description": "whole numbers only"},
+            "min": {"type": "number", "description": "of a number, or of the length of a text"},
+            "max": NUMBER,
+            "step": NUMBER,
+            "options": {"type": "array", "items": TEXT},
+            "multiline": BOOLEAN,
+            "upload": {"type": "string", "description": "image, audio, video, text or *: a file of the input folder"},
+            "control": {"type": "string", "description": "seed: the editor may change the number after every run"},
+            "style": TEXT,
+            "label": {"type": "string", "description": "shown instead of the port's name"},
+            "placeholder": TEXT,
+        },
+        "type",
+        description="how a literal is entered; an input without one can only be linked",
+    ),
+    "Kind": record(
+        {
+            "name": TEXT,
+            "description": TEXT,
+            "color": {"type": "string", "description": "#rrggbb, a proposal"},
+            "literal": {"type": "boolean", "description": "can be written into a workflow"},
+            "model": BOOLEAN,
+            "accepts": {
+                "type": "array",
+                "items": TEXT,
+                "description": "outputs of these may be linked to inputs of it",
+            },
+            "converters": {
+                "type": "array",
+                "description": "nodes that make another kind of it and need nothing else, the simplest first",
+                "items": record({"to": TEXT, "node": TEXT, "title": TEXT, "input": TEXT, "output": TEXT}),
+            },
+        }
+    ),
     "NodeType": record(
         {
             "id": TEXT,
@@ -136,14 +190,20 @@ SCHEMAS: dict[str, Schema] = {
             "category": TEXT,
             "title": TEXT,
             "description": TEXT,
-            "inputs": {"type": "array", "items": ref("Port")},
-            "more": {"anyOf": [ref("Port"), {"type": "null"}]},
+            "summary": TEXT,
+            "pack": TEXT,
+            "inputs": {"type": "array", "items": ref("Input")},
+            "more": {
+                "anyOf": [ref("Input"), {"type": "null"}],
+                "description": "stands for any number of further inputs",
+            },
             "outputs": {"type": "array", "items": ref("Port")},
             "effect": {"enum": ["pure", "seeded", "external"]},
             "output": BOOLEAN,
             "lane": TEXT,
+            "device": {"type": "boolean", "description": "computes on a device, one job at a time"},
+            "models": {"type": "boolean", "description": "takes models"},
         },
-        more=True,
     ),
     "File": record(
         {
