@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import graph_engine
 from graph_engine.errors import RequestError
-from graph_engine.graph.canvas import drawn, drawn_kinds
+from graph_engine.graph.canvas import drawn_kinds
 from graph_engine.record import STATUSES
 from web import media_types
 from web.routes.files import locate
@@ -100,8 +100,8 @@ async def workflow(socket: Socket, request: Request) -> Any:
 async def nodes(socket: Socket, request: Request) -> Any:
     registry = socket.house.engine.registry
     if request.get("node") is not None:
-        return drawn(registry[_text(request, "node")])
-    return {"nodes": await asyncio.to_thread(lambda: [drawn(type) for type in registry]), "failures": registry.failures}
+        return registry[_text(request, "node")].to_dict()
+    return {"nodes": [type.to_dict() for type in registry], "failures": registry.failures}
 
 
 async def kinds(socket: Socket, request: Request) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graph_engine.graph.canvas import WIDGETS
+from graph_engine.graph.port import WIDGETS
 from graph_engine.record import STATUSES
 
 Schema = dict[str, Any]
@@ -129,7 +129,23 @@ SCHEMAS: dict[str, Schema] = {
         more=True,
     )
     | {"required": []},
-    "Port": record({"name": TEXT, "kind": TEXT, "description": TEXT}, "name", "kind", more=True),
+    "Port": record({"name": TEXT, "kind": TEXT}, more=True),
+    "NodeType": record(
+        {
+            "id": TEXT,
+            "version": TEXT,
+            "category": TEXT,
+            "title": TEXT,
+            "description": TEXT,
+            "inputs": {"type": "array", "items": ref("Input")},
+            "more": {"anyOf": [ref("Input"), {"type": "null"}]},
+            "outputs": {"type": "array", "items": ref("Port")},
+            "effect": {"enum": ["pure", "seeded", "external"]},
+            "output": BOOLEAN,
+            "lane": TEXT,
+        },
+        more=True,
+    ),
     "Input": record(
         {
             "name": TEXT,
@@ -163,47 +179,6 @@ SCHEMAS: dict[str, Schema] = {
         },
         "type",
         description="how a literal is entered; an input without one can only be linked",
-    ),
-    "Kind": record(
-        {
-            "name": TEXT,
-            "description": TEXT,
-            "color": {"type": "string", "description": "#rrggbb, a proposal"},
-            "literal": {"type": "boolean", "description": "can be written into a workflow"},
-            "model": BOOLEAN,
-            "accepts": {
-                "type": "array",
-                "items": TEXT,
-                "description": "outputs of these may be linked to inputs of it",
-            },
-            "converters": {
-                "type": "array",
-                "description": "nodes that make another kind of it and need nothing else, the simplest first",
-                "items": record({"to": TEXT, "node": TEXT, "title": TEXT, "input": TEXT, "output": TEXT}),
-            },
-        }
-    ),
-    "NodeType": record(
-        {
-            "id": TEXT,
-            "version": TEXT,
-            "category": TEXT,
-            "title": TEXT,
-            "description": TEXT,
-            "summary": TEXT,
-            "pack": TEXT,
-            "inputs": {"type": "array", "items": ref("Input")},
-            "more": {
-                "anyOf": [ref("Input"), {"type": "null"}],
-                "description": "stands for any number of further inputs",
-            },
-            "outputs": {"type": "array", "items": ref("Port")},
-            "effect": {"enum": ["pure", "seeded", "external"]},
-            "output": BOOLEAN,
-            "lane": TEXT,
-            "device": {"type": "boolean", "description": "computes on a device, one job at a time"},
-            "models": {"type": "boolean", "description": "takes models"},
-        },
     ),
     "File": record(
         {

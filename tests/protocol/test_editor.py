@@ -1,9 +1,8 @@
-"""What an editor lives on: its own files, node types it can draw, kinds it can match."""
+"""What an editor lives on: node types it can draw, kinds it can match."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -12,7 +11,6 @@ import pytest_asyncio
 from tests.protocol.live import LiveServer
 from tests.protocol.test_http import take
 from tests.protocol.wire import PROTOCOLS, wire
-from web.routes import editor
 
 pytestmark = pytest.mark.asyncio
 
@@ -21,66 +19,6 @@ pytestmark = pytest.mark.asyncio
 async def http(live: LiveServer) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(f"{live.url}/api/v1/") as session:
         yield session
-
-
-@pytest.fixture
-def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A build of the editor, with everything around it that must not be served."""
-    (tmp_path / "secret.js").write_text("classified")
-    folder = tmp_path / "editor"
-    (folder / "assets").mkdir(parents=True)
-    (folder / "index.html").write_text("<!doctype html><title>the editor</title>")
-    (folder / "assets" / "index-BcD3fGh1.js").write_text("run()")
-    (folder / "assets" / "plain.js").write_text("run()")
-    (folder / ".hidden.js").write_text("classified")
-    (folder / "notes.txt").write_text("classified")
-    (folder / "out.js").symlink_to(tmp_path / "secret.js")
-    monkeypatch.setattr(editor, "EDITOR", folder)
-    return folder
-
-
-async def test_the_editor_is_at_the_front_once_it_is_built(live: LiveServer, built: Path) -> None:
-    async with aiohttp.ClientSession(live.url) as session:
-        async with session.get("/") as response:
-            assert "the editor" in await response.text()
-            assert response.headers["Cache-Control"] == "no-cache"
-            assert "script-src 'self';" in response.headers["Content-Security-Policy"]
-            assert "unsafe" not in response.headers["Content-Security-Policy"]
-        async with session.get("/static/editor/assets/index-BcD3fGh1.js") as response:
-            assert (await response.text(), response.content_type) == ("run()", "text/javascript")
-            assert "immutable" in response.headers["Cache-Control"]
-        async with session.get("/static/editor/assets/plain.js") as response:
-            assert response.headers["Cache-Control"] == "no-cache"
-        async with session.get("/home") as response:
-            assert "home.js" in await response.text()
-
-
-async def test_without_a_build_the_page_of_the_server_is_at_the_front(
-    live: LiveServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(editor, "EDITOR", tmp_path / "nothing")
-    async with aiohttp.ClientSession(live.url) as session:
-        async with session.get("/") as response:
-            assert "home.js" in await response.text()
-        async with session.get("/static/editor/index.html") as response:
-            assert response.status == 404
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../secret.js", "%2e%2e/secret.js", "..%2fsecret.js", "out.js", ".hidden.js", "notes.txt", "assets",
-        "assets/none.js", "", "a/b/c/d/e/f.js", "%00.js", "workflow/1",
-    ],
-)  # fmt: skip
-async def test_nothing_but_the_build_is_served(live: LiveServer, built: Path, name: str) -> None:
-    """An unknown address is an error too, never the page."""
-    async with (
-        aiohttp.ClientSession(live.url) as session,
-        session.get(f"{live.url}/static/editor/{name}") as response,
-    ):
-        assert response.status == 404
-        assert "classified" not in await response.text()
 
 
 async def test_node_types_have_all_that_is_drawn(http: aiohttp.ClientSession) -> None:

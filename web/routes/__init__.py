@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from web.routes import artifacts, documents, events, files, home, models, nodes, openapi, runs, socket, system
+from web.routes import artifacts, documents, events, files, home, kinds, models, nodes, openapi, runs, socket, system
 from web.routes.route import Route
 
 TABLE: tuple[Route, ...] = (
@@ -10,6 +10,7 @@ TABLE: tuple[Route, ...] = (
     *events.TABLE,
     *artifacts.TABLE,
     *nodes.TABLE,
+    *kinds.TABLE,
     *documents.TABLE,
     *files.TABLE,
     *models.TABLE,

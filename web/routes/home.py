@@ -1,7 +1,4 @@
-"""The front page: the editor where it is built, else what this server has and does (which is also at /home).
-
-Plain files; their script reads the API like any other client.
-"""
+"""The front page: what this server has and does. Plain files; their script reads the API like any other client."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from pathlib import Path
 from aiohttp import web
 
 from graph_engine.errors import NotFoundError
-from web.routes import editor
 from web.routes.route import Call, Reply, Route
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
@@ -19,10 +15,6 @@ FILES = {
     "home.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
-
-
-async def front(call: Call) -> web.StreamResponse:
-    return editor.page() if editor.is_built() else await page(call)
 
 
 async def page(call: Call) -> web.StreamResponse:
@@ -39,11 +31,8 @@ async def static(call: Call) -> web.StreamResponse:
     return web.FileResponse(STATIC / name, headers={"Content-Type": FILES[name], "Cache-Control": "no-cache"})
 
 
-HTML = Reply("HTML", media_type="text/html")
 TABLE = (
-    *editor.TABLE,
-    Route("GET", "/", front, "The editor, or the page of the server", "page", {200: HTML}),
-    Route("GET", "/home", page, "The page of the server", "page", {200: HTML}),
+    Route("GET", "/", page, "The front page", "page", {200: Reply("HTML", media_type="text/html")}),
     Route(
         "GET",
         "/static/{name}",

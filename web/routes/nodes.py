@@ -1,12 +1,9 @@
-"""The node types that can be put on the canvas, and the kinds of what travels between them."""
+"""The node types that can be put on the canvas."""
 
 from __future__ import annotations
 
-import asyncio
-
 from aiohttp import web
 
-from graph_engine.graph.canvas import drawn, drawn_kinds
 from web import schemas
 from web.routes.route import API, Call, Reply, Route, json_response
 from web.schemas import ref
@@ -15,16 +12,11 @@ from web.state import house
 
 async def listing(call: Call) -> web.StreamResponse:
     registry = house(call.request).engine.registry
-    found = await asyncio.to_thread(lambda: [drawn(type) for type in registry])
-    return json_response({"nodes": found, "failures": registry.failures})
+    return json_response({"nodes": [type.to_dict() for type in registry], "failures": registry.failures})
 
 
 async def one(call: Call) -> web.StreamResponse:
-    return json_response(drawn(house(call.request).engine.registry[call.path("id")]))
-
-
-async def kinds(call: Call) -> web.StreamResponse:
-    return json_response({"kinds": await asyncio.to_thread(drawn_kinds, list(house(call.request).engine.registry))})
+    return json_response(house(call.request).engine.registry[call.path("id")].to_dict())
 
 
 TABLE = (
@@ -54,13 +46,5 @@ TABLE = (
         "nodes",
         {200: Reply("the node type", ref("NodeType"))},
         paths={"id": "such as media.load_image"},
-    ),
-    Route(
-        "GET",
-        f"{API}/kinds",
-        kinds,
-        "Kinds of values: what fits where, and which node turns one into another",
-        "nodes",
-        {200: Reply("every kind that some port has", schemas.listing("kinds", ref("Kind")))},
     ),
 )
