@@ -29,6 +29,7 @@ from graph_engine.graph.registry import Registry
 from graph_engine.memory.devices import find_devices
 from graph_engine.memory.pool import ModelPool
 from graph_engine.memory.reservations import Reservations
+from graph_engine.memory.view import resident_bytes, view
 from graph_engine.models.catalog import Catalog
 from graph_engine.planner import Planned, Planner
 from graph_engine.record import RunRecord
@@ -45,6 +46,7 @@ from graph_engine.store.memory_store import MemoryStore
 from graph_engine.store.queue import RunQueue
 from graph_engine.store.results import result_of
 from graph_engine.store.vault import Vault
+from graph_engine.telemetry import Telemetry
 
 SEQ_PER_BOOT = 1_000_000_000
 """Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
@@ -59,19 +61,29 @@ class Engine:
         """Use `Engine.open`."""
         self.settings, self.registry, self.catalog = settings, registry, catalog
         self.folders = Folders(settings.input_dir, settings.output_dir, settings.temp_dir)
-        self.models = ModelPool(catalog, dict(settings.device_bytes))
+        self.telemetry = Telemetry()
+        self.models = ModelPool(catalog, dict(settings.device_bytes), self.telemetry)
         self._memory = Reservations(self.models)
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
         self._planner = Planner(settings, registry, self.folders.digest)
         self._roster = Roster(settings.keep_events)
+        self._kept_waiting: dict[int, tuple[Job, float]] = {}
+        """Jobs that wait for memory, and since when."""
         self._closing = False
         self._background: set[asyncio.Future[Any]] = set()
         devices = settings.devices or find_devices()
         scheduler_lanes = {"pool": settings.pool_threads, "async": 1_000, "inline": 64}
         scheduler = Scheduler(scheduler_lanes, devices, settings.max_attempts)
         hooks = Hooks(
-            self._context, self._journal, self._output, self._ended, self._admit, self._memory.left, self._too_large
+            self._context,
+            self._journal,
+            self._output,
+            self._ended,
+            self._admit,
+            self._left,
+            self._too_large,
+            self.telemetry.lasted,
         )
         self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
         self._executor = LocalExecutor(devices, settings.pool_threads, self._runner.report)
@@ -325,7 +337,24 @@ class Engine:
             "tasks": {"waiting": len(scheduler.tasks) - len(scheduler.jobs), "running": len(scheduler.jobs)},
             "cache": self._vault.stats(),
             "models": self.models.stats(),
+            "memory": self.memory(),
         }
+
+    def activity(self) -> dict[str, Any]:
+        """What changes from moment to moment: memory, and how much there is to do."""
+        scheduler = self._runner.scheduler
+        tasks = {"waiting": len(scheduler.tasks) - len(scheduler.jobs), "running": len(scheduler.jobs)}
+        return {**self.memory(), "runs": {"active": len(scheduler.runs)}, "tasks": tasks}
+
+    def memory(self) -> dict[str, Any]:
+        """What lies on which device now, and who waits for room."""
+        now = time.perf_counter()
+        waiting = [
+            {"run": job.run, "node": job.node, "device": job.device or "cpu", "since_s": round(now - since, 3)}
+            for job, since in self._kept_waiting.values()
+        ]
+        devices = view(self.models, self._executor.devices, self.telemetry)
+        return {"time": time.time(), "devices": devices, "waiting": waiting, "process_bytes": resident_bytes()}
 
     # --- what the runner asks -----------------------------------------------------------------------------------------
 
@@ -340,7 +369,20 @@ class Engine:
 
     def _admit(self, job: Job, inputs: Mapping[str, Any]) -> bool:
         working = self._memory.working_bytes(job.type, job.literals)
-        return self._memory.ask(job.id, job.key, job.device or "cpu", working, inputs.values())
+        admitted = self._memory.ask(job.id, job.key, job.device or "cpu", working, inputs.values())
+        if not admitted:
+            self._kept_waiting[job.id] = (job, time.perf_counter())
+        return admitted
+
+    def _left(self, job: int) -> list[int]:
+        begun = self._memory.left(job)
+        if self._kept_waiting:
+            self._kept_waiting.pop(job, None)
+            for number in begun:
+                if (kept := self._kept_waiting.pop(number, None)) is not None:
+                    other, since = kept
+                    self.telemetry.waited("memory", since, other.device or "cpu", "", other.run, other.node)
+        return begun
 
     def _too_large(self, job: Job, error: AnyloomError) -> tuple[bool, str]:
         assert isinstance(error, OutOfMemory)

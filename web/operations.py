@@ -4,6 +4,8 @@ the result, or None when it has sent its replies itself.
     hello                                                    who the server is, its limits
     ping                                                     its clock
     system                                                   as GET /api/v1/system
+    watch_system                                             {watching}; then memory and queue, when they change
+    unwatch_system                                           {unwatched}
     workflows                                                saved workflows
     workflow   name                                          one of them
     nodes      [node]                                        node types, or one
@@ -36,6 +38,7 @@ from web import media_types
 from web.routes.files import locate
 from web.routes.system import state
 from web.submission import Submission
+from web.system_feed import SYSTEM
 
 if TYPE_CHECKING:
     from web.ws import Socket
@@ -87,6 +90,17 @@ async def ping(socket: Socket, request: Request) -> Any:
 
 async def system(socket: Socket, request: Request) -> Any:
     return state(socket.house)
+
+
+async def watch_system(socket: Socket, request: Request) -> Any:
+    socket.check_watches()
+    await socket.reply(request, {"watching": True})
+    socket.watch_system()
+    return None
+
+
+async def unwatch_system(socket: Socket, request: Request) -> Any:
+    return {"unwatched": socket.unwatch(SYSTEM)}
 
 
 async def workflows(socket: Socket, request: Request) -> Any:
@@ -214,6 +228,8 @@ OPERATIONS: dict[str, Callable[[Socket, Request], Awaitable[Any]]] = {
     "hello": hello,
     "ping": ping,
     "system": system,
+    "watch_system": watch_system,
+    "unwatch_system": unwatch_system,
     "workflows": workflows,
     "workflow": workflow,
     "nodes": nodes,

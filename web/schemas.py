@@ -195,4 +195,46 @@ SCHEMAS: dict[str, Schema] = {
         "bytes",
     ),
     "Model": record({"name": TEXT, "bytes": INTEGER, "loadable": BOOLEAN}),
+    "ModelInMemory": record(
+        {
+            "key": TEXT,
+            "family": TEXT,
+            "state": {"enum": ["resident", "streaming", "loading"]},
+            "bytes": {"type": "integer", "description": "of the budget"},
+            "weight_bytes": {"type": "integer", "description": "all of it"},
+            "share": {"type": "number", "description": "of its weights that are here, 0..1"},
+            "leases": {"type": "integer", "description": "jobs that use it now; it cannot leave"},
+            "next_use": {
+                "type": ["integer", "null"],
+                "description": "how many uses of models from now, as plans say; null: never",
+            },
+        }
+    ),
+    "DeviceMemory": record(
+        {
+            "device": TEXT,
+            **dict.fromkeys(("total_bytes", "free_bytes", "budget_bytes", "used_bytes", "reserved_bytes"), INTEGER),
+            "models": {"type": "array", "items": ref("ModelInMemory")},
+            "transfers": {
+                "type": "array",
+                "description": "on their way: whole models (load) and blocks of streamed ones (copy)",
+                "items": record(
+                    {"model": TEXT, "what": {"enum": ["load", "copy"]}, "bytes": INTEGER, "since_s": NUMBER}
+                ),
+            },
+            **dict.fromkeys(("loads", "evictions", "copied_bytes"), INTEGER),
+        }
+    ),
+    "Memory": record(
+        {
+            "time": NUMBER,
+            "devices": {"type": "array", "items": ref("DeviceMemory")},
+            "waiting": {
+                "type": "array",
+                "description": "steps that there is no room for yet",
+                "items": record({"run": TEXT, "node": TEXT, "device": TEXT, "since_s": NUMBER}),
+            },
+            "process_bytes": INTEGER,
+        }
+    ),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from typing import Any
 
 from graph_engine.schedule.ledger import Ledger
 from graph_engine.schedule.messages import Job, Start, Stop
@@ -62,7 +63,10 @@ class Dispatch(Ledger):
         job = make_job(task)
         self._out.append(Start(job, self._followers(task)) if lane.name == "pool" else Start(job))
         for state in task.subscribers:
-            self._notify(state.run, "running", state.id, {"attempt": task.attempt} if task.attempt > 1 else {})
+            data: dict[str, Any] = {"attempt": task.attempt} if task.attempt > 1 else {}
+            if task.device:
+                data["device"] = task.device
+            self._notify(state.run, "running", state.id, data)
 
     def _weight(self, task: Task) -> float:
         """Jobs that take next to no time may queue up eight to a thread, or the thread would wait for each of them."""
