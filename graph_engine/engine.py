@@ -13,7 +13,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +25,7 @@ from graph_engine.execute.hooks import Hooks
 from graph_engine.execute.local import LocalExecutor
 from graph_engine.execute.runner import Runner
 from graph_engine.graph.context import NodeContext
+from graph_engine.graph.plan import Plan, wanted_steps
 from graph_engine.graph.registry import Registry
 from graph_engine.memory.devices import find_devices
 from graph_engine.memory.pool import ModelPool
@@ -46,7 +47,6 @@ from graph_engine.store.memory_store import MemoryStore
 from graph_engine.store.queue import RunQueue
 from graph_engine.store.results import result_of
 from graph_engine.store.vault import Vault
-from graph_engine.telemetry import Telemetry
 
 SEQ_PER_BOOT = 1_000_000_000
 """Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
@@ -61,8 +61,8 @@ class Engine:
         """Use `Engine.open`."""
         self.settings, self.registry, self.catalog = settings, registry, catalog
         self.folders = Folders(settings.input_dir, settings.output_dir, settings.temp_dir)
-        self.telemetry = Telemetry()
-        self.models = ModelPool(catalog, dict(settings.device_bytes), self.telemetry)
+        self.models = ModelPool(catalog, dict(settings.device_bytes))
+        self.telemetry = self.models.telemetry
         self._memory = Reservations(self.models)
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
@@ -157,6 +157,17 @@ class Engine:
         """Check a workflow without running it. Raises DocumentError, GraphError with every problem."""
         graph = await self._planner.check(document, values, targets)
         return {"nodes": len(graph.nodes), "targets": list(graph.targets)}
+
+    async def plan(
+        self,
+        document: str | bytes | Mapping[str, Any],
+        *,
+        values: Mapping[str, Any] | None = None,
+        targets: Sequence[str] | None = None,
+    ) -> tuple[Plan, frozenset[int]]:
+        """The plan of a run that is not made, and the steps that would be computed. Raises as `submit`."""
+        ready, _ = await self._planner.plan(document, values, targets)
+        return ready.plan, wanted_steps(ready.plan, await self._runner.present("", ready.plan))
 
     async def submit(
         self,
@@ -307,6 +318,20 @@ class Engine:
         found: dict[str, Any] = json.loads(row.document)
         return found
 
+    async def delete(self, run_ids: Iterable[str]) -> int:
+        """Forget runs that have ended, with their events; others are left alone. Returns how many were forgotten.
+
+        Files that they wrote stay, and so does what caches have of their results.
+        """
+        ids = list(dict.fromkeys(run_ids))
+        for id in ids:
+            live = self._roster.live.get(id)
+            if live is None or live.record.ended:
+                self._roster.forget(id)
+        if self._background:  # the end of a run may not be written yet
+            await asyncio.wait(set(self._background))
+        return await self._queue.delete(ids)
+
     async def artifact(self, key: str, port: int = 0) -> Any:
         """A result that a record refers to. Raises NotFoundError when the caches have let it go."""
         artifact = await self._vault.peek(key)
@@ -339,6 +364,18 @@ class Engine:
             "models": self.models.stats(),
             "memory": self.memory(),
         }
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Those that nodes run on, by their torch names."""
+        return tuple(self._executor.devices)
+
+    def usual_s(self, type: str) -> float | None:
+        """How long a step of this node type usually takes; None when none was seen."""
+        found = self.telemetry.usual_s(type)
+        if found is None and (lasted := self._runner.scheduler.lasted_ms.get(type)) is not None:
+            return lasted / 1000
+        return found
 
     def activity(self) -> dict[str, Any]:
         """What changes from moment to moment: memory, and how much there is to do."""

@@ -42,6 +42,8 @@ class Roster:
         self._old_events = 0
         self._recent: deque[RunRecord] = deque()
         """Newest first."""
+        self._full = False
+        """There may be older ones that only the queue has."""
 
     def add(self, live: LiveRun) -> None:
         self.live[live.record.id] = live
@@ -70,6 +72,17 @@ class Roster:
             if len(recent) == RECENT:
                 recent.pop()
             recent.insert(place, record)
+            self._full = self._full or len(recent) == RECENT
+
+    def forget(self, run: str) -> None:
+        """As if it had never been; of a run that has ended."""
+        old = self.live.pop(run, None)
+        if old is not None:
+            self._old_events -= len(old.log.events)
+        for index, record in enumerate(self._recent):
+            if record.id == run:
+                del self._recent[index]
+                break
 
     def newest(
         self, status: str | None, client: str | None, limit: int, before: int | None
@@ -82,7 +95,7 @@ class Roster:
             fits = (status is None or record.status == status) and (client is None or record.client == client)
             if fits and (before is None or record.number < before):
                 found.append(record)
-        return found, len(found) == limit or len(self._recent) < RECENT
+        return found, len(found) == limit or not self._full
 
 
 def record_of(row: RunRow) -> RunRecord:

@@ -11,6 +11,7 @@ the result, or None when it has sent its replies itself.
     nodes      [node]                                        node types, or one
     kinds                                                    kinds of values, what fits where, what converts
     validate   document | workflow, [values, targets]        {nodes, targets}
+    plan       as validate, [device, budget_bytes]            as POST /api/v1/plan
     submit     document | workflow, [values, targets, priority, name, watch]     the run; with "watch": true its events
     watch      run, [after, tag]                             the run; then its events after number `after`. A tag tells
                                                              several watches of one run apart and comes with each frame
@@ -36,6 +37,7 @@ from graph_engine.graph.canvas import drawn_kinds
 from graph_engine.record import STATUSES
 from web import media_types
 from web.routes.files import locate
+from web.routes.plan import answer as outlook
 from web.routes.system import state
 from web.submission import Submission
 from web.system_feed import SYSTEM
@@ -124,6 +126,10 @@ async def kinds(socket: Socket, request: Request) -> Any:
 
 async def validate(socket: Socket, request: Request) -> Any:
     return await Submission.of(request).validate(socket.house)
+
+
+async def plan(socket: Socket, request: Request) -> Any:
+    return await outlook(socket.house, request)
 
 
 async def submit(socket: Socket, request: Request) -> Any:
@@ -235,6 +241,7 @@ OPERATIONS: dict[str, Callable[[Socket, Request], Awaitable[Any]]] = {
     "nodes": nodes,
     "kinds": kinds,
     "validate": validate,
+    "plan": plan,
     "submit": submit,
     "watch": watch,
     "unwatch": unwatch,

@@ -195,6 +195,59 @@ SCHEMAS: dict[str, Schema] = {
         "bytes",
     ),
     "Model": record({"name": TEXT, "bytes": INTEGER, "loadable": BOOLEAN}),
+    "Question": record(
+        {
+            "document": ref("Document"),
+            "workflow": {"type": "string", "description": "name of a saved workflow, instead of a document"},
+            "values": OBJECT,
+            "targets": {"type": ["array", "null"], "items": TEXT},
+            "device": {"type": "string", "description": "another one than the first"},
+            "budget_bytes": {"type": "integer", "description": "as if the device had so many for models"},
+        },
+        more=True,
+    )
+    | {"required": []},
+    "Outlook": record(
+        {
+            "summary": {"type": "string", "description": "one line: fits in 8.00 GB: 14.6 s, 2 models move"},
+            "fits": {"enum": ["whole", "streamed", "no"]},
+            "problem": {"type": "string", "description": "why it does not fit; models then end before it"},
+            "device": TEXT,
+            "budget_bytes": INTEGER,
+            "bandwidth": {"type": "number", "description": "bytes a second to the device"},
+            "bandwidth_observed": {"type": "boolean", "description": "false: assumed"},
+            "models": {
+                "type": "array",
+                "description": "uses, in the order of the plan",
+                "items": record(
+                    {
+                        "node": TEXT,
+                        "model": TEXT,
+                        "weight_bytes": INTEGER,
+                        "kept_bytes": {"type": "integer", "description": "stay while it is used"},
+                        "streamed_bytes": {"type": "integer", "description": "copied in every pass"},
+                        "copied_bytes": {"type": "integer", "description": "in this step, with one pass"},
+                        "here": {"type": "boolean", "description": "on the device now"},
+                    }
+                ),
+            },
+            "moving": {"type": "integer", "description": "models that are copied to the device"},
+            "copied_bytes": INTEGER,
+            "working_bytes": {"type": "integer", "description": "most that a step needs beside models, as nodes say"},
+            "weights_here": {
+                "type": "boolean",
+                "description": "false: sizes are those of the preset, files are missing",
+            },
+            "steps": {"type": "integer", "description": "that would be computed"},
+            "cached": {"type": "integer", "description": "that are there already or not needed"},
+            "copy_s": NUMBER,
+            "compute_s": {
+                "type": "number",
+                "description": "what steps of these types took so far, one after the other",
+            },
+            "unknown": {"type": "array", "items": TEXT, "description": "node types that never ran here"},
+        }
+    ),
     "ModelInMemory": record(
         {
             "key": TEXT,

@@ -34,9 +34,9 @@ class _Loading:
 class ModelPool:
     """Thread-safe. One residency per device, made when the device is first used."""
 
-    def __init__(self, catalog: Catalog, budgets: Mapping[str, int], telemetry: Telemetry | None = None) -> None:
+    def __init__(self, catalog: Catalog, budgets: Mapping[str, int]) -> None:
         self._catalog, self._budgets = catalog, budgets
-        self.telemetry = telemetry or Telemetry()
+        self.telemetry = Telemetry()
         self._lock = threading.Lock()
         self._residencies: dict[str, Residency] = {}
         self._modules: dict[tuple[str, str], Any] = {}
@@ -254,7 +254,7 @@ class ModelPool:
         if streamed is None:
             return {"state": "resident" if (device, key) in self._modules else "loading"}
         return {
-            "state": "streaming",
+            "state": "streaming" if streamed.streamed_bytes else "resident",
             "kept_bytes": streamed.kept_bytes,
             "streamed_bytes": streamed.streamed_bytes,
             "misses": streamed.misses,

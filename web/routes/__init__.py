@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from web.routes import artifacts, documents, events, files, home, kinds, models, nodes, openapi, runs, socket, system
+from web.routes import (
+    artifacts,
+    documents,
+    events,
+    files,
+    home,
+    kinds,
+    models,
+    nodes,
+    openapi,
+    plan,
+    runs,
+    socket,
+    system,
+)
 from web.routes.route import Route
 
 TABLE: tuple[Route, ...] = (
     *runs.TABLE,
     *events.TABLE,
+    *plan.TABLE,
     *artifacts.TABLE,
     *nodes.TABLE,
     *kinds.TABLE,
