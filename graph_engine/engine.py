@@ -47,6 +47,7 @@ from graph_engine.store.memory_store import MemoryStore
 from graph_engine.store.queue import RunQueue
 from graph_engine.store.results import result_of
 from graph_engine.store.vault import Vault
+from graph_engine.timeline import Facts, chrome_trace, facts_of, timeline
 
 SEQ_PER_BOOT = 1_000_000_000
 """Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
@@ -317,6 +318,30 @@ class Engine:
             raise NotFoundError(f"there is no run {run_id!r}.", remedy="`anyloom runs` lists them.", code="unknown_run")
         found: dict[str, Any] = json.loads(row.document)
         return found
+
+    async def timeline(self, run_id: str) -> dict[str, Any]:
+        """When every step of a run waited, computed and ended, as Chrome's trace event format has it.
+
+        Raises NotFoundError for a run whose events are not kept any more.
+        """
+        record, live = await self.run(run_id), self._roster.live.get(run_id)
+        if live is None:
+            raise NotFoundError(
+                f"the events of run {run_id[:40]!r} are not kept any more.",
+                remedy="Run it again; those of recent runs are kept until the server stops.",
+                code="no_timeline",
+            )
+        facts: dict[str, Facts] = {}
+        row = await self._queue.get(run_id)
+        if row is not None:
+            with suppress(AnyloomError):  # a node pack that went away: rows without types are better than none
+                ready, _ = await self._planner.plan(row.document, None, json.loads(row.targets))
+                facts = facts_of(ready.plan)
+        log, now = live.log, time.perf_counter()
+        events, times, spans = log.events[:], log.times[:], self.telemetry.of(run_id)
+        about = {"run": record.id, "name": record.name, "number": record.number, "status": record.status}
+        about["began"] = self.telemetry.epoch_s + (times[0] if times else now)
+        return await asyncio.to_thread(lambda: chrome_trace(timeline(events, times, facts, spans, now), about))
 
     async def delete(self, run_ids: Iterable[str]) -> int:
         """Forget runs that have ended, with their events; others are left alone. Returns how many were forgotten.

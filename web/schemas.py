@@ -195,6 +195,27 @@ SCHEMAS: dict[str, Schema] = {
         "bytes",
     ),
     "Model": record({"name": TEXT, "bytes": INTEGER, "loadable": BOOLEAN}),
+    "Timeline": record(
+        {
+            "traceEvents": {
+                "type": "array",
+                "description": "ph X: a stretch, i: a moment, M: names of rows; ts and dur in microseconds; cat: run, steps, "
+                "waiting, memory",
+                "items": record({"name": TEXT, "ph": TEXT, "pid": INTEGER, "tid": INTEGER}, more=True),
+            },
+            "displayTimeUnit": TEXT,
+            "otherData": record(
+                {
+                    "run": TEXT,
+                    "name": TEXT,
+                    "number": INTEGER,
+                    "status": TEXT,
+                    "began": {"type": "number", "description": "unix seconds of ts 0"},
+                    "left_out": {"type": "integer", "description": "stretches that were too many, the shortest"},
+                }
+            ),
+        }
+    ),
     "Question": record(
         {
             "document": ref("Document"),

@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.protocol.live import LiveServer
+from graph_engine.client import AsyncClient, ServerError
+from tests.protocol.live import LiveServer, chain
 from tests.protocol.test_http import take
 from tests.protocol.wire import PROTOCOLS, wire
 
@@ -39,3 +40,19 @@ async def test_kinds_over_both_doors(live: LiveServer, http: aiohttp.ClientSessi
     for protocol in PROTOCOLS:
         async with wire(live.url, protocol) as socket:
             assert (await socket.ask("kinds"))["kinds"] == found
+
+
+async def test_the_timeline_of_a_run(live: LiveServer, http: aiohttp.ClientSession) -> None:
+    async with http.post("runs?wait_s=10", json={"document": chain(5, 31), "name": "timed"}) as response:
+        run = await response.json()
+    async with http.get(f"runs/{run['id']}/timeline") as response:
+        trace = await take(response, ("/runs/{id}/timeline", "get"), 200)
+    names = [event["name"] for event in trace["traceEvents"] if event["ph"] == "X" and event["cat"] == "steps"]
+    assert names == [f"n{number}" for number in range(5)]
+    assert trace["otherData"]["name"] == "timed"
+    async with AsyncClient(live.url) as client:
+        assert await client.timeline(run["id"]) == trace
+        with pytest.raises(ServerError):
+            await client.timeline("no/body")
+    async with http.get("runs/nobody/timeline") as response:
+        await take(response, ("/runs/{id}/timeline", "get"), 404)
