@@ -402,6 +402,13 @@ class Engine:
             return lasted / 1000
         return found
 
+    def cache_stats(self) -> dict[str, Any]:
+        return self._vault.stats()
+
+    def outcomes(self) -> dict[str, int]:
+        """What came of steps (by the type of their event) and of runs (`run STATUS`) since the engine was opened."""
+        return self._roster.outcomes()
+
     def activity(self) -> dict[str, Any]:
         """What changes from moment to moment: memory, and how much there is to do."""
         scheduler = self._runner.scheduler

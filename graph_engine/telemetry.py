@@ -16,7 +16,7 @@ from typing import NamedTuple
 KEPT = 20_000
 """Spans; some 4 MB."""
 SLOW_S = 0.001
-TYPES_KEPT = 500
+TYPES_KEPT = 200
 """Node types with times of their own; further ones are counted together as OTHER."""
 OTHER = "other"
 BUCKETS_S = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
