@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -82,7 +83,7 @@ def _sums(times: Times) -> list[float]:
 
 def _caches(house: House) -> Iterator[Metric]:
     stats = house.engine.cache_stats()
-    caches = {name: stats[name] for name in ("memory", "disk") if name in stats}
+    caches: dict[str, Any] = {name: stats[name] for name in ("memory", "disk") if name in stats}
     for what, words in (("bytes", "Bytes of kept results."), ("entries", "Kept results.")):
         yield _gauge(f"anyloom_cache_{what}", words, "cache", {name: cache[what] for name, cache in caches.items()})
     for what in ("hits", "misses", "evictions"):
