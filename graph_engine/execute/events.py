@@ -25,6 +25,8 @@ class Event(NamedTuple):
     started              {nodes}                          the scheduler has it
     cached     -         {nodes: [id]}                    results that were there already
     running    id        {attempt?, device?, shared?}       shared: another run does the work
+    paused     id        {inputs: {port: {artifact, port, item?}}}     a breakpoint: what has arrived
+    continued  id        {}
     progress   id        {done, total, message?}
     preview    id        {media_type, image: bytes}
     chunk      id        {text}

@@ -27,6 +27,8 @@ class Dispatch(Ledger):
         self.tasks: dict[str, Task] = {}
         self.jobs: dict[int, Task] = {}
         self._job_count = 0
+        self.held = False
+        """No job is started."""
         self.lasted_ms: dict[str, float] = {}
         """Node type -> how long its last job took."""
 
@@ -36,6 +38,8 @@ class Dispatch(Ledger):
         return [(state.run.id, state.id) for state in task.subscribers] if task is not None else []
 
     def _fill_lanes(self) -> None:
+        if self.held:
+            return
         for lane in self._lanes:
             while lane.queue and lane.slots > 0 and (task := lane.pop()) is not None:
                 self._start(task, lane)
