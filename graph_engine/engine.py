@@ -13,7 +13,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -25,10 +25,12 @@ from graph_engine.execute.hooks import Hooks
 from graph_engine.execute.local import LocalExecutor
 from graph_engine.execute.runner import Runner
 from graph_engine.graph.context import NodeContext
+from graph_engine.graph.plan import Plan, wanted_steps
 from graph_engine.graph.registry import Registry
 from graph_engine.memory.devices import find_devices
 from graph_engine.memory.pool import ModelPool
 from graph_engine.memory.reservations import Reservations
+from graph_engine.memory.view import resident_bytes, view
 from graph_engine.models.catalog import Catalog
 from graph_engine.planner import Planned, Planner
 from graph_engine.record import RunRecord
@@ -45,6 +47,7 @@ from graph_engine.store.memory_store import MemoryStore
 from graph_engine.store.queue import RunQueue
 from graph_engine.store.results import result_of
 from graph_engine.store.vault import Vault
+from graph_engine.timeline import Facts, chrome_trace, facts_of, timeline
 
 SEQ_PER_BOOT = 1_000_000_000
 """Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
@@ -60,18 +63,28 @@ class Engine:
         self.settings, self.registry, self.catalog = settings, registry, catalog
         self.folders = Folders(settings.input_dir, settings.output_dir, settings.temp_dir)
         self.models = ModelPool(catalog, dict(settings.device_bytes))
+        self.telemetry = self.models.telemetry
         self._memory = Reservations(self.models)
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
         self._planner = Planner(settings, registry, self.folders.digest)
         self._roster = Roster(settings.keep_events)
+        self._kept_waiting: dict[int, tuple[Job, float]] = {}
+        """Jobs that wait for memory, and since when."""
         self._closing = False
         self._background: set[asyncio.Future[Any]] = set()
         devices = settings.devices or find_devices()
         scheduler_lanes = {"pool": settings.pool_threads, "async": 1_000, "inline": 64}
         scheduler = Scheduler(scheduler_lanes, devices, settings.max_attempts)
         hooks = Hooks(
-            self._context, self._journal, self._output, self._ended, self._admit, self._memory.left, self._too_large
+            self._context,
+            self._journal,
+            self._output,
+            self._ended,
+            self._admit,
+            self._left,
+            self._too_large,
+            self.telemetry.lasted,
         )
         self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
         self._executor = LocalExecutor(devices, settings.pool_threads, self._runner.report)
@@ -145,6 +158,17 @@ class Engine:
         """Check a workflow without running it. Raises DocumentError, GraphError with every problem."""
         graph = await self._planner.check(document, values, targets)
         return {"nodes": len(graph.nodes), "targets": list(graph.targets)}
+
+    async def plan(
+        self,
+        document: str | bytes | Mapping[str, Any],
+        *,
+        values: Mapping[str, Any] | None = None,
+        targets: Sequence[str] | None = None,
+    ) -> tuple[Plan, frozenset[int]]:
+        """The plan of a run that is not made, and the steps that would be computed. Raises as `submit`."""
+        ready, _ = await self._planner.plan(document, values, targets)
+        return ready.plan, wanted_steps(ready.plan, await self._runner.present("", ready.plan))
 
     async def submit(
         self,
@@ -295,6 +319,44 @@ class Engine:
         found: dict[str, Any] = json.loads(row.document)
         return found
 
+    async def timeline(self, run_id: str) -> dict[str, Any]:
+        """When every step of a run waited, computed and ended, as Chrome's trace event format has it.
+
+        Raises NotFoundError for a run whose events are not kept any more.
+        """
+        record, live = await self.run(run_id), self._roster.live.get(run_id)
+        if live is None:
+            raise NotFoundError(
+                f"the events of run {run_id[:40]!r} are not kept any more.",
+                remedy="Run it again; those of recent runs are kept until the server stops.",
+                code="no_timeline",
+            )
+        facts: dict[str, Facts] = {}
+        row = await self._queue.get(run_id)
+        if row is not None:
+            with suppress(AnyloomError):  # a node pack that went away: rows without types are better than none
+                ready, _ = await self._planner.plan(row.document, None, json.loads(row.targets))
+                facts = facts_of(ready.plan)
+        log, now = live.log, time.perf_counter()
+        events, times, spans = log.events[:], log.times[:], self.telemetry.of(run_id)
+        about = {"run": record.id, "name": record.name, "number": record.number, "status": record.status}
+        about["began"] = self.telemetry.epoch_s + (times[0] if times else now)
+        return await asyncio.to_thread(lambda: chrome_trace(timeline(events, times, facts, spans, now), about))
+
+    async def delete(self, run_ids: Iterable[str]) -> int:
+        """Forget runs that have ended, with their events; others are left alone. Returns how many were forgotten.
+
+        Files that they wrote stay, and so does what caches have of their results.
+        """
+        ids = list(dict.fromkeys(run_ids))
+        for id in ids:
+            live = self._roster.live.get(id)
+            if live is None or live.record.ended:
+                self._roster.forget(id)
+        if self._background:  # the end of a run may not be written yet
+            await asyncio.wait(set(self._background))
+        return await self._queue.delete(ids)
+
     async def artifact(self, key: str, port: int = 0) -> Any:
         """A result that a record refers to. Raises NotFoundError when the caches have let it go."""
         artifact = await self._vault.peek(key)
@@ -325,7 +387,43 @@ class Engine:
             "tasks": {"waiting": len(scheduler.tasks) - len(scheduler.jobs), "running": len(scheduler.jobs)},
             "cache": self._vault.stats(),
             "models": self.models.stats(),
+            "memory": self.memory(),
         }
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Those that nodes run on, by their torch names."""
+        return tuple(self._executor.devices)
+
+    def usual_s(self, type: str) -> float | None:
+        """How long a step of this node type usually takes; None when none was seen."""
+        found = self.telemetry.usual_s(type)
+        if found is None and (lasted := self._runner.scheduler.lasted_ms.get(type)) is not None:
+            return lasted / 1000
+        return found
+
+    def cache_stats(self) -> dict[str, Any]:
+        return self._vault.stats()
+
+    def outcomes(self) -> dict[str, int]:
+        """What came of steps (by the type of their event) and of runs (`run STATUS`) since the engine was opened."""
+        return self._roster.outcomes()
+
+    def activity(self) -> dict[str, Any]:
+        """What changes from moment to moment: memory, and how much there is to do."""
+        scheduler = self._runner.scheduler
+        tasks = {"waiting": len(scheduler.tasks) - len(scheduler.jobs), "running": len(scheduler.jobs)}
+        return {**self.memory(), "runs": {"active": len(scheduler.runs)}, "tasks": tasks}
+
+    def memory(self) -> dict[str, Any]:
+        """What lies on which device now, and who waits for room."""
+        now = time.perf_counter()
+        waiting = [
+            {"run": job.run, "node": job.node, "device": job.device or "cpu", "since_s": round(now - since, 3)}
+            for job, since in self._kept_waiting.values()
+        ]
+        devices = view(self.models, self._executor.devices, self.telemetry)
+        return {"time": time.time(), "devices": devices, "waiting": waiting, "process_bytes": resident_bytes()}
 
     # --- what the runner asks -----------------------------------------------------------------------------------------
 
@@ -340,7 +438,20 @@ class Engine:
 
     def _admit(self, job: Job, inputs: Mapping[str, Any]) -> bool:
         working = self._memory.working_bytes(job.type, job.literals)
-        return self._memory.ask(job.id, job.key, job.device or "cpu", working, inputs.values())
+        admitted = self._memory.ask(job.id, job.key, job.device or "cpu", working, inputs.values())
+        if not admitted:
+            self._kept_waiting[job.id] = (job, time.perf_counter())
+        return admitted
+
+    def _left(self, job: int) -> list[int]:
+        begun = self._memory.left(job)
+        if self._kept_waiting:
+            self._kept_waiting.pop(job, None)
+            for number in begun:
+                if (kept := self._kept_waiting.pop(number, None)) is not None:
+                    other, since = kept
+                    self.telemetry.waited("memory", since, other.device or "cpu", "", other.run, other.node)
+        return begun
 
     def _too_large(self, job: Job, error: AnyloomError) -> tuple[bool, str]:
         assert isinstance(error, OutOfMemory)

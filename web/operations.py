@@ -4,10 +4,14 @@ the result, or None when it has sent its replies itself.
     hello                                                    who the server is, its limits
     ping                                                     its clock
     system                                                   as GET /api/v1/system
+    watch_system                                             {watching}; then memory and queue, when they change
+    unwatch_system                                           {unwatched}
     workflows                                                saved workflows
     workflow   name                                          one of them
     nodes      [node]                                        node types, or one
+    kinds                                                    kinds of values, what fits where, what converts
     validate   document | workflow, [values, targets]        {nodes, targets}
+    plan       as validate, [device, budget_bytes]            as POST /api/v1/plan
     submit     document | workflow, [values, targets, priority, name, watch]     the run; with "watch": true its events
     watch      run, [after, tag]                             the run; then its events after number `after`. A tag tells
                                                              several watches of one run apart and comes with each frame
@@ -29,11 +33,14 @@ from typing import TYPE_CHECKING, Any
 
 import graph_engine
 from graph_engine.errors import RequestError
+from graph_engine.graph.canvas import drawn_kinds
 from graph_engine.record import STATUSES
 from web import media_types
 from web.routes.files import locate
+from web.routes.plan import answer as outlook
 from web.routes.system import state
 from web.submission import Submission
+from web.system_feed import SYSTEM
 
 if TYPE_CHECKING:
     from web.ws import Socket
@@ -87,6 +94,17 @@ async def system(socket: Socket, request: Request) -> Any:
     return state(socket.house)
 
 
+async def watch_system(socket: Socket, request: Request) -> Any:
+    socket.check_watches()
+    await socket.reply(request, {"watching": True})
+    socket.watch_system()
+    return None
+
+
+async def unwatch_system(socket: Socket, request: Request) -> Any:
+    return {"unwatched": socket.unwatch(SYSTEM)}
+
+
 async def workflows(socket: Socket, request: Request) -> Any:
     return {"workflows": await asyncio.to_thread(socket.house.library.entries)}
 
@@ -102,8 +120,16 @@ async def nodes(socket: Socket, request: Request) -> Any:
     return {"nodes": [type.to_dict() for type in registry], "failures": registry.failures}
 
 
+async def kinds(socket: Socket, request: Request) -> Any:
+    return {"kinds": await asyncio.to_thread(drawn_kinds, list(socket.house.engine.registry))}
+
+
 async def validate(socket: Socket, request: Request) -> Any:
     return await Submission.of(request).validate(socket.house)
+
+
+async def plan(socket: Socket, request: Request) -> Any:
+    return await outlook(socket.house, request)
 
 
 async def submit(socket: Socket, request: Request) -> Any:
@@ -208,10 +234,14 @@ OPERATIONS: dict[str, Callable[[Socket, Request], Awaitable[Any]]] = {
     "hello": hello,
     "ping": ping,
     "system": system,
+    "watch_system": watch_system,
+    "unwatch_system": unwatch_system,
     "workflows": workflows,
     "workflow": workflow,
     "nodes": nodes,
+    "kinds": kinds,
     "validate": validate,
+    "plan": plan,
     "submit": submit,
     "watch": watch,
     "unwatch": unwatch,

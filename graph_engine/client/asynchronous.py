@@ -172,6 +172,19 @@ class AsyncClient:
             raise self._server.nobody(error) from None
         return path
 
+    async def timeline(self, run: str) -> Json:
+        """When every step of a recent run waited, computed and ended: Chrome's trace event format."""
+        import aiohttp
+
+        try:
+            async with self._server.http().get(f"{self._server.url}/api/v1/runs/{quote(run, '')}/timeline") as response:
+                answer: Json = await response.json()
+        except aiohttp.ClientError as error:
+            raise self._server.nobody(error) from None
+        if response.status >= 400:
+            raise ServerError(answer["error"])
+        return answer
+
     async def save(self, result: Result, folder: str | Path) -> list[Path]:
         """Write all files of a result into `folder`; their paths."""
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -66,6 +66,9 @@ class Client:
     def submit(self, workflow: str | Mapping[str, Any], values: Mapping[str, Any] | None = None, **more: Any) -> str:
         return self._do(self._client.submit(workflow, values, **more))
 
+    def timeline(self, run: str) -> dict[str, Any]:
+        return self._do(self._client.timeline(run))
+
     def run(self, workflow: str | Mapping[str, Any], values: Mapping[str, Any] | None = None, **more: Any) -> Result:
         return self._do(self._client.run(workflow, values, **more))
 

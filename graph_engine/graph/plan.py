@@ -5,7 +5,7 @@ Equal documents give equal plans, whatever their nodes are called. A plan belong
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, NamedTuple
 
 from graph_engine.errors import GraphError, Problem
@@ -60,6 +60,19 @@ class Plan(NamedTuple):
     def key(self) -> str:
         """Equal for equal work."""
         return fingerprint.digest([step.key for step in self.steps], self.targets)
+
+
+def wanted_steps(plan: Plan, present: Container[str]) -> frozenset[int]:
+    """The steps that a run computes when the results of the keys `present` are there. Lazy inputs count as asked for."""
+    wanted: set[int] = set()
+    asked = list(plan.targets)
+    while asked:
+        index = asked.pop()
+        step = plan.steps[index]
+        if index not in wanted and (step.local or step.key not in present):
+            wanted.add(index)
+            asked.extend(link.source for link in step.links if link.source >= 0)
+    return frozenset(wanted)
 
 
 def make_plan(graph: Graph, stamp: Stamp, outer_keys: Mapping[str, tuple[str, bool]] | None = None) -> Plan:

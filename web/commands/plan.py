@@ -28,6 +28,8 @@ BUS = 55e9
 """Bytes a second of pinned copies over PCIe 5.0 x16 that one may count on (specs of the project); older cards have half."""
 PROBE_BYTES = 256 << 20
 GB = 1e9
+ASKING = "anyloom plan"
+"""The client of runs that only look for models."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,10 @@ async def models_of(
     if not sources:
         return []
     record = await engine.submit(
-        document, values=values or None, targets=[steps[index].node for index in sorted(sources)]
+        document, values=values or None, targets=[steps[index].node for index in sorted(sources)], client=ASKING
     )
     record = await engine.wait(record.id)
+    await engine.delete([record.id])  # a question leaves no run behind
     if record.status != "succeeded":
         stated = [(step, [published(steps[link.source], link.output) for link in links]) for step, links in wanted]
         if all(spec is not None for _, specs in stated for spec in specs):
@@ -146,9 +149,11 @@ def _model_links(step: Step) -> list[StepLink]:
     return [link for link in step.links if isinstance(link.input.kind, ModelKind)]
 
 
-def report_of(engine: Engine, found: list[tuple[Step, list[ModelSpec]]], device: str, bandwidth: float) -> Report:
-    """The forecast of one pass of each model, without computing."""
-    budget = engine.models.budget_of(device)
+def report_of(
+    engine: Engine, found: list[tuple[Step, list[ModelSpec]]], device: str, bandwidth: float, budget: int | None = None
+) -> Report:
+    """The forecast of one pass of each model, without computing. budget: in bytes, instead of the device's own."""
+    budget = engine.models.budget_of(device) if budget is None else budget
     models: dict[str, list[Block]] = {}
     phases: list[Phase] = []
     names: list[tuple[str, str]] = []

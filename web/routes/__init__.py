@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from web.routes import artifacts, documents, events, files, home, models, nodes, openapi, runs, socket, system
+from web.routes import (
+    artifacts,
+    documents,
+    events,
+    files,
+    home,
+    kinds,
+    metrics,
+    models,
+    nodes,
+    openapi,
+    plan,
+    runs,
+    socket,
+    system,
+)
 from web.routes.route import Route
 
 TABLE: tuple[Route, ...] = (
     *runs.TABLE,
     *events.TABLE,
+    *plan.TABLE,
     *artifacts.TABLE,
     *nodes.TABLE,
+    *kinds.TABLE,
     *documents.TABLE,
     *files.TABLE,
     *models.TABLE,
     *system.TABLE,
+    *metrics.TABLE,
     *socket.TABLE,
     *openapi.TABLE,
     *home.TABLE,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from graph_engine.record import STATUSES
 from web import schemas
+from web.frames import JSON
 from web.routes.route import API, Call, Parameter, Reply, Route, json_response, read_json
 from web.schemas import ref
 from web.state import house
@@ -50,6 +53,13 @@ async def document(call: Call) -> web.StreamResponse:
     return json_response(await house(call.request).engine.document(call.path("id")))
 
 
+async def timeline(call: Call) -> web.StreamResponse:
+    found = await house(call.request).engine.timeline(call.path("id"))
+    body = await asyncio.to_thread(JSON.encode, found)
+    headers = {"Content-Disposition": f'inline; filename="timeline-{found["otherData"]["number"]}.json"'}
+    return web.Response(body=body, content_type="application/json", headers=headers)
+
+
 CANCELLED = Reply("false when the run had ended already", schemas.record({"cancelled": schemas.BOOLEAN}))
 TABLE = (
     Route(
@@ -86,6 +96,15 @@ TABLE = (
         "The workflow that ran",
         "runs",
         {200: Reply("the workflow", ref("Document"))},
+        paths=ID,
+    ),
+    Route(
+        "GET",
+        f"{API}/runs/{{id}}/timeline",
+        timeline,
+        "When every step waited, computed and ended, for chrome://tracing and Perfetto",
+        "runs",
+        {200: Reply("Chrome's trace event format", ref("Timeline"))},
         paths=ID,
     ),
 )
