@@ -83,11 +83,12 @@ def objects(smooth: np.ndarray, grey: np.ndarray) -> list[tuple[np.ndarray, str]
             continue
         near = ndimage.binary_dilation(inside, iterations=2) & ((labels == 0) | inside)
         core = inside & (chroma >= np.quantile(chroma[inside], 0.55))
-        paint = smooth[core].mean(0)
-        way = paint - grey
+        colour = colour_of(smooth[core].mean(0))
+        # The full paint, not what is seen of it: a blurred ring never reaches it, and its hole would close.
+        way = np.array(RGB[colour]) - grey
         cover = np.clip(((smooth - grey) @ way) / max(float(way @ way), 1e-6), 0, 1) * near
         if cover.sum() >= LEAST_AREA:
-            found.append((cover, colour_of(paint)))
+            found.append((cover, colour))
     return sorted(found, key=lambda entry: -float(entry[0].sum()))
 
 

@@ -14,16 +14,18 @@ import numpy as np
 import torch
 
 from nodes.nextgpt.training.world.sound import HARMONICS, LIMIT_HZ, SAMPLE_RATE, Sound
-from nodes.nextgpt.training.world.terms import BASE_HZ, BEATS, PEAKS, SEMITONES
+from nodes.nextgpt.training.world.terms import BASE_HZ, BEATS, PEAKS, STEPS
 
 _WINDOW, _HOP, _FFT = 1024, 256, 8192
-_LOWEST_HZ, _HIGHEST_HZ = 430.0, 4300.0
+_LOWEST_HZ, _HIGHEST_HZ = 340.0, 1750.0
 _ON, _OFF = 0.32, 0.14
 """Shares of the greatest loudness at which a stroke begins and ends; apart, so that a flutter is no stroke."""
 _LOUD = math.sqrt(PEAKS["quiet"] * PEAKS["loud"])
 _GLIDE = 0.45
 """Octaves in the whole sound; half of what a gliding sound makes."""
-_HIGH_HZ = BASE_HZ["low"] * 2 ** (11.5 / 12)
+_HIGH_HZ = BASE_HZ["low"] * (15.5 / 8)
+"""Between the highest note of the low octave and the lowest of the high one."""
+_CENTS = {name: 1200 * math.log2(step / 8) for name, step in STEPS.items()}
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ def listen(waveform: Any, rate: int = SAMPLE_RATE) -> Heard | None:
     # Every frame votes for the pitch at time 0 of a rising sound (at the end of a falling one).
     base = start if direction != "falling" else start + slope * length
     hz = float(2**base) if direction != "steady" else float(np.median(pitches))
-    steps = 12 * math.log2(hz / BASE_HZ["low"])
-    note = min(SEMITONES, key=lambda name: abs((steps - SEMITONES[name] + 6) % 12 - 6))
-    cents = ((steps - SEMITONES[note] + 6) % 12 - 6) * 100
+    above = 1200 * math.log2(hz / BASE_HZ["low"])
+    off = {name: (above - cents + 600) % 1200 - 600 for name, cents in _CENTS.items()}
+    note = min(off, key=lambda name: abs(off[name]))
     strokes = _strokes(wave, rate)
     return Heard(
         note,
@@ -73,7 +75,7 @@ def listen(waveform: Any, rate: int = SAMPLE_RATE) -> Heard | None:
         direction,
         "loud" if float(np.quantile(np.abs(wave), 0.999)) > _LOUD else "quiet",
         hz,
-        cents,
+        off[note],
         octaves,
     )
 

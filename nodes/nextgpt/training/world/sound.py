@@ -21,7 +21,7 @@ from nodes.nextgpt.training.world.terms import (
     NOTES,
     OCTAVES,
     PEAKS,
-    SEMITONES,
+    STEPS,
     TIMBRES,
 )
 
@@ -64,7 +64,7 @@ class Sound:
     @property
     def hz(self) -> float:
         """Of its note, wherever a glide begins or ends."""
-        return BASE_HZ[self.octave] * 2.0 ** (SEMITONES[self.note] / 12)
+        return BASE_HZ[self.octave] * STEPS[self.note] / 8
 
     @property
     def strokes(self) -> int:

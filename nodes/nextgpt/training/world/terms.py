@@ -89,14 +89,17 @@ RELATIONS: Mapping[str, Words] = {
 }
 
 NOTES: Mapping[str, Words] = {name: {"en": (name,), "zh": (name,)} for name in ("C", "D", "E", "F", "G", "A", "B")}
-SEMITONES: Mapping[str, int] = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+STEPS: Mapping[str, int] = {"C": 8, "D": 9, "E": 10, "F": 11, "G": 12, "A": 13, "B": 15}
+"""Frequencies in eighths of the octave's C: the harmonic series, not the tempered scale. With a C of 400 Hz every note
+is a multiple of 50 Hz, because of what a vocoder can do: it is a convolution, so out of a spectrum that does not change
+it can only make what repeats with every frame, and frames of the mini audio decoder are 20 ms apart."""
 
 OCTAVES: Mapping[str, Words] = {
     "low": {"en": ("low", "deep"), "zh": ("低音",)},
     "high": {"en": ("high",), "zh": ("高音",)},
 }
-BASE_HZ: Mapping[str, float] = {"low": 523.2511, "high": 1046.5023}
-"""The C of each octave. Lower ones lie too close together for 64 mel bands (about 47 Hz each below 1 kHz)."""
+BASE_HZ: Mapping[str, float] = {"low": 400.0, "high": 800.0}
+"""The C of each octave."""
 
 TIMBRES: Mapping[str, Words] = {
     "flute": {"en": ("flute",), "zh": ("长笛",)},
