@@ -1,0 +1,401 @@
+"""Talks: what people ask of a model of this world and what it should answer, with media on both sides.
+
+An answer names what it makes by the canonical caption and then gives it: "a red star on the left" <picture>. What it says
+of a request is what the request said, no more.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from nodes.nextgpt.training.world import rule
+from nodes.nextgpt.training.world.caption import EVERYTHING, Medium, caption, modality_of
+from nodes.nextgpt.training.world.clip import Clip, random_clip
+from nodes.nextgpt.training.world.scene import (
+    RELATION_NAMES,
+    Scene,
+    random_scene,
+    random_thing,
+    related_scene,
+)
+from nodes.nextgpt.training.world.sound import Sound, random_sound
+from nodes.nextgpt.training.world.terms import (
+    COLOURS,
+    MOTIONS,
+    PLACES,
+    SHAPES,
+    SIZES,
+    SYMMETRY,
+    Language,
+    word,
+)
+from nodes.nextgpt.training.world.withheld import (
+    is_clip_withheld,
+    is_pair_trained,
+    is_scene_withheld,
+    is_sound_withheld,
+)
+from nodes.nextgpt.training.world.wish import wish_of
+
+Part = str | Medium
+
+
+@dataclass(frozen=True)
+class Said:
+    """One turn. A medium of the assistant stands where its signals do; `mention` says how much of it was asked for."""
+
+    role: Literal["user", "assistant"]
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A conversation that ends in the answer that is learned or judged.
+
+    kind     one of `KINDS`
+    wishes   what the last answer has to have, in its order, as JSON (`wish.py`)
+    captions for each medium that is made in an answer, in order: its caption in English, the condition's words
+    """
+
+    kind: str
+    language: Language
+    turns: tuple[Said, ...]
+    wishes: tuple[Mapping[str, Any], ...]
+    captions: tuple[str, ...] = ()
+
+    @property
+    def made(self) -> list[Medium]:
+        """The media of the assistant's turns, in order."""
+        return [part for turn in self.turns if turn.role == "assistant" for part in turn.parts if not isinstance(part, str)]
+
+    @property
+    def given(self) -> list[Medium]:
+        """The media of the user's turns, in order."""
+        return [part for turn in self.turns if turn.role == "user" for part in turn.parts if not isinstance(part, str)]
+
+
+MAKE: Mapping[str, Mapping[Language, tuple[str, ...]]] = {
+    "image": {
+        "en": (
+            "Draw {}.",
+            "Please draw {}.",
+            "Paint {}.",
+            "Show me a picture of {}.",
+            "Make an image of {}.",
+            "I would like to see {}.",
+            "Can you draw {}?",
+        ),
+        "zh": ("画{}。", "请画{}。", "请给我画{}。", "生成一张图片：{}。", "我想看{}。", "你能画{}吗？"),
+    },
+    "audio": {
+        "en": (
+            "Play {}.",
+            "Please play {}.",
+            "Let me hear {}.",
+            "Make the sound of {}.",
+            "I would like to hear {}.",
+            "Can you play {}?",
+        ),
+        "zh": ("播放{}。", "请弹奏{}。", "让我听听{}。", "生成声音：{}。", "我想听{}。", "你能弹奏{}吗？"),
+    },
+    "video": {
+        "en": (
+            "Film {}.",
+            "Make a clip: {}.",
+            "Make a video of {}.",
+            "Show me a film of {}.",
+            "I would like a clip of {}.",
+            "Can you animate {}?",
+        ),
+        "zh": ("拍一段视频：{}。", "做一个短片：{}。", "请生成视频：{}。", "给我看一段影片：{}。", "制作动画：{}。"),
+    },
+}
+DESCRIBE: Mapping[str, Mapping[Language, tuple[str, ...]]] = {
+    "image": {
+        "en": ("What is in the picture?", "Describe this picture.", "What do you see?"),
+        "zh": ("图片里有什么？", "请描述这张图片。", "你看到了什么？"),
+    },
+    "audio": {
+        "en": ("What do you hear?", "Describe this sound.", "What is being played?"),
+        "zh": ("你听到了什么？", "请描述这个声音。", "在演奏什么？"),
+    },
+    "video": {
+        "en": ("What happens in the video?", "Describe this clip.", "What is going on here?"),
+        "zh": ("视频里发生了什么？", "请描述这段视频。", "这里在发生什么？"),
+    },
+}
+AND: Mapping[Language, tuple[str, ...]] = {"en": (" ", " Then: ", " Also: "), "zh": ("", "然后", "再")}
+CROSS: Mapping[tuple[str, str], Mapping[Language, tuple[str, ...]]] = {
+    ("image", "audio"): {
+        "en": ("What does this sound like?", "Play the sound of this picture.", "Let me hear this picture."),
+        "zh": ("这听起来怎么样？", "播放这张图片的声音。", "让我听听这张图片。"),
+    },
+    ("audio", "image"): {
+        "en": ("What does this look like?", "Draw what you hear.", "Make a picture of this sound."),
+        "zh": ("这看起来怎么样？", "画出你听到的声音。", "把这个声音画成图片。"),
+    },
+    ("video", "audio"): {
+        "en": ("What does this clip sound like?", "Play the sound of this video."),
+        "zh": ("这段视频听起来怎么样？", "播放这段视频的声音。"),
+    },
+}
+MOVE: Mapping[str, Mapping[Language, tuple[str, ...]]] = {
+    "right": {"en": ("Make it move to the right.",), "zh": ("让它向右移动。",)},
+    "left": {"en": ("Make it move to the left.",), "zh": ("让它向左移动。",)},
+    "up": {"en": ("Make it move up.", "Make it rise."), "zh": ("让它向上移动。",)},
+    "down": {"en": ("Make it move down.", "Make it sink."), "zh": ("让它向下移动。",)},
+    "grows": {"en": ("Make it grow.",), "zh": ("让它变大。",)},
+    "shrinks": {"en": ("Make it shrink.",), "zh": ("让它变小。",)},
+    "turns": {"en": ("Make it turn.", "Make it rotate."), "zh": ("让它旋转。",)},
+    "still": {"en": ("Film it, but it should not move.",), "zh": ("拍下它，让它静止不动。",)},
+}
+CHANGE: Mapping[str, Mapping[Language, tuple[str, ...]]] = {
+    "colour": {"en": ("Now make it {}.", "Change the colour to {}."), "zh": ("现在把它变成{}。", "把颜色改成{}。")},
+    "shape": {"en": ("Now make it a {}.", "Turn it into a {}."), "zh": ("现在把它换成{}。", "改成{}。")},
+    "size": {"en": ("Now make it {}.", "It should be {}."), "zh": ("现在让它是{}。", "它应该是{}。")},
+    "place": {"en": ("Now put it {}.", "Move it so that it is {}."), "zh": ("现在把它放到{}。", "把它移到{}。")},
+}
+SMALL_TALK: Mapping[Language, tuple[tuple[str, str], ...]] = {
+    "en": (
+        ("Hello!", "Hello! What shall I draw, play or film?"),
+        ("Hi there.", "Hello! What shall I draw, play or film?"),
+        ("Who are you?", "I am a small model that reads, draws, plays and films."),
+        ("What can you do?", "I can draw shapes, play notes, film moving things and describe them."),
+        ("Thank you.", "You are welcome."),
+        ("Thanks a lot!", "You are welcome."),
+        ("Goodbye.", "Goodbye!"),
+        ("Which shapes do you know?", "Circle, square, triangle, star, cross, ring, heart and moon."),
+        ("Which colours do you know?", "Red, orange, yellow, green, cyan, blue and purple."),
+        ("Which instruments do you play?", "Flute, organ, violin and bell."),
+        ("How are you?", "I am well, thank you."),
+    ),
+    "zh": (
+        ("你好！", "你好！要我画画、弹奏还是拍视频？"),
+        ("您好。", "你好！要我画画、弹奏还是拍视频？"),
+        ("你是谁？", "我是一个会读、会画、会弹奏、会拍视频的小模型。"),
+        ("你会做什么？", "我会画图形，弹奏音符，拍会动的东西，也会描述它们。"),
+        ("谢谢。", "不客气。"),
+        ("再见。", "再见！"),
+        ("你认识哪些形状？", "圆形、方形、三角形、星形、十字、圆环、心形和月牙。"),
+        ("你认识哪些颜色？", "红色、橙色、黄色、绿色、青色、蓝色和紫色。"),
+        ("你会哪些乐器？", "长笛、风琴、小提琴和铃。"),
+    ),
+}
+
+KINDS: Mapping[str, float] = {
+    "make image": 4.0,
+    "make audio": 2.5,
+    "make video": 2.5,
+    "describe image": 3.0,
+    "describe audio": 1.5,
+    "describe video": 1.5,
+    "ask": 1.5,
+    "mixed": 2.0,
+    "cross": 2.5,
+    "move": 1.5,
+    "edit": 2.0,
+    "chat": 1.5,
+}
+"""Kinds of talks, and how often they come in training."""
+
+
+class Talker:
+    """Draws talks. `withheld`: only what is never trained on, else only what may be."""
+
+    def __init__(self, draw: random.Random, withheld: bool = False) -> None:
+        self.draw = draw
+        self.withheld = withheld
+
+    def talk(self, kind: str | None = None, language: Language | None = None) -> Talk:
+        """A talk of this kind, or of any; raises ValueError for a kind that is not in `KINDS`."""
+        chosen = kind or self.draw.choices(tuple(KINDS), tuple(KINDS.values()))[0]
+        if chosen not in KINDS:
+            raise ValueError(f"there is no kind of talk {chosen!r}; choose one of {', '.join(KINDS)}")
+        spoken: Language = language or self.draw.choice(("en", "zh"))
+        name, _, modality = chosen.partition(" ")
+        maker: Callable[..., Talk] = getattr(self, f"_{name}")
+        made = maker(spoken, modality) if modality else maker(spoken)
+        return replace(made, kind=chosen)
+
+    # --- media ------------------------------------------------------------------------------------------------------
+
+    def scene(self, count: int | None = None) -> Scene:
+        while True:
+            scene = random_scene(self.draw, count) if self.withheld else random_scene(self.draw, count, is_pair_trained)
+            if is_scene_withheld(scene) == self.withheld:
+                return scene
+
+    def related(self) -> Scene:
+        while True:
+            scene = related_scene(self.draw, self.draw.choice(RELATION_NAMES))
+            if is_scene_withheld(scene) == self.withheld:
+                return scene
+
+    def sound(self) -> Sound:
+        while True:
+            sound = random_sound(self.draw)
+            if is_sound_withheld(sound) == self.withheld:
+                return sound
+
+    def clip(self) -> Clip:
+        while True:
+            clip = random_clip(self.draw)
+            if is_clip_withheld(clip) == self.withheld:
+                return clip
+
+    def asked(self, modality: str) -> tuple[Medium, frozenset[str]]:
+        """A medium, and what a request mentions of it beside the least."""
+        if modality == "image":
+            if self.draw.random() < 0.2:
+                return self.related(), frozenset({"relation", *self._some("size", "background")})
+            # Where a thing is can be left out of one only: of several it tells them apart.
+            scene = self.scene()
+            return scene, frozenset(
+                {*self._some("size", "background"), *(self._some("place") if len(scene.things) == 1 else ("place",))}
+            )
+        if modality == "audio":
+            return self.sound(), frozenset({"direction", *self._some("octave", "timbre", "beats", "loudness")})
+        return self.clip(), frozenset(self._some("background"))
+
+    def _some(self, *names: str) -> list[str]:
+        everything = self.draw.random() < 0.35
+        return [name for name in names if everything or self.draw.random() < 0.6]
+
+    # --- kinds ------------------------------------------------------------------------------------------------------
+
+    def _make(self, language: Language, modality: str) -> Talk:
+        medium, mention = self.asked(modality)
+        return self._answered(language, (self._request(medium, mention, language),), [(medium, mention)])
+
+    def _mixed(self, language: Language) -> Talk:
+        """Two or three media in one answer, in the order in which they were asked for."""
+        order = self.draw.sample(("image", "audio", "video"), self.draw.choice((2, 2, 3)))
+        wanted = [self.asked(modality) for modality in order]
+        joint = self.draw.choice(AND[language])
+        request = joint.join(self._request(medium, mention, language) for medium, mention in wanted)
+        return self._answered(language, (request,), wanted)
+
+    def _describe(self, language: Language, modality: str) -> Talk:
+        medium: Medium = {"image": self.scene, "audio": self.sound, "video": self.clip}[modality]()
+        question = self.draw.choice(DESCRIBE[modality][language])
+        answer = caption(medium, language)
+        turns = (Said("user", (medium, question)), Said("assistant", (answer,)))
+        return Talk("", language, turns, ({"modality": "text", "about": wish_of(medium, EVERYTHING)},))
+
+    def _ask(self, language: Language) -> Talk:
+        """One attribute of one thing in a picture."""
+        scene = self.scene(1)
+        thing = scene.things[0]
+        shape = word(SHAPES, thing.shape, language)
+        what = self.draw.choice(("colour", "place", "size"))
+        table: Mapping[str, Any] = {"colour": COLOURS, "place": PLACES, "size": SIZES}[what]
+        value = word(table, getattr(thing, what), language)
+        if language == "en":
+            question = {"colour": f"What colour is the {shape}?", "place": f"Where is the {shape}?", "size": f"How large is the {shape}?"}[what]
+            answer = f"The {shape} is {value}."
+        else:
+            question = {"colour": f"{shape}是什么颜色的？", "place": f"{shape}在哪里？", "size": f"{shape}有多大？"}[what]
+            answer = f"{shape}{'在' if what == 'place' else '是'}{value}。"
+        turns = (Said("user", (scene, question)), Said("assistant", (answer,)))
+        return Talk("", language, turns, ({"modality": "text", "says": {what: getattr(thing, what)}},))
+
+    def _cross(self, language: Language) -> Talk:
+        """What is seen becomes what is heard by the law of the world, and the other way round."""
+        source, target = self.draw.choice(tuple(CROSS))
+        given, made, mention = self._translated(source)
+        question = self.draw.choice(CROSS[source, target][language])
+        return self._answered(language, (given, question), [(made, mention)], loose=source == "audio")
+
+    def _translated(self, source: str) -> tuple[Medium, Medium, frozenset[str]]:
+        sounds = frozenset({"octave", "timbre", "direction"})
+        if source == "image":
+            scene = self.scene(1)
+            return scene, rule.sound_of(scene.things[0]), sounds
+        if source == "video":
+            clip = self.clip()
+            return clip, rule.sound_of_clip(clip), sounds
+        while True:
+            sound = replace(random_sound(self.draw), direction="steady", beats="once", loudness="loud")
+            thing = rule.thing_of(sound, self.draw)
+            if self.withheld or is_pair_trained(thing.shape, thing.colour):
+                return sound, Scene((thing,), "white"), frozenset({"size"})
+
+    def _move(self, language: Language) -> Talk:
+        """A thing in a picture begins to move."""
+        while True:
+            scene = self.scene(1)
+            thing, motion = scene.things[0], self.draw.choice(tuple(MOTIONS))
+            if motion != "turns" or SYMMETRY[thing.shape]:
+                break
+        clip = Clip(thing.shape, thing.colour, motion, scene.background, self.draw.uniform(-10, 10))
+        question = self.draw.choice(MOVE[motion][language])
+        return self._answered(language, (scene, question), [(clip, frozenset({"background"}))])
+
+    def _edit(self, language: Language) -> Talk:
+        """Two turns: something is drawn, then one thing about it is to change."""
+        before = self.scene(1)
+        thing = before.things[0]
+        while True:
+            what = self.draw.choice(tuple(CHANGE))
+            other = getattr(random_thing(self.draw), what)
+            changed = replace(before, things=(replace(thing, **{what: other}),))
+            if other != getattr(thing, what) and (self.withheld or not is_scene_withheld(changed)):
+                break
+        mention = frozenset({"size", "place", *self._some("background")})
+        first = self._answered(language, (self._request(before, mention, language),), [(before, mention)])
+        tables: Mapping[str, Mapping[str, Any]] = {"colour": COLOURS, "shape": SHAPES, "size": SIZES, "place": PLACES}
+        value = word(tables[what], other, language)
+        pattern = self.draw.choice(CHANGE[what][language])
+        second = self._answered(language, (pattern.format(value),), [(changed, mention)])
+        return Talk("", language, first.turns + second.turns, second.wishes, first.captions + second.captions)
+
+    def _chat(self, language: Language) -> Talk:
+        """Words alone. A model that draws here is too eager."""
+        if self.draw.random() < 0.4:
+            colour = self.draw.choice(tuple(COLOURS))
+            note, name = rule.NOTE_OF[colour], word(COLOURS, colour, language)
+            pairs = (
+                (f"Which note belongs to {name}?", f"{name.capitalize()} is the note {note}."),
+                (f"Which colour is the note {note}?", f"The note {note} is {name}."),
+            )
+            if language == "zh":
+                pairs = ((f"{name}是哪个音？", f"{name}是{note}音。"), (f"{note}音是什么颜色？", f"{note}音是{name}。"))
+        else:
+            pairs = SMALL_TALK[language]  # type: ignore[assignment]
+        question, answer = self.draw.choice(pairs)
+        turns = (Said("user", (question,)), Said("assistant", (answer,)))
+        return Talk("", language, turns, ())
+
+    # --- parts of talks ---------------------------------------------------------------------------------------------
+
+    def _request(self, medium: Medium, mention: frozenset[str], language: Language) -> str:
+        style, pattern = self.draw.randrange(12), self.draw.choice(MAKE[modality_of(medium)][language])
+        if isinstance(medium, Clip) and ":" not in pattern:
+            style |= 1  # "a star that turns" after "film"; a sentence of its own only after a colon
+        return pattern.format(caption(medium, language, mention, style))
+
+    def _answered(
+        self,
+        language: Language,
+        asked: tuple[Part, ...],
+        made: list[tuple[Medium, frozenset[str]]],
+        loose: bool = False,
+    ) -> Talk:
+        """The answer to a request for media: each one's caption, then the medium. loose: the shape may be another one
+        that the law allows as well."""
+        parts: list[Part] = []
+        for medium, mention in made:
+            parts += [caption(medium, language, mention), medium]
+        wishes = [dict(wish_of(medium, mention)) for medium, mention in made]
+        if loose:
+            for wish, (medium, _) in zip(wishes, made, strict=True):
+                if isinstance(medium, Scene):
+                    thing = medium.things[0]
+                    alike = rule.SHAPES_OF[rule.TIMBRE_OF[thing.shape]]
+                    wish["things"] = [{**wish["things"][0], "shape": list(alike)}]
+        captions = tuple(caption(medium, "en", mention) for medium, mention in made)
+        turns = (Said("user", asked), Said("assistant", tuple(parts)))
+        return Talk("", language, turns, tuple(wishes), captions)
