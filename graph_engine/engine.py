@@ -21,13 +21,14 @@ from graph_engine import collector
 from graph_engine.errors import AnyloomError, NotFoundError, OutOfMemory, RequestError, StoreError
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.events import Event, EventLog
+from graph_engine.execute.executor import Executor
 from graph_engine.execute.hooks import Hooks
 from graph_engine.execute.local import LocalExecutor
 from graph_engine.execute.runner import Runner
+from graph_engine.execute.worker_models import Fleet
 from graph_engine.graph.context import NodeContext
 from graph_engine.graph.registry import Registry
 from graph_engine.memory.devices import find_devices
-from graph_engine.memory.pool import ModelPool
 from graph_engine.memory.reservations import Reservations
 from graph_engine.models.catalog import Catalog
 from graph_engine.planner import Planned, Planner
@@ -59,7 +60,7 @@ class Engine:
         """Use `Engine.open`."""
         self.settings, self.registry, self.catalog = settings, registry, catalog
         self.folders = Folders(settings.input_dir, settings.output_dir, settings.temp_dir)
-        self.models = ModelPool(catalog, dict(settings.device_bytes))
+        self.models = Fleet(catalog, dict(settings.device_bytes))
         self._memory = Reservations(self.models)
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
@@ -74,8 +75,16 @@ class Engine:
             self._context, self._journal, self._output, self._ended, self._admit, self._memory.left, self._too_large
         )
         self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
-        self._executor = LocalExecutor(devices, settings.pool_threads, self._runner.report)
-        self._runner.executor = self._executor
+        self._executor = self._runner.executor = self._hands(devices)
+
+    def _hands(self, devices: tuple[str, ...]) -> Executor:
+        settings = self.settings
+        if settings.workers == "none":
+            return LocalExecutor(devices, settings.pool_threads, self._runner.report)
+        from graph_engine.execute.worker import Recipe, WorkerExecutor
+
+        recipe = Recipe(settings.custom_nodes, settings.temp_dir, dict(settings.device_bytes))
+        return WorkerExecutor(devices, settings.pool_threads, self._runner.report, recipe, self.models)
 
     @classmethod
     async def open(
@@ -101,6 +110,7 @@ class Engine:
         except BaseException:
             await asyncio.to_thread(queue.close)
             raise
+        await engine._executor.open()
         collector.settle()
         for row in await queue.recover():
             await engine._resume(row)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graph_engine.errors import ModelError, OutOfMemory
 from graph_engine.memory.budget import weight_budget
-from graph_engine.memory.devices import device_memory
+from graph_engine.memory.devices import device_memory, torch_name
 from graph_engine.memory.residency import Residency
 from graph_engine.models.catalog import Catalog
 from graph_engine.models.load import materialise, module_bytes
@@ -141,7 +141,7 @@ class ModelPool:
     def _materialise(self, spec: ModelSpec, device: str, residency: Residency) -> Any:
         """Of an admitted and leased model; None when it turns out too large."""
         try:
-            module = materialise(spec, self._catalog[spec.family], device)
+            module = materialise(spec, self._catalog[spec.family], torch_name(device))
             with self._lock:
                 self._sizes[spec.key] = module_bytes(module)
                 self._make_way(device, residency.resize(spec.key, module_bytes(module)))
@@ -163,7 +163,7 @@ class ModelPool:
         from graph_engine.memory.offload import Streamed
         from graph_engine.memory.outline import Outline
 
-        outline = Outline(spec, self._catalog[spec.family], device, self._orders.get(spec.key, ()))
+        outline = Outline(spec, self._catalog[spec.family], torch_name(device), self._orders.get(spec.key, ()))
         with self._lock:
             self._sizes[spec.key] = outline.bytes
             room, leaving = residency.admit_streamed(spec.key, outline.bytes, outline.least_room)
