@@ -146,11 +146,7 @@ def error_from(form: Mapping[str, Any]) -> AnyloomError:
     """Of the same class, where the class is one of the house's."""
     kind: Any = getattr(errors, form["class"], AnyloomError)
     problem = Problem(*form["problem"])
-    found: AnyloomError
-    if form["problems"]:
-        found = kind([Problem(*one) for one in form["problems"]])
-    else:
-        found = kind(problem.message)
+    found: AnyloomError = kind([Problem(*one) for one in form["problems"]] if form["problems"] else problem.message)
     found.problem = problem
     if form["cause"]:
         found.__cause__ = RuntimeError(form["cause"])
