@@ -20,7 +20,7 @@ from graph_engine.execute.worker_parcel import Parcel
 from graph_engine.execute.worker_wire import Message, Wire
 
 LAST_WORDS_BYTES = 4_096
-LAST_WORDS_SHOWN = 600
+LAST_WORDS_SHOWN = 1_200
 REAP_S = 0.002
 START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
@@ -188,11 +188,16 @@ class Child:
             pass
         self._loop.remove_reader(self._errors)
         os.close(self._errors)
-        words = b"".join(self._words).decode(errors="replace").strip()[-LAST_WORDS_SHOWN:]
-        self.ending = Ending(code, words)
+        self.ending = Ending(code, _last(b"".join(self._words).decode(errors="replace")))
         self._wire.close()
         self._answers.put(None)
         while self._gifts:  # nobody has its room now
             gift, bytes = self._gifts.popleft()
             gift.set_result(bytes)
         self._listener.ended(self)
+
+
+def _last(words: str) -> str:
+    """The end of what it wrote, without the list of libraries that a fault of the interpreter ends with."""
+    lines = [line for line in words.splitlines() if line.strip() and not line.startswith("Extension modules:")]
+    return "\n".join(lines)[-LAST_WORDS_SHOWN:]
