@@ -25,6 +25,7 @@ from graph_engine.execute.executor import Executor
 from graph_engine.execute.hooks import Hooks
 from graph_engine.execute.local import LocalExecutor
 from graph_engine.execute.runner import Runner
+from graph_engine.execute.sights import sights
 from graph_engine.execute.worker_models import Fleet
 from graph_engine.graph.context import NodeContext
 from graph_engine.graph.registry import Registry
@@ -76,6 +77,7 @@ class Engine:
         )
         self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
         self._executor = self._runner.executor = self._hands(devices)
+        scheduler.look = lambda job: sights(job, self._vault.find, self.models, devices)
 
     def _hands(self, devices: tuple[str, ...]) -> Executor:
         settings = self.settings

@@ -29,6 +29,7 @@ from graph_engine.schedule.messages import (
     Needed,
     Output,
     Pause,
+    Reminded,
     Resume,
     Stopped,
     Submit,
@@ -47,7 +48,8 @@ ASK_AT_ONCE = 500
 class Scheduler(Steps):
     """lanes: name -> how many jobs at a time; devices: the devices of the lane "device", one job each.
 
-    Built in floors: the ledger of what is held, dispatch of tasks to lanes, the way of a step, and the events here.
+    Built in floors: the ledger of what is held, dispatch of tasks to lanes, placement on devices, the way of a step, and the
+    events here.
     """
 
     def __init__(self, lanes: Mapping[str, int], devices: tuple[str, ...] = (), max_attempts: int = 3) -> None:
@@ -253,4 +255,5 @@ _HANDLERS: dict[type, Callable[[Scheduler, Any], None]] = {
     GraceOver: Scheduler._on_grace_over,
     Cancel: Scheduler._on_cancel,
     Resume: Scheduler._on_resume,
+    Reminded: Scheduler._on_reminded,
 }

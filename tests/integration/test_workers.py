@@ -114,7 +114,9 @@ async def test_what_arrives_may_be_written_to_and_nobody_else_sees_it(engine: En
     entry = record.result["a"]["value"]
     found = await engine.artifact(entry["artifact"], entry["port"])
     found["own"] += 1
-    record = await run(engine, {"a": step("v.values", given=1, size=50_000), "b": step("v.values", {"given": "a.value"})})
+    record = await run(
+        engine, {"a": step("v.values", given=1, size=50_000), "b": step("v.values", {"given": "a.value"})}
+    )
     assert record.status == "succeeded"
 
 
@@ -274,7 +276,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("frozen", [False, True], ids=["listening", "frozen"])
 async def test_a_server_that_dies_takes_its_processes_along(tmp_path: Path, frozen: bool) -> None:
     """One of them is at work, one is idle; frozen ones cannot hear that the socket closed."""
-    server = subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path), str(ROOT)])
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path), str(ROOT)])  # noqa: ASYNC220  # to be killed
     try:
         await until((tmp_path / "inside").exists, 30)
         processes = psutil.Process(server.pid).children()
