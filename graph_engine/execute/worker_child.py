@@ -77,7 +77,11 @@ class Child:
         arguments = [sys.executable, "-c", START, path, str(theirs.fileno()), str(os.getpid())]
         try:
             self.process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stderr=errors, pass_fds=(theirs.fileno(),)
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stderr=errors,
+                pass_fds=(theirs.fileno(),),
+                process_group=0,  # Ctrl-C in a terminal is for the server, which will say what is to be done
             )
         except BaseException:
             ours.close()

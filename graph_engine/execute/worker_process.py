@@ -219,7 +219,6 @@ def main(end: int, parent: int) -> None:
     """end: descriptor of this side of the socket pair; parent: pid of the server."""
     _die_with(parent)
     faulthandler.enable(all_threads=False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which will say what is to be done
     wire = Wire(socket.socket(fileno=end))
     try:
         _, setup = wire.receive().parts
