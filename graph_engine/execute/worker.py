@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from graph_engine.errors import AnyloomError, WorkerLost
+from graph_engine.errors import AnyloomError, RequestError, WorkerLost
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.executor import Interrupted, Raised, Report, ReportTo, Work
 from graph_engine.execute.local import LocalExecutor
@@ -217,6 +218,13 @@ class WorkerExecutor(LocalExecutor):
     def __init__(
         self, devices: tuple[str, ...], pool_threads: int, report: ReportTo, recipe: Recipe, models: Fleet
     ) -> None:
+        """Raises RequestError on systems whose processes cannot share memory without a name."""
+        if not hasattr(os, "memfd_create"):
+            raise RequestError(
+                "processes for devices need memfd_create, which this system has not.",
+                remedy="Start with --workers none.",
+                code="no_workers",
+            )
         super().__init__(devices, pool_threads, report)
         self.workers = {device: Worker(device, recipe, models, self) for device in devices}
         self._device_lanes = {device: ThreadLane(device, 1, self._serve_there, self._finish) for device in devices}

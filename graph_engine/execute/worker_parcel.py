@@ -6,9 +6,12 @@ it has no name, so there is nothing to leak. The kernel frees it when the last p
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import mmap
 import os
+import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -48,9 +51,7 @@ class Parcel(NamedTuple):
         try:
             if self.fd < 0:
                 return restore(self.tree, memoryview(bytearray(self.body)))
-            size = os.fstat(self.fd).st_size
-            mapped = mmap.mmap(self.fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-            return restore(self.tree, memoryview(mapped))
+            return restore(self.tree, mapped(self.fd))
         finally:
             self.drop()
 
@@ -78,3 +79,25 @@ def memory_file(pieces: Sequence[Buffer]) -> int:
     except BaseException:
         os.close(fd)
         raise
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.mmap.restype = ctypes.c_void_p
+_LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+_LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_FAILED = ctypes.c_void_p(-1).value
+
+
+def mapped(fd: int) -> memoryview:
+    """The content of a memory file, to be read and written by nobody else, for as long as something refers to it.
+
+    Python's own `mmap` keeps a descriptor per mapping, and a process may have fewer of these than a cache has results.
+    """
+    size = os.fstat(fd).st_size
+    address = _LIBC.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, fd, 0)
+    if address is None or address == _FAILED:
+        code = ctypes.get_errno()
+        raise (MemoryError if code == errno.ENOMEM else OSError)(code, os.strerror(code))
+    area = (ctypes.c_ubyte * size).from_address(address)
+    weakref.finalize(area, _LIBC.munmap, address, size).atexit = False  # at the end others may still look at it
+    return memoryview(area)

@@ -29,6 +29,7 @@ from graph_engine.execute.worker_models import holdings_form
 from graph_engine.execute.worker_parcel import Parcel
 from graph_engine.execute.worker_wire import Message, Wire
 from graph_engine.graph.registry import Registry
+from graph_engine.memory.devices import is_host
 from graph_engine.memory.divided import DividedPool
 from graph_engine.models.catalog import Catalog
 from graph_engine.models.spec import ModelSpec
@@ -63,6 +64,10 @@ class Process:
         self._wire = wire
         self._device: str = setup["device"]
         self._scratch = Path(setup["scratch"])
+        if not is_host(self._device):
+            import torch  # what a node asks for before it says where must not open another process's device
+
+            torch.cuda.set_device(torch.device(self._device))
         self._registry = Registry.discover([Path(folder) for folder in setup["custom_nodes"]])
         budgets = dict(setup["budgets"])
         if setup["room_bytes"]:
