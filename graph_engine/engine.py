@@ -21,14 +21,16 @@ from graph_engine import collector
 from graph_engine.errors import AnyloomError, NotFoundError, OutOfMemory, RequestError, StoreError
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.events import Event, EventLog
+from graph_engine.execute.executor import Executor
 from graph_engine.execute.hooks import Hooks
 from graph_engine.execute.local import LocalExecutor
 from graph_engine.execute.runner import Runner
+from graph_engine.execute.sights import sights
+from graph_engine.execute.worker_models import Fleet
 from graph_engine.graph.context import NodeContext
 from graph_engine.graph.plan import Plan, wanted_steps
 from graph_engine.graph.registry import Registry
 from graph_engine.memory.devices import find_devices
-from graph_engine.memory.pool import ModelPool
 from graph_engine.memory.reservations import Reservations
 from graph_engine.memory.view import resident_bytes, view
 from graph_engine.models.catalog import Catalog
@@ -62,7 +64,7 @@ class Engine:
         """Use `Engine.open`."""
         self.settings, self.registry, self.catalog = settings, registry, catalog
         self.folders = Folders(settings.input_dir, settings.output_dir, settings.temp_dir)
-        self.models = ModelPool(catalog, dict(settings.device_bytes))
+        self.models = Fleet(catalog, dict(settings.device_bytes))
         self.telemetry = self.models.telemetry
         self._memory = Reservations(self.models)
         self._queue = queue
@@ -87,8 +89,17 @@ class Engine:
             self.telemetry.lasted,
         )
         self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
-        self._executor = LocalExecutor(devices, settings.pool_threads, self._runner.report)
-        self._runner.executor = self._executor
+        self._executor = self._runner.executor = self._hands(devices)
+        scheduler.look = lambda job: sights(job, self._vault.find, self.models, devices)
+
+    def _hands(self, devices: tuple[str, ...]) -> Executor:
+        settings = self.settings
+        if settings.workers == "none":
+            return LocalExecutor(devices, settings.pool_threads, self._runner.report)
+        from graph_engine.execute.worker import Recipe, WorkerExecutor
+
+        recipe = Recipe(settings.custom_nodes, settings.temp_dir, dict(settings.device_bytes))
+        return WorkerExecutor(devices, settings.pool_threads, self._runner.report, recipe, self.models)
 
     @classmethod
     async def open(
@@ -114,6 +125,7 @@ class Engine:
         except BaseException:
             await asyncio.to_thread(queue.close)
             raise
+        await engine._executor.open()
         collector.settle()
         for row in await queue.recover():
             await engine._resume(row)

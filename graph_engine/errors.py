@@ -13,6 +13,7 @@
     ├── ModelError                    weights that are absent, damaged or of another shape
     ├── StoreError                    a record on disk that cannot be read or written
     ├── RequestError                  a client asked for something that is no request
+    ├── WorkerLost                    the process that computed a step died; another attempt may succeed
     └── Cancelled                     the run was cancelled; ends a node at its next check
 
 Every error that reaches a person says what was attempted, where, why it failed and what to do.
@@ -125,6 +126,10 @@ class StoreError(AnyloomError):
 
 class RequestError(AnyloomError):
     code = "bad_request"
+
+
+class WorkerLost(AnyloomError):
+    code = "worker_lost"
 
 
 class Cancelled(AnyloomError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 MEBIBYTE = 1024 * 1024
 
@@ -20,6 +21,7 @@ class Settings:
     disk_cache_bytes   quota of the cache on disk; 0 turns it off
     disk_cache_min_s   results that took less time than this to compute are not worth a file
     pool_threads       nodes that need no device, at a time
+    workers            "none": jobs of devices run in threads of this process; "process": in a process per device
     device_bytes       budget per device for weights ("cpu": bytes); a device that is not named uses what it has
     grace_s            how long a cancelled job may take to stop before the run ends without it
     """
@@ -33,6 +35,7 @@ class Settings:
     disk_cache_min_s: float = 0.05
     pool_threads: int = 8
     devices: tuple[str, ...] = ()
+    workers: Literal["none", "process"] = "none"
     device_bytes: tuple[tuple[str, int], ...] = ()
     grace_s: float = 5.0
     max_document_bytes: int = 16 * MEBIBYTE

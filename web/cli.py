@@ -53,6 +53,12 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--allow-host", metavar="NAME", action="append", default=[], help="a further name that this server goes by"
     )
+    serve.add_argument(
+        "--workers",
+        choices=("none", "process"),
+        default="none",
+        help="where models compute: in threads of the server (none), or in a process per device, which may die without it",
+    )
     add_engine_flags(serve)
 
     run = commands.add_parser(

@@ -49,7 +49,7 @@ def call(work: Work) -> Report:
         if isinstance(work.context, JobContext):
             work.context.begin()
         if type.needs.device:
-            with _without_gradients():
+            with _without_gradients(), _current(work.job.device):
                 answer = type.function(**arguments(work))
         else:
             answer = type.function(**arguments(work))
@@ -105,6 +105,14 @@ def _without_gradients() -> AbstractContextManager[Any]:
     torch: Any = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "no_grad"):
         return torch.no_grad()  # type: ignore[no-any-return]
+    return nullcontext()
+
+
+def _current(device: str) -> AbstractContextManager[Any]:
+    """Of several accelerators the job's own is the one that kernels and new tensors go to when nobody says where."""
+    torch: Any = sys.modules.get("torch") if device.startswith("cuda") else None
+    if torch is not None and hasattr(torch, "cuda"):
+        return torch.cuda.device(device)  # type: ignore[no-any-return]
     return nullcontext()
 
 

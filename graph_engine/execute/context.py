@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from graph_engine.graph.context import NodeContext
+from graph_engine.memory.devices import torch_name
 from graph_engine.memory.pool import ModelPool
 from graph_engine.schedule.messages import Job
 from graph_engine.store.folders import Folders
@@ -32,33 +33,50 @@ class JobContext(NodeContext):
         post: Post,
         models: Mapping[str, Any] | None = None,
         working_bytes: int = 0,
+        scratch_root: Path | None = None,
     ) -> None:
-        """models: what arrived at the ports of model kinds, by port; working_bytes: what the job needs beside models."""
+        """models: what arrived at the ports of model kinds, by port; working_bytes: what the job needs beside models;
+        scratch_root: where its scratch folder is made, else in the folder `temp`."""
         self.node, self.run, self.document = job.node, job.run, document
-        self.device = job.device or "cpu"
+        self._place = job.device or "cpu"
+        self.device = torch_name(self._place)
         self._job, self._folders, self._models_dir, self._pool, self._post = job, folders, models_dir, pool, post
         self._stop = threading.Event()
         self._scratch: Path | None = None
+        self._scratch_root = scratch_root or folders.roots["temp"]
         self._leases: list[Any] = []
         self._models = models or {}
-        self._wanted, self._reserved = working_bytes, 0
+        self.working_bytes, self._reserved = working_bytes, 0
 
     def stop(self) -> None:
         self._stop.set()
 
+    def form(self) -> dict[str, Any]:
+        """What a process of a device needs to make one like it."""
+        return {
+            "document": dict(self.document) if self.document is not None else None,
+            "folders": {name: str(root) for name, root in self._folders.roots.items()},
+            "models_dir": str(self._models_dir),
+            "working_bytes": self.working_bytes,
+        }
+
+    def relay(self, type: str, data: dict[str, Any]) -> None:
+        """News of this job from the process that it runs in."""
+        self._post(self._job.id, type, data)
+
     def begin(self) -> None:
         """Before the node is called, in its thread: have the memory that it needs beside models. Raises OutOfMemory."""
-        if self._wanted:
-            self._pool.reserve(self.device, self._wanted)
-            self._reserved = self._wanted
+        if self.working_bytes:
+            self._pool.reserve(self._place, self.working_bytes)
+            self._reserved = self.working_bytes
 
     def release(self) -> None:
         """The job is over: give back models, memory and scratch space."""
         for spec in self._leases:
-            self._pool.release(spec, self.device)
+            self._pool.release(spec, self._place)
         self._leases.clear()
         if self._reserved:
-            self._pool.unreserve(self.device, self._reserved)
+            self._pool.unreserve(self._place, self._reserved)
             self._reserved = 0
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
@@ -90,8 +108,8 @@ class JobContext(NodeContext):
     def model(self, spec: Any) -> Any:
         self.check()
         began = time.perf_counter()
-        module = self._pool.lease(spec, self.device, self._next_use(spec))
-        self._pool.telemetry.waited("weights", began, self.device, spec.family, self.run, self.node)
+        module = self._pool.lease(spec, self._place, self._next_use(spec))
+        self._pool.telemetry.waited("weights", began, self._place, spec.family, self.run, self.node)
         self._leases.append(spec)
         return module
 
@@ -111,7 +129,7 @@ class JobContext(NodeContext):
 
     def scratch(self) -> Path:
         if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="job-", dir=self._folders.roots["temp"]))
+            self._scratch = Path(tempfile.mkdtemp(prefix="job-", dir=self._scratch_root))
         return self._scratch
 
     def input_path(self, name: str) -> Path:

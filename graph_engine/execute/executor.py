@@ -65,6 +65,9 @@ class Executor(Protocol):
     @property
     def devices(self) -> tuple[str, ...]: ...
 
+    async def open(self) -> None:
+        """Before the first job, on the loop that starts them. What is not prepared here is prepared when it is needed."""
+
     def start(self, work: Work) -> None:
         """Begin and return at once."""
 
@@ -72,6 +75,7 @@ class Executor(Protocol):
         """Ask a job to end at its next check. One that has not begun ends without having run."""
 
     def abandon(self, job: int) -> None:
-        """A job did not stop in time: do without the thread it sits in."""
+        """A job did not stop in time: do without the thread it sits in, or end the process. It is reported when it has ended
+        there, or as interrupted."""
 
     async def close(self) -> None: ...

@@ -33,6 +33,9 @@ class LocalExecutor:
         self._contexts: dict[int, JobContext] = {}
         self._closing = False
 
+    async def open(self) -> None:
+        """There is nothing to prepare."""
+
     def start(self, work: Work) -> None:
         job = work.job
         if isinstance(work.context, JobContext):

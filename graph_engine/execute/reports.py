@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graph_engine.errors import AnyloomError, NodeError, OutOfMemory
+from graph_engine.errors import AnyloomError, NodeError, OutOfMemory, WorkerLost
 from graph_engine.execute.call import explain
 from graph_engine.execute.executor import Interrupted, NotBegun, Outputs, Raised, Report
 from graph_engine.execute.hooks import Hooks, internal_error
@@ -109,7 +109,7 @@ class Reports:
             return self._grown(job, report)
         if isinstance(report, Raised):
             error = report.error if isinstance(report.error, AnyloomError) else explain(report.error, job.type)
-            again, problem = job.attempt <= job.type.needs.retries, error.to_dict()
+            again, problem = job.attempt <= job.type.needs.retries or isinstance(error, WorkerLost), error.to_dict()
             if isinstance(error, OutOfMemory):
                 larger, numbers = self.hooks.too_large(job, error)
                 again, problem["message"] = again or larger, f"{error.message} {numbers}".rstrip()

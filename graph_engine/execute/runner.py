@@ -38,6 +38,8 @@ from graph_engine.schedule.messages import (
     Pause,
     Prioritise,
     Ref,
+    Remind,
+    Reminded,
     Resume,
     Start,
     Stop,
@@ -285,6 +287,9 @@ class Runner(Reports):
     def _pause(self, instruction: Pause) -> None:
         self._loop.call_soon(self._put, (0, "resume", None))
 
+    def _remind(self, instruction: Remind) -> None:
+        self._loop.call_later(instruction.seconds, self._handle, Reminded(instruction.key))
+
     def _stop(self, instruction: Stop) -> None:
         self.executor.stop(instruction.job)
         waiting = self._waiting.pop(instruction.job, None)
@@ -361,6 +366,7 @@ class Runner(Reports):
 _REST: dict[type, Callable[[Runner, Any], None]] = {
     Stop: Runner._stop,
     Pause: Runner._pause,
+    Remind: Runner._remind,
     Assemble: Runner._assemble,
     Output: Runner._output,
     Ended: Runner._ended,

@@ -12,5 +12,5 @@ def weight_budget(device: str, named: Mapping[str, int], free_bytes: int, total_
     """
     if device in named:
         return named[device]
-    share = total_bytes // 2 if device == "cpu" else total_bytes * 3 // 4
+    share = total_bytes // 2 if device.startswith("cpu") else total_bytes * 3 // 4
     return min(free_bytes, share)

@@ -6,9 +6,20 @@ import os
 from pathlib import Path
 
 
+def is_host(device: str) -> bool:
+    """Whether its memory is the host's. Beside "cpu" there may be "cpu:0", "cpu:1", ...: several devices for whoever has
+    none, each with a lane and a budget of its own."""
+    return device.partition(":")[0] == "cpu"
+
+
+def torch_name(device: str) -> str:
+    """What torch calls the device."""
+    return "cpu" if is_host(device) else device
+
+
 def device_memory(device: str) -> tuple[int, int]:
     """(free, total) bytes of a device. The host counts as free: what the system needs back, it takes from its caches."""
-    if device == "cpu":
+    if is_host(device):
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return total, total
     import torch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graph_engine.errors import ModelError, OutOfMemory
 from graph_engine.memory.budget import weight_budget
-from graph_engine.memory.devices import device_memory
+from graph_engine.memory.devices import device_memory, torch_name
 from graph_engine.memory.residency import Residency
 from graph_engine.memory.watched import WatchedMover
 from graph_engine.models.catalog import Catalog
@@ -156,7 +156,7 @@ class ModelPool:
         """Of an admitted and leased model; None when it turns out too large."""
         flight = self.telemetry.began("load", device, spec.family, self.size_of(spec))
         try:
-            module = materialise(spec, self._catalog[spec.family], device)
+            module = materialise(spec, self._catalog[spec.family], torch_name(device))
             self.telemetry.ended(device, flight, bytes=module_bytes(module))
             with self._lock:
                 self._sizes[spec.key] = module_bytes(module)
@@ -181,7 +181,7 @@ class ModelPool:
         from graph_engine.memory.offload import Streamed
         from graph_engine.memory.outline import Outline
 
-        outline = Outline(spec, self._catalog[spec.family], device, self._orders.get(spec.key, ()))
+        outline = Outline(spec, self._catalog[spec.family], torch_name(device), self._orders.get(spec.key, ()))
         with self._lock:
             self._sizes[spec.key] = outline.bytes
             room, leaving = residency.admit_streamed(spec.key, outline.bytes, outline.least_room)

@@ -39,7 +39,7 @@ class Reservations:
 
     def ask(self, job: int, key: str, device: str, working: int, inputs: Iterable[Any]) -> bool:
         """May the job begin? If not, `left` names it later."""
-        weights = {spec.key: self._pool.size_of(spec) for spec in _specs(inputs)}
+        weights = {spec.key: self._pool.size_of(spec) for spec in specs_of(inputs)}
         alone = key in self._alone
         if not (weights or working or alone):
             return True
@@ -81,7 +81,7 @@ class Reservations:
         return found
 
 
-def _specs(values: Iterable[Any]) -> Iterable[ModelSpec]:
+def specs_of(values: Iterable[Any]) -> Iterable[ModelSpec]:
     for value in values:
         if isinstance(value, ModelSpec):
             yield value

@@ -57,6 +57,8 @@ class Dispatch(Ledger):
             del self.tasks[task.key]
 
     def _start(self, task: Task, lane: Lane) -> None:
+        if lane.devices and not self._choose_device(task, lane):
+            return
         self._job_count += 1
         task.job = self._job_count
         task.weight = self._weight(task) if lane.name == "pool" else 1.0
@@ -135,6 +137,10 @@ class Dispatch(Ledger):
             for state in task.subscribers:
                 self._notify(state.run, "running", state.id, {})
         return task
+
+    @abc.abstractmethod
+    def _choose_device(self, task: Task, lane: Lane) -> bool:
+        """Bring the device that the task is to have to the front of those that are free. False when it waits for another."""
 
     @abc.abstractmethod
     def _stopped(self, job: int) -> None:

@@ -144,6 +144,12 @@ class Resume(NamedTuple):
     """The answer to `Pause`."""
 
 
+class Reminded(NamedTuple):
+    """The answer to `Remind`, when the time is over."""
+
+    key: str
+
+
 Event = (
     Submit
     | Done
@@ -159,6 +165,7 @@ Event = (
     | Prioritise
     | Hold
     | Resume
+    | Reminded
 )
 
 
@@ -215,6 +222,13 @@ class Pause(NamedTuple):
     """There is more to decide; come back with `Resume` after others had their turn."""
 
 
+class Remind(NamedTuple):
+    """Work that waits for a busy device will not wait longer than this; the scheduler has no clock of its own."""
+
+    key: str
+    seconds: float
+
+
 class Ended(NamedTuple):
     """errors: one per failed step, {node, ...}."""
 
@@ -223,4 +237,4 @@ class Ended(NamedTuple):
     errors: list[dict[str, Any]]
 
 
-Instruction = Start | Stop | Assemble | Drop | Notify | Output | Pause | Ended
+Instruction = Start | Stop | Assemble | Drop | Notify | Output | Pause | Remind | Ended

@@ -32,6 +32,7 @@ from graph_engine.schedule.messages import (
     Output,
     Pause,
     Prioritise,
+    Reminded,
     Resume,
     Stopped,
     Submit,
@@ -50,7 +51,8 @@ ASK_AT_ONCE = 500
 class Scheduler(Steps):
     """lanes: name -> how many jobs at a time; devices: the devices of the lane "device", one job each.
 
-    Built in floors: the ledger of what is held, dispatch of tasks to lanes, the way of a step, and the events here.
+    Built in floors: the ledger of what is held, dispatch of tasks to lanes, placement on devices, the way of a step, and the
+    events here.
     """
 
     def __init__(self, lanes: Mapping[str, int], devices: tuple[str, ...] = (), max_attempts: int = 3) -> None:
@@ -285,4 +287,5 @@ _HANDLERS: dict[type, Callable[[Scheduler, Any], None]] = {
     Prioritise: Scheduler._on_prioritise,
     Hold: Scheduler._on_hold,
     Resume: Scheduler._on_resume,
+    Reminded: Scheduler._on_reminded,
 }

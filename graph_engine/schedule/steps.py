@@ -12,8 +12,8 @@ from typing import Any
 from graph_engine.graph import fingerprint
 from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import GrownPlan, GrownSource
-from graph_engine.schedule.dispatch import Dispatch
 from graph_engine.schedule.messages import Assemble, Ended, Output, Ref
+from graph_engine.schedule.placement import Placement
 from graph_engine.schedule.states import Breakpoint, Group, Run, Source, State, StepState, Task
 from graph_engine.schedule.wiring import flat, order_of, part_refs, port_shape, sources_of
 from graph_engine.store.artifacts import ListShape, PortShape, Shape
@@ -23,7 +23,7 @@ FREE_AT_ONCE = 500
 _UNFIT = (State.FAILED, State.BLOCKED, State.CANCELLED)
 
 
-class Steps(Dispatch):
+class Steps(Placement):
     def __init__(self, lanes: Mapping[str, int], devices: tuple[str, ...]) -> None:
         super().__init__(lanes, devices)
         self.runs: dict[str, Run] = {}

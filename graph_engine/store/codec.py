@@ -96,10 +96,22 @@ def encode_pieces(value: Any, note: bytes = b"", *, path: str = "value") -> list
 
     path: how the value is called in errors. Raises StoreError for a value that has no form on disk.
     """
+    tree, pieces = flatten(value, path=path)
+    try:
+        return framed(note, tree, pieces)
+    except ValueError as error:
+        raise _unfit(path, f"cannot be written: {error}") from error
+
+
+def flatten(value: Any, *, path: str = "value") -> tuple[bytes, list[Buffer]]:
+    """The tree, and the pieces of the body, without an envelope: for a value that only goes to another process.
+
+    Raises StoreError as `encode_pieces` does.
+    """
     writer = _Writer()
     try:
         tree = msgpack.packb(writer.tree(value, path), use_bin_type=True, unicode_errors="surrogatepass")
-        return framed(note, tree, writer.pieces)
+        return tree, writer.pieces
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
         raise _unfit(path, f"cannot be written: {error}") from error
 
@@ -116,8 +128,11 @@ def decode(buffer: Buffer, *, limit_bytes: int | None = None) -> Any:
     """
     if limit_bytes is not None and len(buffer) > limit_bytes:
         raise damaged(f"it has {len(buffer)} bytes, the limit is {limit_bytes}")
-    view = memoryview(buffer).cast("B")
-    packed, body = unframed(view)
+    return restore(*unframed(memoryview(buffer).cast("B")))
+
+
+def restore(packed: Buffer, body: memoryview) -> Any:
+    """The value of what `flatten` gave. Raises StoreError for anything else."""
     try:
         tree = msgpack.unpackb(packed, raw=False, strict_map_key=True, unicode_errors="surrogatepass")
         if body.readonly and len(body):

@@ -48,6 +48,12 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="memory for models and what they compute: 8GB for every device, or cpu=2GB, cuda:0=8GB (default: what is free)",
     )
+    group.add_argument(
+        "--devices",
+        type=values.devices,
+        metavar="NAMES",
+        help="the devices to use: cuda:0,cuda:2 (default: every CUDA device, else cpu; cpu:0,cpu:1 are two on the host)",
+    )
     group.add_argument("--disk-cache", type=values.size, metavar="SIZE", help="results kept on disk: 500MB, 10GB, off")
 
 
@@ -70,7 +76,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     named = {device: size for device, size in arguments.vram if device}
     every = next((size for device, size in reversed(arguments.vram) if not device), None)
     if every is not None:
-        named = dict.fromkeys(find_devices(), every) | named
+        named = dict.fromkeys(arguments.devices or find_devices(), every) | named
     given = {
         "data_dir": arguments.data,
         "models_dir": arguments.models_dir,
@@ -79,5 +85,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         "cache": arguments.cache,
         "disk_cache_bytes": arguments.disk_cache,
         "device_bytes": tuple(named.items()) or None,
+        "devices": arguments.devices,
+        "workers": getattr(arguments, "workers", None),
     }
     return Settings(**{name: value for name, value in given.items() if value is not None})

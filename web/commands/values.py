@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 UNITS = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", re.IGNORECASE)
+_DEVICE = re.compile(r"cpu(?::\d+)?|cuda:\d+")
 _CACHE = re.compile(r"classic|none|lru:[1-9]\d*|bytes:\d+(?:\.\d+)?(?:[KMG]?B)?", re.IGNORECASE)
 
 
@@ -36,9 +37,17 @@ def size(text: str) -> int:
 def memory(text: str) -> tuple[str, int]:
     """(device, bytes) of 8GB or cuda:0=8GB; without a device it is ""."""
     device, equals, amount = text.rpartition("=")
-    if (equals and not re.fullmatch(r"cpu|cuda:\d+", device)) or size(amount) == 0:
+    if (equals and not _DEVICE.fullmatch(device)) or size(amount) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not allowed: use a size such as 8GB, or cpu=100MB, cuda:0=8GB")
     return device, size(amount)
+
+
+def devices(text: str) -> tuple[str, ...]:
+    """Names as torch has them, each once."""
+    names = tuple(text.split(","))
+    if not all(_DEVICE.fullmatch(name) for name in names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: use names such as cuda:0,cuda:1 or cpu, each once")
+    return names
 
 
 def port(text: str) -> int:

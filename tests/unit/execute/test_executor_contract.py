@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,28 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from worker_pack.contract_nodes import (
+    awaits_what_is_cancelled,
+    crowd,
+    deaf,
+    exits,
+    fails,
+    for_ever,
+    grows,
+    in_a_task,
+    needs_more,
+    patient,
+    plain,
+    quick,
+    scratching,
+    skips,
+)
+from worker_pack.contract_nodes import (
+    gate as stays,
+)
 from works import context_of, typed, work
 
-from graph_engine import Grow, Need, Needs, NodeContext, Skip
+from graph_engine import Grow, Need, Needs
 from graph_engine.execute.executor import (
     Coming,
     Executor,
@@ -29,11 +50,20 @@ from graph_engine.execute.executor import (
     Work,
 )
 from graph_engine.execute.local import LocalExecutor
+from graph_engine.execute.worker import Recipe, WorkerExecutor
+from graph_engine.execute.worker_models import Fleet
+from graph_engine.models.catalog import Catalog
 
 POOL = 4
-DEVICES = ("cpu", "cpu2")
+DEVICES = ("cpu", "cpu:1")
 DEVICE = Needs(device=True)
-FACTORIES: dict[str, Callable[[ReportTo], Executor]] = {"local": lambda report: LocalExecutor(DEVICES, POOL, report)}
+RECIPE = Recipe(custom_nodes=(Path(__file__).parent / "worker_pack",))
+FACTORIES: dict[str, Callable[[ReportTo], Executor]] = {
+    "local": lambda report: LocalExecutor(DEVICES, POOL, report),
+    "worker": lambda report: WorkerExecutor(DEVICES, POOL, report, RECIPE, Fleet(Catalog(), {})),
+}
+ENDS_WHAT_HANGS = {"worker"}
+"""Executors that end a job that does not stop, instead of going on without it."""
 
 
 class Watched:
@@ -45,6 +75,7 @@ class Watched:
         self.lock = threading.Lock()
         self.started: list[int] = []
         self.executor = make(self.report)
+        self.ends_what_hangs = make in [FACTORIES[name] for name in ENDS_WHAT_HANGS]
 
     def report(self, job: int, report: Report) -> None:
         with self.lock:
@@ -91,100 +122,42 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 class Gate:
-    """A node that says when it is in and stays until it is let out."""
+    """A job that says when it is in and stays until it is let out."""
 
-    def __init__(self) -> None:
-        self.inside, self.out = threading.Event(), threading.Event()
+    def __init__(self, folder: Path) -> None:
+        self.place = Path(tempfile.mkdtemp(dir=folder))
 
-    def node(self, **options: Any) -> Any:
-        def gate() -> int:
-            self.inside.set()
-            self.out.wait(20)
-            return 1
-
-        return typed(gate, **options)
+    def work(self, device: str = "", **options: Any) -> Work:
+        return work(typed(stays, **options), device=device, place=str(self.place))
 
     async def entered(self) -> None:
-        await until(self.inside.is_set)
+        await until((self.place / "inside").exists)
+
+    def open(self) -> None:
+        (self.place / "out").touch()
 
 
 class Crowd:
-    """A node that counts who is in it at the same time, and in which order they came."""
+    """Jobs of which is counted how many run at the same time, and in which order they came."""
 
-    def __init__(self, seconds: float = 0.01) -> None:
-        self.seconds, self.inside, self.most, self.order = seconds, 0, 0, []  # type: ignore[var-annotated]
-        self.lock = threading.Lock()
+    def __init__(self, folder: Path, seconds: float = 0.01) -> None:
+        self.place, self.seconds = Path(tempfile.mkdtemp(dir=folder)) / "lines", seconds
 
-    def node(self, **options: Any) -> Any:
-        def crowd(number: int) -> int:
-            with self.lock:
-                self.inside += 1
-                self.most = max(self.most, self.inside)
-                self.order.append(number)
-            time.sleep(self.seconds)
-            with self.lock:
-                self.inside -= 1
-            return number
+    def works(self, numbers: Iterable[int], **options: Any) -> list[Work]:
+        type = typed(crowd, **options)
+        return [work(type, number=number, place=str(self.place), seconds=self.seconds) for number in numbers]
 
-        return typed(crowd, **options)
+    @property
+    def lines(self) -> list[list[str]]:
+        return [line.split() for line in self.place.read_text().splitlines()] if self.place.exists() else []
 
+    @property
+    def order(self) -> list[int]:
+        return [int(number) for what, number in self.lines if what == "in"]
 
-def plain(a: int) -> int:
-    return a
-
-
-async def in_a_task(a: int) -> int:
-    await asyncio.sleep(0)
-    return a
-
-
-async def for_ever() -> int:
-    await asyncio.sleep(1_000)
-    return 1
-
-
-async def deaf(seconds: float) -> int:
-    """Does not end when it is asked to."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            continue
-    return 7
-
-
-async def awaits_what_is_cancelled() -> int:
-    other = asyncio.create_task(asyncio.sleep(1_000))
-    asyncio.get_running_loop().call_soon(other.cancel)
-    await other
-    return 1
-
-
-def patient(context: NodeContext) -> int:
-    while True:
-        context.check()
-        time.sleep(0.002)
-
-
-def fails() -> int:
-    raise ValueError("no")
-
-
-def exits() -> int:
-    raise SystemExit(1)
-
-
-def needs_more() -> int:
-    return Need.of("a")  # type: ignore[return-value]
-
-
-def grows() -> int:
-    return Grow()  # type: ignore[return-value]
-
-
-def skips() -> int:
-    return Skip("nothing")  # type: ignore[return-value]
+    @property
+    def most(self) -> int:
+        return max(accumulate(1 if what == "in" else -1 for what, _ in self.lines))
 
 
 PLAIN, IN_A_TASK, FOR_EVER, PATIENT = typed(plain), typed(in_a_task), typed(for_ever), typed(patient)
@@ -225,12 +198,12 @@ async def test_values_come_back(watched: Watched, type: Any) -> None:
 
 
 @pytest.mark.asyncio
-async def test_start_returns_at_once(watched: Watched) -> None:
-    gate = Gate()
+async def test_start_returns_at_once(watched: Watched, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
     began = time.monotonic()
-    watched.start(work(gate.node()), work(gate.node(needs=DEVICE)), work(FOR_EVER))
+    watched.start(gate.work(), gate.work(needs=DEVICE), work(FOR_EVER))
     assert time.monotonic() - began < 0.5
-    gate.out.set()
+    gate.open()
 
 
 @pytest.mark.asyncio
@@ -262,10 +235,10 @@ async def test_jobs_that_follow_are_reported_each(watched: Watched) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("type", EVERY_LANE, ids=lambda type: type.lane)
-async def test_stopped_before_it_was_started_it_does_not_run(watched: Watched, type: Any) -> None:
+async def test_stopped_before_it_was_started_it_does_not_run(watched: Watched, type: Any, tmp_path: Path) -> None:
     """Its values were still being read from the disk, say."""
-    crowd = Crowd()
-    given = work(crowd.node(needs=type.needs), number=1) if not type.is_async else work(FOR_EVER)
+    crowd = Crowd(tmp_path)
+    given = crowd.works([1], needs=type.needs)[0] if not type.is_async else work(FOR_EVER)
     follower = work(PLAIN)._replace(inputs={"number": Coming(0)})
     watched.executor.stop(given.job.id)
     watched.start(given._replace(then=(follower,) if type.lane == "pool" else ()))
@@ -275,13 +248,13 @@ async def test_stopped_before_it_was_started_it_does_not_run(watched: Watched, t
 
 
 @pytest.mark.asyncio
-async def test_stopped_while_it_waits_for_its_lane_it_does_not_run(watched: Watched) -> None:
-    gate, crowd = Gate(), Crowd()
-    watched.start(work(gate.node(needs=DEVICE)))
+async def test_stopped_while_it_waits_for_its_lane_it_does_not_run(watched: Watched, tmp_path: Path) -> None:
+    gate, crowd = Gate(tmp_path), Crowd(tmp_path)
+    watched.start(gate.work(needs=DEVICE))
     await gate.entered()
-    waiting, other = watched.start(*[work(crowd.node(needs=DEVICE), number=n) for n in (1, 2)])
+    waiting, other = watched.start(*crowd.works([1, 2], needs=DEVICE))
     watched.executor.stop(waiting)
-    gate.out.set()
+    gate.open()
     await watched.all_reported()
     assert watched.reports[waiting] == [Interrupted()]
     assert isinstance(watched.reports[other][0], Outputs)
@@ -344,12 +317,9 @@ async def test_stopped_after_its_end_or_twice_changes_nothing(watched: Watched, 
 
 
 @pytest.mark.asyncio
-async def test_a_context_is_given_back_before_the_report(watched: Watched, tmp_path: Path) -> None:
-    def scratching(context: NodeContext) -> str:
-        (context.scratch() / "file").write_text("x")
-        return str(context.scratch())
-
-    given = work(typed(scratching))
+@pytest.mark.parametrize("needs", [Needs(), DEVICE], ids=["pool", "device"])
+async def test_a_context_is_given_back_before_the_report(watched: Watched, tmp_path: Path, needs: Needs) -> None:
+    given = work(typed(scratching, needs=needs))
     watched.start(given._replace(context=context_of(given.job, tmp_path, lambda *_: None)))
     report = await watched.reported(given.job.id)
     assert isinstance(report, Outputs)
@@ -360,10 +330,9 @@ async def test_a_context_is_given_back_before_the_report(watched: Watched, tmp_p
 
 
 @pytest.mark.asyncio
-async def test_a_device_takes_one_job_at_a_time_in_order(watched: Watched) -> None:
-    crowd = Crowd(0.002)
-    of = crowd.node(needs=DEVICE)
-    watched.start(*[work(of, number=number) for number in range(30)])
+async def test_a_device_takes_one_job_at_a_time_in_order(watched: Watched, tmp_path: Path) -> None:
+    crowd = Crowd(tmp_path, 0.002)
+    watched.start(*crowd.works(range(30), needs=DEVICE))
     await watched.all_reported()
     assert crowd.most == 1
     assert crowd.order == list(range(30))
@@ -371,34 +340,34 @@ async def test_a_device_takes_one_job_at_a_time_in_order(watched: Watched) -> No
 
 
 @pytest.mark.asyncio
-async def test_devices_work_side_by_side(watched: Watched) -> None:
-    gates = [Gate(), Gate()]
-    watched.start(*[work(gate.node(needs=DEVICE), device=device) for gate, device in zip(gates, DEVICES, strict=True)])
+async def test_devices_work_side_by_side(watched: Watched, tmp_path: Path) -> None:
+    gates = [Gate(tmp_path), Gate(tmp_path)]
+    watched.start(*[gate.work(device, needs=DEVICE) for gate, device in zip(gates, DEVICES, strict=True)])
     for gate in gates:
         await gate.entered()
     for gate in gates:
-        gate.out.set()
+        gate.open()
     await watched.all_reported()
 
 
 @pytest.mark.asyncio
-async def test_the_pool_works_side_by_side_up_to_its_size(watched: Watched) -> None:
-    crowd = Crowd(0.05)
+async def test_the_pool_works_side_by_side_up_to_its_size(watched: Watched, tmp_path: Path) -> None:
+    crowd = Crowd(tmp_path, 0.05)
     assert watched.executor.lanes["pool"] == POOL
-    watched.start(*[work(crowd.node(), number=number) for number in range(3 * POOL)])
+    watched.start(*crowd.works(range(3 * POOL)))
     await watched.all_reported()
     assert crowd.most == POOL
 
 
 @pytest.mark.asyncio
-async def test_a_long_job_keeps_no_short_one_waiting(watched: Watched) -> None:
-    gate = Gate()
-    watched.start(work(gate.node()))
+async def test_a_long_job_keeps_no_short_one_waiting(watched: Watched, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    watched.start(gate.work())
     await gate.entered()
     for number in range(20):
         (job,) = watched.start(work(PLAIN, a=number))
         await watched.reported(job)
-    gate.out.set()
+    gate.open()
     await watched.all_reported()
 
 
@@ -416,49 +385,52 @@ async def test_thousands_of_async_jobs_wait_together(watched: Watched) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.law("P4")
-async def test_a_lane_goes_on_without_a_job_that_hangs(watched: Watched) -> None:
-    gates = [Gate() for _ in range(5)]
+async def test_a_lane_goes_on_without_a_job_that_hangs(watched: Watched, tmp_path: Path) -> None:
+    gates = [Gate(tmp_path) for _ in range(5)]
     for number, gate in enumerate(gates):
-        (stuck,) = watched.start(work(gate.node(needs=DEVICE)))
+        (stuck,) = watched.start(gate.work(needs=DEVICE))
         await gate.entered()
         watched.executor.stop(stuck)
         watched.executor.abandon(stuck)
         (job,) = watched.start(work(ON_DEVICE, a=number))
         report = await watched.reported(job)
         assert isinstance(report, Outputs)
-        assert stuck not in watched.reports
+        if watched.ends_what_hangs:
+            assert watched.reports[stuck] == [Interrupted()]
+        else:
+            assert stuck not in watched.reports
     for gate in gates:
-        gate.out.set()
+        gate.open()
     await watched.all_reported()
 
 
 @pytest.mark.asyncio
-async def test_what_waited_behind_a_job_that_hangs_is_done(watched: Watched) -> None:
-    gate = Gate()
-    (stuck,) = watched.start(work(gate.node(needs=DEVICE)))
+async def test_what_waited_behind_a_job_that_hangs_is_done(watched: Watched, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    (stuck,) = watched.start(gate.work(needs=DEVICE))
     await gate.entered()
     (behind,) = watched.start(work(ON_DEVICE, a=1))
     watched.executor.abandon(stuck)
     assert isinstance(await watched.reported(behind), Outputs)
-    gate.out.set()
+    gate.open()
     await watched.all_reported()
 
 
 @pytest.mark.asyncio
-async def test_after_an_abandoned_job_came_back_its_lane_is_as_before(watched: Watched) -> None:
-    """Many times over, because threads that end give their numbers to threads that begin."""
-    for _ in range(30):
-        gate = Gate()
-        (stuck,) = watched.start(work(gate.node(needs=DEVICE)))
+async def test_after_an_abandoned_job_came_back_its_lane_is_as_before(watched: Watched, tmp_path: Path) -> None:
+    """Many times over, because threads that end give their numbers to threads that begin; processes take longer."""
+    for _ in range(3 if watched.ends_what_hangs else 30):
+        gate = Gate(tmp_path)
+        (stuck,) = watched.start(gate.work(needs=DEVICE))
         await gate.entered()
         watched.executor.abandon(stuck)
-        gate.out.set()
+        gate.open()
         await watched.reported(stuck)
         for number in range(3):
             (job,) = watched.start(work(ON_DEVICE, a=number))
             assert isinstance(await watched.reported(job), Outputs)
-    crowd = Crowd(0.002)
-    watched.start(*[work(crowd.node(needs=DEVICE), number=number) for number in range(20)])
+    crowd = Crowd(tmp_path, 0.002)
+    watched.start(*crowd.works(range(20), needs=DEVICE))
     await watched.all_reported()
     assert (crowd.most, crowd.order) == (1, list(range(20)))
 
@@ -474,10 +446,10 @@ def ours() -> set[threading.Thread]:
 @pytest.mark.parametrize("make", FACTORIES.values(), ids=FACTORIES)
 async def test_close_ends_everything(make: Callable[[ReportTo], Executor], tmp_path: Path) -> None:
     before = ours()
-    watched, crowd = Watched(make), Crowd(0.2)
+    watched, crowd = Watched(make), Crowd(tmp_path, 0.2)
     given = work(PATIENT)
     watched.start(given._replace(context=context_of(given.job, tmp_path, lambda *_: None)))
-    watched.start(*[work(crowd.node(), number=number) for number in range(POOL + 3)])
+    watched.start(*crowd.works(range(POOL + 3)))
     watched.start(work(FOR_EVER), work(FOR_EVER))
     watched.start(*[work(ON_DEVICE, a=1) for _ in range(3)])
     await asyncio.sleep(0.05)
@@ -492,15 +464,15 @@ async def test_close_ends_everything(make: Callable[[ReportTo], Executor], tmp_p
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("make", FACTORIES.values(), ids=FACTORIES)
-async def test_close_does_not_wait_for_ever(make: Callable[[ReportTo], Executor]) -> None:
-    watched, gate = Watched(make), Gate()
-    of = gate.node()
-    watched.start(*[work(of) for _ in range(POOL)])
+@pytest.mark.parametrize("needs", [Needs(), DEVICE], ids=["pool", "device"])
+async def test_close_does_not_wait_for_ever(make: Callable[[ReportTo], Executor], needs: Needs, tmp_path: Path) -> None:
+    watched, gate = Watched(make), Gate(tmp_path)
+    watched.start(*[gate.work(needs=needs) for _ in range(POOL)])
     await gate.entered()
     began = time.monotonic()
     await watched.executor.close()
     assert time.monotonic() - began < 4
-    gate.out.set()
+    gate.open()
     await watched.all_reported()
 
 
@@ -525,11 +497,6 @@ ACTIONS = st.lists(
 )
 
 
-def quick(a: int) -> int:
-    time.sleep(0.001)
-    return a
-
-
 @pytest.mark.parametrize("make", FACTORIES.values(), ids=FACTORIES)
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
@@ -549,7 +516,7 @@ def test_whatever_happens_each_job_is_reported_once(
         later: list[int] = []
         for what, then in script * 3:
             literals = {"a": 1} if kinds[what].by_name else {}
-            given = work(kinds[what], device="cpu2" if what == "device2" else "", **literals)
+            given = work(kinds[what], device=DEVICES[1] if what == "device2" else "", **literals)
             if kinds[what].context_name:
                 given = given._replace(context=context_of(given.job, tmp_path, lambda *_: None))
             if then == "stop before":

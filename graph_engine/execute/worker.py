@@ -1,0 +1,296 @@
+"""The executor with one process per device; everything that needs no device stays in the server's process.
+
+What a job does in there cannot harm the server: a process that dies (kill, segmentation fault, out of memory) takes one
+attempt of one step along, and is begun again. A process that does not stop when it is told to is ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from graph_engine.errors import AnyloomError, RequestError, WorkerLost
+from graph_engine.execute.context import JobContext
+from graph_engine.execute.executor import Interrupted, Raised, Report, ReportTo, Work
+from graph_engine.execute.local import LocalExecutor
+from graph_engine.execute.threads import ThreadLane
+from graph_engine.execute.worker_child import Child, Ending
+from graph_engine.execute.worker_forms import report_from, work_form
+from graph_engine.execute.worker_models import Far, Fleet, bytes_of
+from graph_engine.execute.worker_parcel import Parcel
+from graph_engine.memory.reservations import specs_of
+
+log = logging.getLogger("anyloom.worker")
+
+BACKOFF_S, BACKOFF_LIMIT_S = 0.1, 5.0
+"""The first restart is at once; from the second crash in a row on there is a pause, which doubles."""
+BEGIN_S = 60.0
+CLOSE_S = 1.5
+"""How long a job may take to end when the executor closes."""
+
+
+class Recipe(NamedTuple):
+    """What a process needs to know at its beginning. custom_nodes: folders of packs, loaded there anew; temp_dir: where
+    scratch folders lie; budgets: bytes by device."""
+
+    custom_nodes: tuple[Path, ...] = ()
+    temp_dir: Path | None = None
+    budgets: Mapping[str, int] = {}
+
+
+class Worker:
+    """One device: its process, whichever that is at the moment. `run` is called in the thread of its lane."""
+
+    def __init__(self, device: str, recipe: Recipe, models: Fleet, executor: WorkerExecutor) -> None:
+        self.device = device
+        self.child: Child | None = None
+        self.crashes = 0
+        """In a row."""
+        self.job = 0
+        """What it is at."""
+        self._refusals = 0
+        """How often the system would not start a process."""
+        self._recipe, self._models, self._executor = recipe, models, executor
+        self._abandoned: set[int] = set()
+        self._began = threading.Condition()
+        self._scratch: Path | None = None
+        self._far = Far(self._give, lambda: self._post("clear"))
+        models.join(device, self._far)
+
+    # --- the loop -----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start a process, unless there is one."""
+        with self._began:
+            if self.child is None and not self._executor.closing:
+                try:
+                    self._models.begin(self.device, self._start)
+                except OSError as error:
+                    log.warning("no process for %s can be started: %s", self.device, error)
+                    self._refusals += 1
+            self._began.notify_all()
+
+    def _start(self, room_bytes: int) -> None:
+        self._scratch = Path(tempfile.mkdtemp(prefix="worker-", dir=self._recipe.temp_dir))
+        setup = {
+            "device": self.device,
+            "budgets": dict(self._recipe.budgets),
+            "room_bytes": room_bytes,
+            "custom_nodes": [str(folder.resolve()) for folder in self._recipe.custom_nodes],
+            "scratch": str(self._scratch),
+        }
+        self.child = Child(setup, self)
+
+    def posted(self, job: int, type: str, data: dict[str, Any]) -> None:
+        self._executor.relay(job, type, data)
+
+    def told(self, form: Mapping[str, Any]) -> None:
+        self._models.told(self.device, form)
+
+    def ended(self, child: Child) -> None:
+        """Its models are gone, its scratch folder is removed; the next job begins another one."""
+        with self._began:
+            self.child = None
+            self._models.begin(self.device, lambda room_bytes: None)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        if not self._executor.closing and self.job not in self._abandoned:
+            log.warning("the process of %s %s", self.device, child.ending)
+
+    # --- any thread -----------------------------------------------------------------------------------------------------
+
+    def abandon(self, job: int) -> bool:
+        """End the process if it is at this job; it takes nothing else along."""
+        if job != self.job:
+            return False
+        self._abandoned.add(job)
+        self.kill()
+        return True
+
+    def _post(self, *parts: Any) -> None:
+        if (child := self.child) is not None:
+            child.post(*parts)
+
+    def stop(self, job: int) -> None:
+        if job == self.job:
+            self._post("stop", job)
+
+    def close(self) -> None:
+        """Let it end by itself."""
+        self._post("stop", self.job)
+        self._post("close")
+
+    def kill(self) -> None:
+        if (child := self.child) is not None:
+            child.kill()
+
+    def _give(self, bytes: int) -> int:
+        child = self.child
+        return child.give(bytes) if child is not None else bytes
+
+    # --- the lane's thread ----------------------------------------------------------------------------------------------
+
+    def run(self, work: Work) -> Report:
+        """One attempt of a job, to its end. A process that died before it began the job counts for nothing, once."""
+        self.job = work.job.id
+        try:
+            for may_die in (True, False):
+                report = self._attempt(work, may_die)
+                if report is not None:
+                    return report
+            raise AssertionError("the second attempt has an outcome")
+        finally:
+            self._abandoned.clear()
+            self.job = 0
+
+    def _attempt(self, work: Work, may_die: bool) -> Report | None:
+        job = work.job
+        try:
+            wanted = bytes_of(specs_of(work.inputs.values()), self._models)
+            if isinstance(work.context, JobContext):
+                wanted += work.context.working_bytes
+            parcel = Parcel.of(work_form(work), f"what {job.type.id} is given")
+        except AnyloomError as error:
+            return Raised(_not_sent(error))
+        except MemoryError as error:
+            return Raised(error)
+        child = self._living(job.id)
+        if child is None:
+            parcel.drop()
+            self.crashes += 1
+            return Interrupted() if self._unwanted(job.id) else Raised(self._lost(work, None))
+        extra = self._models.make_room(self.device, wanted)
+        if self._unwanted(job.id):
+            child.post("stop", job.id)
+        answer = child.ask(job.id, parcel, extra)
+        if isinstance(answer, Ending):
+            if self._unwanted(job.id):
+                return Interrupted()
+            if may_die and child.begun != job.id and child.ready:
+                return None
+            self.crashes += 1
+            return Raised(self._lost(work, answer))
+        self.crashes = 0
+        try:
+            return report_from(Parcel(answer.parts[2], answer.parts[3], answer.fd).opened())
+        except AnyloomError as error:
+            return Raised(error)
+        except (OSError, ValueError) as error:
+            return Raised(MemoryError(str(error)))
+
+    def _unwanted(self, job: int) -> bool:
+        return job in self._abandoned or self._executor.closing or self._executor.is_stopped(job)
+
+    def _living(self, job: int) -> Child | None:
+        """A process to talk to: begun if need be, after a pause if the last ones died. None: there is none to be had, or
+        nobody wants it any more."""
+        pause = min(BACKOFF_LIMIT_S, BACKOFF_S * 2 ** (self.crashes - 2)) if self.crashes > 1 else 0.0
+        until = time.monotonic() + pause
+        with self._began:
+            while self.child is None and (left := until - time.monotonic()) > 0 and not self._unwanted(job):
+                self._began.wait(min(left, 0.05))
+            if self.child is None and not self._unwanted(job):
+                before = self._refusals
+                self._executor.on_loop(self.begin)
+                self._began.wait_for(lambda: self.child is not None or self._refusals != before, timeout=BEGIN_S)
+            return self.child
+
+    def _lost(self, work: Work, ending: Ending | None) -> WorkerLost:
+        job = work.job
+        what = str(ending) if ending is not None else "could not be started"
+        return WorkerLost(
+            f"the process of {self.device} {what}. It was at attempt {job.attempt} of {job.type.id}.",
+            remedy="If every attempt ends like this, the node breaks its process, or there is too little memory for it.",
+        )
+
+
+class WorkerExecutor(LocalExecutor):
+    """As the local executor, but the lane of each device leads to a process."""
+
+    def __init__(
+        self, devices: tuple[str, ...], pool_threads: int, report: ReportTo, recipe: Recipe, models: Fleet
+    ) -> None:
+        """Raises RequestError on systems whose processes cannot share memory without a name."""
+        if not hasattr(os, "memfd_create"):
+            raise RequestError(
+                "processes for devices need memfd_create, which this system has not.",
+                remedy="Start with --workers none.",
+                code="no_workers",
+            )
+        super().__init__(devices, pool_threads, report)
+        self.workers = {device: Worker(device, recipe, models, self) for device in devices}
+        self._device_lanes = {device: ThreadLane(device, 1, self._serve_there, self._finish) for device in devices}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def open(self) -> None:
+        """Begin all processes and wait until they have said what their devices have, have died of it, or take too long."""
+        self._loop = asyncio.get_running_loop()
+        for worker in self.workers.values():
+            worker.begin()
+        until = time.monotonic() + BEGIN_S
+        while any(worker.child is not None and not worker.child.ready for worker in self.workers.values()):
+            if time.monotonic() > until:
+                return
+            await asyncio.sleep(0.005)
+
+    @property
+    def closing(self) -> bool:
+        return self._closing
+
+    def start(self, work: Work) -> None:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        super().start(work)
+
+    def stop(self, job: int) -> None:
+        super().stop(job)
+        for worker in self.workers.values():
+            worker.stop(job)
+
+    def abandon(self, job: int) -> None:
+        if not any(worker.abandon(job) for worker in self.workers.values()):
+            self._pool.abandon(job)
+
+    async def close(self) -> None:
+        self._closing = True
+        for worker in self.workers.values():
+            worker.close()
+        loop = asyncio.get_running_loop()
+        timers = [loop.call_later(CLOSE_S, worker.kill) for worker in self.workers.values()]
+        await super().close()
+        while any(worker.child is not None for worker in self.workers.values()):
+            await asyncio.sleep(0.002)
+        for timer in timers:
+            timer.cancel()
+
+    def relay(self, job: int, type: str, data: dict[str, Any]) -> None:
+        context = self._contexts.get(job)
+        if context is not None:
+            context.relay(type, data)
+
+    def is_stopped(self, job: int) -> bool:
+        return job in self._stopped
+
+    def on_loop(self, function: Callable[[], None]) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(function)
+
+    def _serve_there(self, work: Work) -> Iterator[tuple[Work, Report]]:
+        wanted = not self._closing and work.job.id not in self._stopped
+        yield work, self.workers[work.job.device].run(work) if wanted else Interrupted()
+
+
+def _not_sent(error: AnyloomError) -> AnyloomError:
+    return AnyloomError(
+        f"{error.message.rstrip('.')}: so it cannot be handed to the process of a device.",
+        remedy="Link plain values, tensors or arrays, or start the server with --workers none.",
+        code=error.problem.code,
+    )
