@@ -26,14 +26,16 @@ from graph_engine.execute.local import LocalExecutor
 from graph_engine.execute.runner import Runner
 from graph_engine.graph.context import NodeContext
 from graph_engine.graph.registry import Registry
+from graph_engine.memory.ahead import Expected
 from graph_engine.memory.devices import find_devices
 from graph_engine.memory.pool import ModelPool
-from graph_engine.memory.reservations import Reservations
+from graph_engine.memory.reservations import Reservations, models_of
 from graph_engine.models.catalog import Catalog
 from graph_engine.planner import Planned, Planner
 from graph_engine.record import RunRecord
 from graph_engine.roster import RECENT, LiveRun, Roster, ending_of, record_of
 from graph_engine.schedule.messages import Job
+from graph_engine.schedule.outlook import outlook
 from graph_engine.schedule.scheduler import Scheduler
 from graph_engine.settings import Settings
 from graph_engine.store.artifacts import Artifact, Shape
@@ -132,6 +134,7 @@ class Engine:
             await self._queue.release()
         await asyncio.to_thread(self._queue.close)
         await asyncio.to_thread(self._vault.close)
+        await asyncio.to_thread(self.models.close)
 
     # --- submit -----------------------------------------------------------------------------------------------------
 
@@ -262,6 +265,7 @@ class Engine:
         if live.record.ended:
             return False
         live.cancelled = True
+        self.models.forget(run_id)
         self._runner.cancel(run_id)
         return True
 
@@ -334,13 +338,32 @@ class Engine:
         raw = live.raw if live is not None else None
         models = {port: inputs[port] for port in job.next_use if port in inputs}
         working = self._memory.working_bytes(job.type, job.literals)
+        expected = self._expected(job, models) if models and job.device and job.attempt == 1 else None
         return JobContext(
-            job, raw, self.folders, self.settings.models_path, self.models, self._runner.post, models, working
+            job, raw, self.folders, self.settings.models_path, self.models, self._runner.post, models, working, expected
         )
 
+    def _expected(self, job: Job, models: Mapping[str, Any]) -> list[Expected]:
+        """The models that a job of a device uses, and those that its run uses after it, as far as that is known."""
+        task = self._runner.scheduler.jobs.get(job.id)
+        found = [Expected(spec, 0) for spec in models_of(job.type, job.literals, models)]
+        for coming in outlook(task.owner) if task is not None else ():
+            arrived: dict[str, Any] = {}
+            for port, ref in coming.models.items():
+                artifact = self._vault.find(ref.key)
+                if artifact is not None:
+                    value = artifact.outputs[ref.output]
+                    arrived[port] = value if ref.item is None else value[ref.item]
+            again = min((use for use in coming.again.values() if use is not None), default=None)
+            working = self._memory.working_bytes(coming.type, coming.literals)
+            found += [
+                Expected(spec, coming.after, again, working)
+                for spec in models_of(coming.type, coming.literals, arrived)
+            ]
+        return found
+
     def _admit(self, job: Job, inputs: Mapping[str, Any]) -> bool:
-        working = self._memory.working_bytes(job.type, job.literals)
-        return self._memory.ask(job.id, job.key, job.device or "cpu", working, inputs.values())
+        return self._memory.ask(job.id, job.key, job.device or "cpu", job.type, job.literals, inputs)
 
     def _too_large(self, job: Job, error: AnyloomError) -> tuple[bool, str]:
         assert isinstance(error, OutOfMemory)
@@ -363,6 +386,7 @@ class Engine:
 
     def _ended(self, run: str, status: str, errors: list[dict[str, Any]]) -> None:
         live = self._roster.live.get(run)
+        self.models.forget(run)
         if live is None or self._closing:
             return
         record = live.record

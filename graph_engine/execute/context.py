@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from graph_engine.graph.context import NodeContext
+from graph_engine.memory.ahead import Expected
 from graph_engine.memory.pool import ModelPool
 from graph_engine.schedule.messages import Job
 from graph_engine.store.folders import Folders
@@ -31,8 +32,12 @@ class JobContext(NodeContext):
         post: Post,
         models: Mapping[str, Any] | None = None,
         working_bytes: int = 0,
+        expected: Sequence[Expected] | None = None,
     ) -> None:
-        """models: what arrived at the ports of model kinds, by port; working_bytes: what the job needs beside models."""
+        """models: what arrived at the ports of model kinds, by port; working_bytes: what the job needs beside models.
+
+        expected: the models that this job and the run after it use; None: say nothing about them.
+        """
         self.node, self.run, self.document = job.node, job.run, document
         self.device = job.device or "cpu"
         self._job, self._folders, self._models_dir, self._pool, self._post = job, folders, models_dir, pool, post
@@ -41,6 +46,7 @@ class JobContext(NodeContext):
         self._leases: list[Any] = []
         self._models = models or {}
         self._wanted, self._reserved = working_bytes, 0
+        self._expected = expected
 
     def stop(self) -> None:
         self._stop.set()
@@ -90,6 +96,10 @@ class JobContext(NodeContext):
         self.check()
         module = self._pool.lease(spec, self.device, self._next_use(spec))
         self._leases.append(spec)
+        if self._expected is not None:  # what comes next is brought while this computes
+            mine = {lease.key for lease in self._leases}
+            rest = [one for one in self._expected if one.after > 0 or one.spec.key not in mine]
+            self._pool.expect(self.run, self.device, rest, len(self._leases))
         return module
 
     def _next_use(self, spec: Any) -> int | None:

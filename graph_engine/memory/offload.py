@@ -69,13 +69,9 @@ class Streamed:
         """The present pass called a layer that was not seen before."""
         self._blocks: list[Block] = []
         self._kept: frozenset[int] = frozenset()
+        self._hooks: list[Any] = []
         self._settle(outline.blocks, room)
-        self._hooks = [
-            hook
-            for name, seat in self._seats.items()
-            if not self._blocks[seat.block].pinned
-            for hook in self._hook(self.module.get_submodule(name), name)
-        ]
+        self._hook_all()
 
     @property
     def bytes(self) -> int:
@@ -92,15 +88,30 @@ class Streamed:
         with self._lock:
             found = split(sizes(self._blocks), room, DEPTH, pinned(self._blocks))
             self._settle(self._blocks if found is not None else self._outline.blocks, room)
+            if not self._hooks:
+                self._hook_all()
 
     def close(self) -> None:
         """Let everything go. Its layers are absent from now on."""
         with self._lock:
-            for hook in self._hooks:
-                hook.remove()
+            self._unhook()
             for index in list(self._tickets):
                 self._drop(index)
             self._mover.close()
+
+    def _hook_all(self) -> None:
+        self._hooks = [
+            hook
+            for name, seat in self._seats.items()
+            if not self._blocks[seat.block].pinned
+            for hook in self._hook(self.module.get_submodule(name), name)
+        ]
+
+    def _unhook(self) -> None:
+        """All of it is there, to stay: its layers are called as if nothing had ever happened."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
 
     # --- which blocks stay ------------------------------------------------------------------------------------------------
 
@@ -153,12 +164,17 @@ class Streamed:
     def _hook(self, layer: Any, name: str) -> tuple[Any, Any]:
         def before(_: Any, __: Any) -> None:
             self._lock.acquire()  # until `after`, which is called whatever happens
+            if not self._hooks:  # taken away while this thread waited, so `after` will not be called
+                self._lock.release()
+                return
             self._enter(name)
 
         def after(_: Any, __: Any, output: Any) -> Any:
             try:
                 return self._leave(name, output)
             finally:
+                if self.streamed_bytes == 0 and len(self._installed) == len(self._blocks):
+                    self._unhook()
                 self._lock.release()
 
         # Before the layer's own hooks, which may read its weights (as a weight norm does), and after them.

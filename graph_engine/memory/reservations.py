@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from graph_engine.errors import OutOfMemory
+from graph_engine.errors import AnyloomError, OutOfMemory
 from graph_engine.graph.node import NodeType
 from graph_engine.memory.admission import Admission, Claim
 from graph_engine.memory.pool import ModelPool
@@ -37,9 +37,12 @@ class Reservations:
             own = 0
         return max(own, self._learned.get(type.id, 0))
 
-    def ask(self, job: int, key: str, device: str, working: int, inputs: Iterable[Any]) -> bool:
+    def ask(
+        self, job: int, key: str, device: str, type: NodeType, literals: Mapping[str, Any], inputs: Mapping[str, Any]
+    ) -> bool:
         """May the job begin? If not, `left` names it later."""
-        weights = {spec.key: self._pool.size_of(spec) for spec in _specs(inputs)}
+        working = self.working_bytes(type, literals)
+        weights = {spec.key: self._pool.size_of(spec) for spec in models_of(type, literals, inputs)}
         alone = key in self._alone
         if not (weights or working or alone):
             return True
@@ -79,6 +82,16 @@ class Reservations:
         if found is None:
             found = self._devices[name] = Admission(self._pool.budget_of(name))
         return found
+
+
+def models_of(type: NodeType, literals: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[ModelSpec]:
+    """The models that a job asks for: as its type says, else those that arrive. Empty when it will refuse them anyway."""
+    if type.needs.models is not None:
+        try:
+            return [spec for spec in type.needs.models({**literals, **inputs}) if isinstance(spec, ModelSpec)]
+        except (AnyloomError, AttributeError, KeyError, TypeError, ValueError):
+            return []
+    return list(_specs(inputs.values()))
 
 
 def _specs(values: Iterable[Any]) -> Iterable[ModelSpec]:
