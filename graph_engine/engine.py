@@ -25,18 +25,22 @@ from graph_engine.execute.hooks import Hooks
 from graph_engine.execute.local import LocalExecutor
 from graph_engine.execute.runner import Runner
 from graph_engine.graph.context import NodeContext
+from graph_engine.graph.node import NodeType
 from graph_engine.graph.registry import Registry
 from graph_engine.memory.ahead import Expected
 from graph_engine.memory.devices import find_devices
 from graph_engine.memory.pool import ModelPool
 from graph_engine.memory.reservations import Reservations, models_of
 from graph_engine.models.catalog import Catalog
+from graph_engine.models.spec import ModelSpec
 from graph_engine.planner import Planned, Planner
 from graph_engine.record import RunRecord
 from graph_engine.roster import RECENT, LiveRun, Roster, ending_of, record_of
-from graph_engine.schedule.messages import Job
-from graph_engine.schedule.outlook import outlook
+from graph_engine.schedule.affinity import Affinity
+from graph_engine.schedule.messages import Job, Ref
+from graph_engine.schedule.outlook import named_models, outlook, with_residents_first
 from graph_engine.schedule.scheduler import Scheduler
+from graph_engine.schedule.states import Task
 from graph_engine.settings import Settings
 from graph_engine.store.artifacts import Artifact, Shape
 from graph_engine.store.codec import decode_artifact, encode, encode_artifact
@@ -78,6 +82,7 @@ class Engine:
         self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
         self._executor = LocalExecutor(devices, settings.pool_threads, self._runner.report)
         self._runner.executor = self._executor
+        scheduler.lanes["device"].affinity = Affinity(self._is_here)
 
     @classmethod
     async def open(
@@ -346,21 +351,38 @@ class Engine:
     def _expected(self, job: Job, models: Mapping[str, Any]) -> list[Expected]:
         """The models that a job of a device uses, and those that its run uses after it, as far as that is known."""
         task = self._runner.scheduler.jobs.get(job.id)
-        found = [Expected(spec, 0) for spec in models_of(job.type, job.literals, models)]
-        for coming in outlook(task.owner) if task is not None else ():
-            arrived: dict[str, Any] = {}
-            for port, ref in coming.models.items():
-                artifact = self._vault.find(ref.key)
-                if artifact is not None:
-                    value = artifact.outputs[ref.output]
-                    arrived[port] = value if ref.item is None else value[ref.item]
-            again = min((use for use in coming.again.values() if use is not None), default=None)
-            working = self._memory.working_bytes(coming.type, coming.literals)
-            found += [
-                Expected(spec, coming.after, again, working)
-                for spec in models_of(coming.type, coming.literals, arrived)
-            ]
+        mine = models_of(job.type, job.literals, models)
+        found = [Expected(spec, 0) for spec in mine]
+        upcoming = outlook(task.owner) if task is not None else []
+        for one in with_residents_first(upcoming, lambda one: self._are_here(one.type, one.literals, one.models, mine)):
+            again = min((use for use in one.again.values() if use is not None), default=None)
+            working = self._memory.working_bytes(one.type, one.literals)
+            specs = models_of(one.type, one.literals, self._arrived(one.models))
+            found += [Expected(spec, one.after, again, working) for spec in specs]
         return found
+
+    def _is_here(self, task: Task) -> bool:
+        """Whether a task of a device finds all models it uses in memory."""
+        state, models = task.owner, named_models(task.owner)
+        step = state.step
+        return step is not None and models is not None and self._are_here(step.type, step.literals, models)
+
+    def _are_here(
+        self, type: NodeType, literals: Mapping[str, Any], models: Mapping[str, Ref], also: Sequence[ModelSpec] = ()
+    ) -> bool:
+        """also: what will be in memory by then."""
+        wanted = models_of(type, literals, self._arrived(models))
+        return all(spec in also or self.models.is_here(spec) for spec in wanted)
+
+    def _arrived(self, models: Mapping[str, Ref]) -> dict[str, Any]:
+        """The specs that references stand for, as far as they are in memory."""
+        arrived: dict[str, Any] = {}
+        for port, ref in models.items():
+            artifact = self._vault.find(ref.key)
+            if artifact is not None:
+                value = artifact.outputs[ref.output]
+                arrived[port] = value if ref.item is None else value[ref.item]
+        return arrived
 
     def _admit(self, job: Job, inputs: Mapping[str, Any]) -> bool:
         return self._memory.ask(job.id, job.key, job.device or "cpu", job.type, job.literals, inputs)

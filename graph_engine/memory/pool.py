@@ -143,6 +143,10 @@ class ModelPool:
         """Bytes of weights: as found when it was last loaded, else those of its files."""
         return self._sizes.get(spec.key, spec.weight_bytes)
 
+    def is_here(self, spec: ModelSpec) -> bool:
+        """On some device, or on its way there."""
+        return any(spec.key in residency.residents for residency in list(self._residencies.values()))
+
     def budget_of(self, device: str) -> int:
         """Bytes that models and activations may take together on a device."""
         with self._lock:

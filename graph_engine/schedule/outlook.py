@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from graph_engine.graph.kinds import ModelKind
@@ -23,12 +23,14 @@ class Upcoming(NamedTuple):
     """A step that will use models.
 
     models   port of a model kind -> where its spec lies
+    ready    it waits for nothing but the present step
     after    how many uses of models are made until then; again: when these are used once more (see `Job.next_use`)
     """
 
     type: NodeType
     literals: Mapping[str, Any]
     models: Mapping[str, Ref]
+    ready: bool
     after: int
     again: Mapping[str, int | None]
 
@@ -55,10 +57,10 @@ def outlook(state: StepState) -> list[Upcoming]:
         if not step.type.skips and other.parts is None:
             sure.add(step.position)
         if step.type.lane == "device" and (ports := _model_ports(step)) and not (other.task and other.task.job):
-            models = _named(other, ports)
+            models = named_models(other)
             if models is not None:
                 again = {port: _again(other, port, after) for port in models}
-                found.append(Upcoming(step.type, step.literals, models, after, again))
+                found.append(Upcoming(step.type, step.literals, models, _is_ready(other, here), after, again))
                 if len(found) == USES_AHEAD:
                     break
             after += len(ports)
@@ -86,12 +88,33 @@ def _is_certain(state: StepState, sure: set[int]) -> bool:
     return True
 
 
-def _named(state: StepState, ports: list[str]) -> dict[str, Ref] | None:
-    """Where the specs lie; None when one of them is not known yet. An optional one that has nothing is left out."""
+def with_residents_first(upcoming: Sequence[Upcoming], is_here: Callable[[Upcoming], bool]) -> list[Upcoming]:
+    """The order in which a lane with `affinity.py` will take them: of those that are ready, first those with models in memory.
+
+    Uses are counted anew from the first one's place.
+    """
+    if not upcoming:
+        return []
+    first = [one for one in upcoming if one.ready and is_here(one)]
+    after, found = upcoming[0].after, []
+    for one in [*first, *(one for one in upcoming if one not in first)]:
+        again = {port: None if use is None else max(use, after + 1) for port, use in one.again.items()}
+        found.append(one._replace(after=after, again=again))
+        after += max(1, len(one.models))
+    return found
+
+
+def _is_ready(state: StepState, here: int) -> bool:
+    """Once the step at `here` is over."""
     assert state.step is not None
+    return all(link.source == here or state.source(link)[0].state is State.DONE for link in state.step.links)
+
+
+def named_models(state: StepState) -> dict[str, Ref] | None:
+    """Where the specs of a step lie, by port; None when one is not known yet. An optional one that has nothing is left out."""
     models: dict[str, Ref] = {}
-    for link in state.step.links:
-        if link.input.name in ports:
+    for link in state.step.links if state.step is not None else ():
+        if isinstance(link.input.kind, ModelKind):
             source, output, item = state.source(link)
             if source.state is not State.DONE:
                 return None

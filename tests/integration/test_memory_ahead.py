@@ -168,3 +168,17 @@ async def test_runs_that_each_want_everything_take_turns_with_what_comes_ahead(t
     (stats,) = engine.models.stats()
     assert stats["used_bytes"] <= stats["budget_bytes"] and stats["reserved_bytes"] == 0
     await engine.close()
+
+
+async def test_of_branches_that_are_ready_those_go_first_whose_model_is_there(tmp_path: Path) -> None:
+    """Room for one model; three branches use a, b, a in plan order after a step with a: two loads, not three."""
+    engine = await opened(tmp_path, 1)
+    nodes = {f"load_{name}": step("load", name=name) for name in "ab"} | {
+        "first": step("use", {"model": "load_a.encoder"}, seconds=0.0),
+    }
+    for index, name in enumerate("bab"):
+        nodes[f"branch{index}"] = step("use", {"model": f"load_{name}.encoder", "before": "first.float"}, seconds=0.0)
+    record = await run(engine, nodes)
+    assert record.status == "succeeded", record.errors
+    assert (ORDER, engine.models.loads) == (["a", "a", "b"], 2), "equal work is done once"
+    await engine.close()
