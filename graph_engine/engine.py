@@ -45,6 +45,7 @@ from graph_engine.settings import Settings
 from graph_engine.store.artifacts import Artifact, Shape
 from graph_engine.store.codec import decode_artifact, encode, encode_artifact
 from graph_engine.store.disk_store import DiskStore
+from graph_engine.store.estimates import Estimates
 from graph_engine.store.folders import Folders
 from graph_engine.store.history import RunRow
 from graph_engine.store.memory_store import MemoryStore
@@ -66,7 +67,7 @@ class Engine:
         self.settings, self.registry, self.catalog = settings, registry, catalog
         self.folders = Folders(settings.input_dir, settings.output_dir, settings.temp_dir)
         self.models = ModelPool(catalog, dict(settings.device_bytes))
-        self._memory = Reservations(self.models)
+        self._memory = Reservations(self.models, Estimates(settings.data_dir))
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
         self._planner = Planner(settings, registry, self.folders.digest)
@@ -140,6 +141,7 @@ class Engine:
         await asyncio.to_thread(self._queue.close)
         await asyncio.to_thread(self._vault.close)
         await asyncio.to_thread(self.models.close)
+        await asyncio.to_thread(self._memory.close)
 
     # --- submit -----------------------------------------------------------------------------------------------------
 
@@ -342,10 +344,20 @@ class Engine:
         live = self._roster.live.get(job.run)
         raw = live.raw if live is not None else None
         models = {port: inputs[port] for port in job.next_use if port in inputs}
-        working = self._memory.working_bytes(job.type, job.literals)
+        values, device = {**job.literals, **inputs}, job.device or "cpu"
+        working = self._memory.working_bytes(job.type, values, device)
         expected = self._expected(job, models) if models and job.device and job.attempt == 1 else None
         return JobContext(
-            job, raw, self.folders, self.settings.models_path, self.models, self._runner.post, models, working, expected
+            job,
+            raw,
+            self.folders,
+            self.settings.models_path,
+            self.models,
+            self._runner.post,
+            models,
+            working,
+            expected,
+            lambda bytes: self._memory.saw(job.type, values, device, bytes),
         )
 
     def _expected(self, job: Job, models: Mapping[str, Any]) -> list[Expected]:
@@ -356,8 +368,9 @@ class Engine:
         upcoming = outlook(task.owner) if task is not None else []
         for one in with_residents_first(upcoming, lambda one: self._are_here(one.type, one.literals, one.models, mine)):
             again = min((use for use in one.again.values() if use is not None), default=None)
-            working = self._memory.working_bytes(one.type, one.literals)
-            specs = models_of(one.type, one.literals, self._arrived(one.models))
+            arrived = self._arrived(one.models)
+            working = self._memory.working_bytes(one.type, {**one.literals, **arrived}, job.device)
+            specs = models_of(one.type, one.literals, arrived)
             found += [Expected(spec, one.after, again, working) for spec in specs]
         return found
 
@@ -389,7 +402,8 @@ class Engine:
 
     def _too_large(self, job: Job, error: AnyloomError) -> tuple[bool, str]:
         assert isinstance(error, OutOfMemory)
-        return self._memory.too_large(job.id, job.key, job.type, job.device or "cpu", error)
+        values = {**job.literals, **self._runner.inputs(job)}
+        return self._memory.too_large(job.id, job.key, job.type, values, job.device or "cpu", error)
 
     def _journal(self, run: str, artifact: Artifact) -> None:
         with suppress(AnyloomError):  # a value without a form on disk is computed again after a crash

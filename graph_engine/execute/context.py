@@ -33,10 +33,12 @@ class JobContext(NodeContext):
         models: Mapping[str, Any] | None = None,
         working_bytes: int = 0,
         expected: Sequence[Expected] | None = None,
+        saw: Callable[[int], None] | None = None,
     ) -> None:
         """models: what arrived at the ports of model kinds, by port; working_bytes: what the job needs beside models.
 
-        expected: the models that this job and the run after it use; None: say nothing about them.
+        expected: the models that this job and the run after it use; None: say nothing about them. saw: told what the job
+        took beside its models, where the device says it.
         """
         self.node, self.run, self.document = job.node, job.run, document
         self.device = job.device or "cpu"
@@ -46,7 +48,8 @@ class JobContext(NodeContext):
         self._leases: list[Any] = []
         self._models = models or {}
         self._wanted, self._reserved = working_bytes, 0
-        self._expected = expected
+        self._watches = False
+        self._expected, self._saw = expected, saw
 
     def stop(self) -> None:
         self._stop.set()
@@ -56,9 +59,12 @@ class JobContext(NodeContext):
         if self._wanted:
             self._pool.reserve(self.device, self._wanted)
             self._reserved = self._wanted
+        self._watches = self._job.type.needs.device and self._pool.watch(self.device)
 
     def release(self) -> None:
         """The job is over: give back models, memory and scratch space."""
+        if self._watches and self._saw is not None and (took := self._pool.taken(self.device, self._reserved)) is not None:
+            self._saw(took)
         for spec in self._leases:
             self._pool.release(spec, self.device)
         self._leases.clear()

@@ -45,7 +45,7 @@ class Loading:
         """Its room was given to others: it is to end without a result."""
 
 
-class Dropped(Exception):  # noqa: N818 - no error: nobody wants the rest
+class Dropped(Exception):
     """Raised between two pieces of what is brought, to end it."""
 
 
@@ -189,4 +189,3 @@ class Ahead:
         for runs in self._uses.values():
             for run, uses in runs.items():
                 runs[run] = [use for use in uses if use.spec.key != key]
-

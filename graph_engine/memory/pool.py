@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graph_engine.errors import ModelError, OutOfMemory
+from graph_engine.memory import devices
 from graph_engine.memory.ahead import Ahead, Dropped, Expected, Loading, Task
 from graph_engine.memory.budget import weight_budget
 from graph_engine.memory.devices import device_memory
@@ -118,6 +119,20 @@ class ModelPool:
         with self._lock:
             self.residency(device).unreserve(bytes)
             self._ahead.wake()
+
+    def watch(self, device: str) -> bool:
+        """Begin to watch what a job takes; False where nobody can tell."""
+        return devices.watch_peak(device)
+
+    def taken(self, device: str, own_bytes: int) -> int | None:
+        """The most that the device held since `watch`, beside the models that are there now; None when another
+        job reserved some of it, too."""
+        with self._lock:
+            residency = self.residency(device)
+            used, reserved = residency.used_bytes, residency.reserved_bytes
+        if reserved > own_bytes:
+            return None
+        return max(0, devices.peak_bytes(device) - used)
 
     def close(self) -> None:
         """Nothing is brought any more."""
