@@ -100,6 +100,9 @@ class Fleet(DividedPool):
                 count += len(idle)
         return count
 
+    def is_here(self, spec: ModelSpec) -> bool:
+        return any(spec.key in far.holdings.models for far in self._far.values()) or super().is_here(spec)
+
     def holdings(self, device: str) -> Holdings:
         far = self._far.get(device)
         return far.holdings if far is not None else super().holdings(device)
@@ -135,10 +138,10 @@ class Fleet(DividedPool):
             found = self._residencies.get(device)
             return found.budget_bytes if found is not None else 0
 
-    def _residency(self, device: str) -> Residency:
+    def residency(self, device: str) -> Residency:
         if device in self._far and device not in self._residencies:
             self._residencies[device] = Residency(device, 0)
-        return super()._residency(device)
+        return super().residency(device)
 
 
 def holdings_form(pool: DividedPool, device: str) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class Process:
             self._post,
             models,
             given["working_bytes"],
-            self._scratch,
+            scratch_root=self._scratch,
         )
 
     def _folders_of(self, roots: Mapping[str, str]) -> Folders:

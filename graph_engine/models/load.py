@@ -32,23 +32,24 @@ class Fit:
     memory_bytes: int
 
 
-def materialise(spec: ModelSpec, family: Family, device: str) -> Any:
+def materialise(spec: ModelSpec, family: Family, device: str, proceed: Callable[[], None] = lambda: None) -> Any:
     """The module of `spec` on `device`, in its dtype, frozen and in eval mode.
 
     Nothing is initialised that is overwritten at once, and the files are mapped, not copied, on the CPU. Raises ModelError
-    that names missing, unexpected and misshapen keys.
+    that names missing, unexpected and misshapen keys. proceed: called between pieces of the work; it may wait, and raises to
+    end it.
     """
     import torch
 
     if family.load is not None:
         return family.load(spec, device).eval().requires_grad_(False)
     wanted = _wanted(spec, family) if family.part else None
-    module, tensors = fill(spec, family, lambda file: read(file, wanted))
+    module, tensors = fill(spec, family, lambda file: read(file, wanted, proceed))
     dtype = getattr(torch, spec.dtype)
-    ready = {
-        key: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
-        for key, tensor in tensors.items()
-    }
+    ready = {}
+    for key, tensor in tensors.items():
+        proceed()
+        ready[key] = tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
     module.load_state_dict(ready, strict=True, assign=True)
     if family.finish is not None:
         family.finish(module)
@@ -139,14 +140,16 @@ def _wanted(spec: ModelSpec, family: Family) -> frozenset[str] | None:
     return frozenset(origin[mark][0] for mark in taken) if origin.keys() >= set(taken) else None
 
 
-def read(file: WeightFile, wanted: frozenset[str] | None = None) -> State:
+def read(
+    file: WeightFile, wanted: frozenset[str] | None = None, proceed: Callable[[], None] = lambda: None
+) -> State:
     """The tensors of a file, mapped: their bytes are read when they are used. wanted: only these keys."""
     from safetensors import SafetensorError, safe_open
 
     size = Header.read(Path(file.path)).file_bytes  # says better than the library what is wrong
     try:
         if wanted is None:
-            _read_ahead(file.path, size)
+            _read_ahead(file.path, size, proceed)
         with safe_open(file.path, framework="pt", device="cpu") as handle:
             keys = handle.keys()
             return {key: handle.get_tensor(key) for key in keys if wanted is None or key in wanted}
@@ -158,7 +161,7 @@ def read(file: WeightFile, wanted: frozenset[str] | None = None) -> State:
         ) from error
 
 
-def _read_ahead(path: str, size: int) -> None:
+def _read_ahead(path: str, size: int, proceed: Callable[[], None]) -> None:
     """Bring a file into the system's cache, unless it is there: in order and in large pieces.
 
     Mapped, it would be read page by page, at half the speed of the disk.
@@ -170,7 +173,7 @@ def _read_ahead(path: str, size: int) -> None:
         # Backwards, because looking at places in order would make the system read what lies between.
         if not all(_is_cached(file.fileno(), at) for at in range(size - 1, 0, -(size // PROBES + 1))):
             while file.readinto(scratch):
-                pass
+                proceed()
 
 
 def _is_cached(file: int, at: int) -> bool:
