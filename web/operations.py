@@ -12,11 +12,20 @@ the result, or None when it has sent its replies itself.
     kinds                                                    kinds of values, what fits where, what converts
     validate   document | workflow, [values, targets]        {nodes, targets}
     plan       as validate, [device, budget_bytes]            as POST /api/v1/plan
-    submit     document | workflow, [values, targets, priority, name, watch]     the run; with "watch": true its events
+    submit     document | workflow, [values, targets, priority, name, pins, breakpoints, watch]
+                                                             the run; with "watch": true its events
     watch      run, [after, tag]                             the run; then its events after number `after`. A tag tells
                                                              several watches of one run apart and comes with each frame
     unwatch    run, [tag]                                    {unwatched}
     cancel     run                                           {cancelled}
+    cancel_all                                               {cancelled}: how many
+    queue                                                    runs that have not ended, in their order
+    hold       [on]                                          begin no step, or begin them again; {held}
+    continue   run, [node]                                   go on at breakpoints; {continued}
+    prioritise run, priority                                 {changed}
+    history    [status, client, limit, before]               runs that have ended, with the media that they made
+    delete     run                                           forget a run that has ended; {deleted}
+    clear_history  [status]                                  forget all of them; {deleted}
     run        run                                           the run with its results
     runs       [status, client, limit, before]               {runs}, newest first
     fetch      artifact, [port] | file: {folder, name}, [offset]     bytes; large ones in several replies, all but the
@@ -37,9 +46,10 @@ from graph_engine.graph.canvas import drawn_kinds
 from graph_engine.record import STATUSES
 from web import media_types
 from web.routes.files import locate
+from web.routes.history import entries
 from web.routes.plan import answer as outlook
 from web.routes.system import state
-from web.submission import Submission
+from web.submission import Submission, priority_of
 from web.system_feed import SYSTEM
 
 if TYPE_CHECKING:
@@ -54,6 +64,18 @@ def _text(request: Request, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise RequestError(f'"{name}" must be a text.', remedy="Name it.", code="bad_field", place=f"/{name}")
     return value
+
+
+def _status(request: Request) -> str | None:
+    status = request.get("status")
+    if status is not None and status not in STATUSES:
+        raise RequestError(
+            f"{str(status)[:40]!r} is no status.",
+            remedy=f"Use one of {', '.join(STATUSES)}.",
+            code="bad_field",
+            place="/status",
+        )
+    return status
 
 
 def _tag(request: Request) -> str:
@@ -161,19 +183,54 @@ async def cancel(socket: Socket, request: Request) -> Any:
     return {"cancelled": await socket.house.engine.cancel(_text(request, "run"))}
 
 
+async def queue(socket: Socket, request: Request) -> Any:
+    return socket.house.engine.queue()
+
+
+async def hold(socket: Socket, request: Request) -> Any:
+    on = request.get("on", True)
+    if not isinstance(on, bool):
+        raise RequestError('"on" must be true or false.', remedy="Correct it.", code="bad_field", place="/on")
+    socket.house.engine.hold(on)
+    return {"held": on}
+
+
+async def cancel_all(socket: Socket, request: Request) -> Any:
+    return {"cancelled": await socket.house.engine.cancel_all()}
+
+
+async def go_on(socket: Socket, request: Request) -> Any:
+    node = _text(request, "node") if request.get("node") is not None else ""
+    return {"continued": await socket.house.engine.go_on(_text(request, "run"), node)}
+
+
+async def prioritise(socket: Socket, request: Request) -> Any:
+    priority = priority_of(request, needed=True)
+    return {"changed": await socket.house.engine.prioritise(_text(request, "run"), priority)}
+
+
+async def delete(socket: Socket, request: Request) -> Any:
+    run = await socket.house.engine.run(_text(request, "run"))
+    return {"deleted": await socket.house.engine.delete([run.id])}
+
+
+async def clear_history(socket: Socket, request: Request) -> Any:
+    return {"deleted": await socket.house.engine.clear_history(_status(request))}
+
+
+async def history(socket: Socket, request: Request) -> Any:
+    before = None if request.get("before") is None else _number(request, "before", 0, 1 << 60)
+    client = None if request.get("client") is None else _text(request, "client")
+    limit = max(1, _number(request, "limit", 50, 1000))
+    return await entries(socket.house, _status(request), client, limit, before)
+
+
 async def run(socket: Socket, request: Request) -> Any:
     return (await socket.house.engine.run(_text(request, "run"))).to_dict()
 
 
 async def runs(socket: Socket, request: Request) -> Any:
-    status, client = request.get("status"), request.get("client")
-    if status is not None and status not in STATUSES:
-        raise RequestError(
-            f"{str(status)[:40]!r} is no status.",
-            remedy=f"Use one of {', '.join(STATUSES)}.",
-            code="bad_field",
-            place="/status",
-        )
+    status, client = _status(request), request.get("client")
     if client is not None:
         client = _text(request, "client")
     before = None if request.get("before") is None else _number(request, "before", 0, 1 << 60)
@@ -246,6 +303,14 @@ OPERATIONS: dict[str, Callable[[Socket, Request], Awaitable[Any]]] = {
     "watch": watch,
     "unwatch": unwatch,
     "cancel": cancel,
+    "cancel_all": cancel_all,
+    "queue": queue,
+    "hold": hold,
+    "continue": go_on,
+    "prioritise": prioritise,
+    "history": history,
+    "delete": delete,
+    "clear_history": clear_history,
     "run": run,
     "runs": runs,
     "fetch": fetch,

@@ -69,6 +69,7 @@ SCHEMAS: dict[str, Schema] = {
                 "additionalProperties": OBJECT,
             },
             "errors": {"type": "array", "items": {**ref("Problem")}},
+            "paused": {"type": "array", "items": TEXT, "description": "nodes at whose breakpoint it waits"},
         }
     ),
     "Event": record(
@@ -125,6 +126,12 @@ SCHEMAS: dict[str, Schema] = {
             "targets": {"type": ["array", "null"], "items": TEXT, "description": "nodes to run for"},
             "priority": {"type": "integer", "minimum": -1000, "maximum": 1000},
             "name": {"type": "string", "maxLength": 200},
+            "pins": {
+                "type": "object",
+                "description": "node -> run id, or key of an artifact: its outputs are taken from there",
+                "additionalProperties": TEXT,
+            },
+            "breakpoints": {"type": "array", "items": TEXT, "description": "nodes before which the run pauses"},
         },
         more=True,
     )
@@ -195,6 +202,44 @@ SCHEMAS: dict[str, Schema] = {
         "bytes",
     ),
     "Model": record({"name": TEXT, "bytes": INTEGER, "loadable": BOOLEAN}),
+    "Queue": record(
+        {
+            "held": {"type": "boolean", "description": "no step is begun"},
+            "runs": {
+                "type": "array",
+                "items": {
+                    "description": "a run, as Run has it, and how far it has come",
+                    "allOf": [{"type": "object", "required": ["id", "status", "priority", "paused"]}],
+                    "type": "object",
+                    "properties": {
+                        "done": {"type": "integer", "description": "steps that are over or were there already"},
+                        "working": {"type": "array", "items": TEXT, "description": "nodes that compute now"},
+                    },
+                    "required": ["done", "working"],
+                },
+            },
+        }
+    ),
+    "Past": record(
+        {
+            "id": TEXT,
+            "number": INTEGER,
+            "name": TEXT,
+            "client": TEXT,
+            "status": TEXT,
+            "created": NUMBER,
+            "started": SECONDS,
+            "finished": SECONDS,
+            "nodes": INTEGER,
+            "errors": INTEGER,
+            "media": {
+                "type": "array",
+                "description": "files that it wrote, for thumbnails",
+                "items": record({"node": TEXT, "folder": TEXT, "name": TEXT, "media_type": TEXT}),
+            },
+            "more_media": INTEGER,
+        }
+    ),
     "Timeline": record(
         {
             "traceEvents": {
