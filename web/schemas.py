@@ -108,6 +108,7 @@ SCHEMAS: dict[str, Schema] = {
                     {"node": TEXT, "input": TEXT, "label": TEXT, "description": TEXT, "type": TEXT, "value": ANY}
                 ),
             },
+            "modified": {"type": "number", "description": "unix seconds"},
             "error": TEXT,
         },
         "name",
