@@ -12,6 +12,7 @@ from typing import Any
 from graph_engine.errors import AnyloomError, NotFoundError, RequestError
 from graph_engine.execute.local import LocalExecutor
 from graph_engine.execute.runner import Runner
+from graph_engine.explanation import Past, explain, outcomes_of
 from graph_engine.graph import fingerprint
 from graph_engine.memory.pool import ModelPool
 from graph_engine.memory.view import resident_bytes, view
@@ -25,6 +26,10 @@ from graph_engine.store.vault import Vault
 from graph_engine.telemetry import Telemetry
 from graph_engine.timeline import Facts, chrome_trace, facts_of, timeline
 from graph_engine.wishes import Wishes
+
+LOOKED_BACK = 200
+"""Runs among which one is looked for to compare another with."""
+PLANNED_ANEW = 3
 
 
 class Questions:
@@ -108,6 +113,42 @@ class Questions:
         about = {"run": record.id, "name": record.name, "number": record.number, "status": record.status}
         about["began"] = self.telemetry.epoch_s + (times[0] if times else now)
         return await asyncio.to_thread(lambda: chrome_trace(timeline(events, times, facts, spans, now), about))
+
+    async def explain(self, run_id: str, with_run: str | None = None) -> dict[str, Any]:
+        """Why each node of a run was computed, compared with the latest earlier run of the same name that has nodes in
+        common with it, else with any such run, else with `with_run`. Raises NotFoundError.
+        """
+        record, planned = await self.run(run_id), await self._planned(run_id)
+        earlier: RunRecord | None = None
+        if with_run is not None:
+            earlier = await self.run(with_run)
+        else:
+            earlier = await self._earlier(record, planned)
+        before = await self._past(earlier.id) if earlier is not None else None
+        nodes = await asyncio.to_thread(explain, await self._past(run_id), before)
+        told = None if earlier is None else {"run": earlier.id, "number": earlier.number, "name": earlier.name}
+        return {"run": run_id, "compared_with": told, "nodes": nodes}
+
+    async def _earlier(self, record: RunRecord, planned: Planned) -> RunRecord | None:
+        """The latest run before it of the same name, else of any, that has a node of the same id and type."""
+        nodes = {(step.node, step.type.id) for step in planned.plan.steps}
+        runs = await self.runs(limit=LOOKED_BACK, before=record.number)
+        planned_anew = 0
+        for other in sorted(runs, key=lambda other: other.name != record.name):
+            found = self._roster.plans.get(other.id)
+            if found is None and other.name == record.name and planned_anew < PLANNED_ANEW:
+                planned_anew += 1
+                with suppress(AnyloomError):  # it fits no more
+                    found = await self._planned(other.id)
+            if found is not None and any((step.node, step.type.id) in nodes for step in found.plan.steps):
+                return other
+        return None
+
+    async def _past(self, run_id: str) -> Past:
+        planned, live = await self._planned(run_id), self._roster.live.get(run_id)
+        kept = run_id in self._roster.plans
+        outcomes = outcomes_of(live.log.events) if live is not None else None
+        return Past(planned.plan, outcomes, planned.stamps if kept else None)
 
     async def _planned(self, run_id: str) -> Planned:
         """The plan of a run: as it was, while that is kept; else made anew of its document, with files and versions of today.

@@ -24,6 +24,13 @@ NAME = re.compile(r"[\w\-](?:[\w\-. ]{0,98}[\w\-])?(?:/[\w\-](?:[\w\-. ]{0,98}[\
 """Folders and a file name without its `.json`; no part starts or ends with a dot."""
 
 
+class Saved(NamedTuple):
+    """new: the name was not there. etag: what identifies the content that was written."""
+
+    new: bool
+    etag: str
+
+
 class _Kept(NamedTuple):
     stamp: tuple[int, int]
     raw: dict[str, Any]
@@ -76,12 +83,11 @@ class Library:
         kept = self._read(path)
         return kept.raw, kept.etag
 
-    def save(self, name: str, raw: Mapping[str, Any], expected: str | None = None) -> bool:
-        """Write a workflow of one's own; True if the name is new. What is no workflow is not kept; what was there before is
-        kept as a version.
+    def save(self, name: str, raw: Mapping[str, Any], expected: str | None = None) -> Saved:
+        """Write a workflow of one's own. What is no workflow is not kept; what was there before is kept as a version.
 
-        expected: the content that the writer knows, as `etag` tells it, "" for none; raises RequestError (`changed`) when
-        another is there by now.
+        expected: the content that the writer knows, by the etag that it was read or written with, "" for none; raises
+        RequestError (`changed`) when another is there by now.
         """
         parse(raw, max_bytes=self.max_bytes, max_nodes=self.max_nodes)
         path = self._writable(name)
@@ -90,12 +96,7 @@ class Library:
             before = self._replacing(name, path, expected, data)
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, data)
-        return before is None
-
-    def etag(self, name: str) -> str:
-        """What identifies the content of one's own workflow of this name; empty when there is none."""
-        path = _inside(self.own, name)
-        return _digest(path.read_bytes()) if path.is_file() else ""
+        return Saved(before is None, _digest(data))
 
     def versions(self, name: str) -> list[Version]:
         """What one's own workflow of this name was before, newest first. Raises PathError."""
@@ -107,9 +108,9 @@ class Library:
         _inside(self.own, name)
         return load_json(versions.locate(self.own, name, id).read_bytes(), max_bytes=self.max_bytes)
 
-    def restore(self, name: str, id: str, expected: str | None = None) -> None:
+    def restore(self, name: str, id: str, expected: str | None = None) -> Saved:
         """Make a version the present one; what is there now becomes a version itself. Raises as `save` and `version`."""
-        self.save(name, self.version(name, id), expected)
+        return self.save(name, self.version(name, id), expected)
 
     def _replacing(self, name: str, path: Path, expected: str | None, new: bytes = b"") -> str | None:
         """Keep what is there and is about to go, unless the same takes its place; its etag, None when there is nothing.

@@ -27,6 +27,7 @@ the result, or None when it has sent its replies itself.
     delete     run                                           forget a run that has ended; {deleted}
     clear_history  [status]                                  forget all of them; {deleted}
     run        run                                           the run with its results
+    explain    run, [with]                                   why each node was computed
     runs       [status, client, limit, before]               {runs}, newest first
     fetch      artifact, [port] | file: {folder, name}, [offset]     bytes; large ones in several replies, all but the
                                                              last with "more": true
@@ -229,6 +230,11 @@ async def run(socket: Socket, request: Request) -> Any:
     return (await socket.house.engine.run(_text(request, "run"))).to_dict()
 
 
+async def explain(socket: Socket, request: Request) -> Any:
+    other = None if request.get("with") is None else _text(request, "with")
+    return await socket.house.engine.explain(_text(request, "run"), other)
+
+
 async def runs(socket: Socket, request: Request) -> Any:
     status, client = _status(request), request.get("client")
     if client is not None:
@@ -313,5 +319,6 @@ OPERATIONS: dict[str, Callable[[Socket, Request], Awaitable[Any]]] = {
     "clear_history": clear_history,
     "run": run,
     "runs": runs,
+    "explain": explain,
     "fetch": fetch,
 }

@@ -241,6 +241,45 @@ SCHEMAS: dict[str, Schema] = {
             "more_media": INTEGER,
         }
     ),
+    "Explanation": record(
+        {
+            "run": TEXT,
+            "compared_with": {
+                "anyOf": [record({"run": TEXT, "number": INTEGER, "name": TEXT}), {"type": "null"}],
+                "description": "null: there is no earlier run with a node in common",
+            },
+            "nodes": {
+                "type": "array",
+                "items": record(
+                    {
+                        "node": TEXT,
+                        "type": TEXT,
+                        "outcome": {"type": "string", "description": "as events have it; not_needed, waiting, unknown"},
+                        "cached": BOOLEAN,
+                        "why": {
+                            "type": "array",
+                            "description": "empty for a hit",
+                            "items": record(
+                                {
+                                    "what": {
+                                        "enum": [
+                                            *("new", "type", "version", "literal", "link", "upstream", "file"),
+                                            *("first", "effect", "upstream_effect", "unfinished", "gone"),
+                                        ]
+                                    },
+                                    "input": TEXT,
+                                    "node": TEXT,
+                                    "old": ANY,
+                                    "new": ANY,
+                                },
+                                "what",
+                            ),
+                        },
+                    }
+                ),
+            },
+        }
+    ),
     "Timeline": record(
         {
             "traceEvents": {

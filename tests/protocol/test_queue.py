@@ -178,3 +178,41 @@ async def test_the_same_over_the_websocket(live: LiveServer, protocol: str) -> N
             ("clear_history", {"status": "odd"}),
         ):
             assert (await socket.refused(op, **fields))["code"] == "bad_field"
+
+
+async def test_why_a_run_computed_what_it_computed(
+    live: LiveServer, http: aiohttp.ClientSession, tmp_path: Any
+) -> None:
+    first = await submit(http, chain(4, 401), 5, name="why")
+    again = await submit(http, chain(4, 401), 5, values={"n2.b": 7}, name="why")
+    async with http.get(f"runs/{again['id']}/explain") as response:
+        found = await take(response, ("/runs/{id}/explain", "get"), 200)
+    assert found["compared_with"]["run"] == first["id"]
+    entries = {entry["node"]: entry for entry in found["nodes"]}
+    assert (entries["n1"]["outcome"], entries["n1"]["cached"], entries["n1"]["why"]) == ("cached", True, [])
+    assert entries["n0"]["outcome"] == "not_needed"
+    [why] = entries["n2"]["why"]
+    assert (why["what"], why["input"], why["new"]) == ("literal", "b", 7)
+    assert entries["n3"]["why"] == [{"what": "upstream", "input": "a", "node": "n2"}]
+    async with wire(live.url) as socket:
+        same = await socket.ask("explain", run=again["id"], **{"with": again["id"]})
+        assert {entry["node"]: entry["why"] for entry in same["nodes"]}["n3"] == [{"what": "gone"}]
+        assert (await socket.refused("explain", run="nobody"))["code"] == "unknown_run"
+    async with http.get(f"runs/{again['id']}/explain?with=nobody") as response:
+        await take(response, ("/runs/{id}/explain", "get"), 404)
+
+
+async def test_a_changed_file_is_the_reason(live: LiveServer, http: aiohttp.ClientSession) -> None:
+    path = live.engine.folders.roots["input"] / "why.txt"
+    document = workflow(
+        {"t": ("media.load_text", {"file": "why.txt"}), "e": ("trial.echo", {}, {"value": "t.text"})}, ["e"]
+    )
+    whys = []
+    for content in ("one", "another"):
+        path.write_text(content)
+        run = await submit(http, document, 10, name="file")
+        assert run["result"]["e"]["value"] == content
+        async with http.get(f"runs/{run['id']}/explain") as response:
+            nodes = (await take(response, ("/runs/{id}/explain", "get"), 200))["nodes"]
+        whys.append({entry["node"]: [why["what"] for why in entry["why"]] for entry in nodes})
+    assert whys == [{"t": ["first"], "e": ["first"]}, {"t": ["file"], "e": ["upstream"]}]

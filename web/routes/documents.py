@@ -7,7 +7,6 @@ import asyncio
 from aiohttp import hdrs, web
 
 from web import schemas
-from web.library import Library
 from web.routes.route import API, Call, Parameter, Reply, Route, json_response, read_json
 from web.schemas import ref
 from web.state import house
@@ -22,14 +21,14 @@ async def listing(call: Call) -> web.StreamResponse:
 
 async def one(call: Call) -> web.StreamResponse:
     raw, etag = await asyncio.to_thread(house(call.request).library.read, call.path("name"))
-    return json_response(raw, headers={hdrs.ETAG: f'"{etag}"'})
+    return json_response(raw, headers=tag(etag))
 
 
 async def save(call: Call) -> web.StreamResponse:
     name, library = call.path("name"), house(call.request).library
     raw, expected = await read_json(call.request), known(call.request)
-    new = await asyncio.to_thread(library.save, name, raw, expected)
-    return json_response({"name": name}, 201 if new else 200, await tagged(library, name))
+    saved = await asyncio.to_thread(library.save, name, raw, expected)
+    return json_response({"name": name}, 201 if saved.new else 200, tag(saved.etag))
 
 
 async def remove(call: Call) -> web.StreamResponse:
@@ -46,8 +45,8 @@ def known(request: web.Request) -> str | None:
     return None if given == "*" else given.removeprefix("W/").strip('"') or "?"
 
 
-async def tagged(library: Library, name: str) -> dict[str, str]:
-    return {hdrs.ETAG: f'"{await asyncio.to_thread(library.etag, name)}"'}
+def tag(etag: str) -> dict[str, str]:
+    return {hdrs.ETAG: f'"{etag}"'}
 
 
 async def versions(call: Call) -> web.StreamResponse:
@@ -60,8 +59,8 @@ async def versions(call: Call) -> web.StreamResponse:
 
 async def restore(call: Call) -> web.StreamResponse:
     library, name, id = house(call.request).library, call.path("name"), call.query["version"] or ""
-    await asyncio.to_thread(library.restore, name, id, known(call.request))
-    return json_response({"name": name}, headers=await tagged(library, name))
+    saved = await asyncio.to_thread(library.restore, name, id, known(call.request))
+    return json_response({"name": name}, headers=tag(saved.etag))
 
 
 async def validate(call: Call) -> web.StreamResponse:
