@@ -204,7 +204,12 @@ def summary(document: Document) -> dict[str, Any]:
     for ask in document.asks:
         value = document.nodes[ask.node].values.get(ask.input)
         asks.append({**ask._asdict(), "type": document.nodes[ask.node].type, "value": value})
-    return {"title": document.title, "description": document.description, "nodes": len(document.nodes), "asks": asks}
+    entry = {"title": document.title, "description": document.description, "nodes": len(document.nodes), "asks": asks}
+    ui = document.raw.get("ui")
+    picture = ui.get("thumbnail") if isinstance(ui, dict) else None
+    if isinstance(picture, dict) and all(isinstance(picture.get(field), str) for field in ("folder", "name")):
+        entry["thumbnail"] = {"folder": picture["folder"], "name": picture["name"]}
+    return entry
 
 
 def _inside(root: Path, name: str) -> Path:
