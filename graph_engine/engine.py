@@ -38,10 +38,11 @@ from graph_engine.memory.view import resident_bytes, view
 from graph_engine.models.catalog import Catalog
 from graph_engine.models.spec import ModelSpec
 from graph_engine.planner import Planned, Planner
+from graph_engine.questions import Questions, unknown_run
 from graph_engine.record import RunRecord
 from graph_engine.roster import RECENT, LiveRun, Roster, ending_of, record_of
 from graph_engine.schedule.affinity import Affinity
-from graph_engine.schedule.messages import Job, Ref
+from graph_engine.schedule.messages import Continue, Hold, Job, Prioritise, Ref
 from graph_engine.schedule.outlook import named_models, outlook, with_residents_first
 from graph_engine.schedule.scheduler import Scheduler
 from graph_engine.schedule.states import Task
@@ -51,18 +52,20 @@ from graph_engine.store.codec import decode_artifact, encode, encode_artifact
 from graph_engine.store.disk_store import DiskStore
 from graph_engine.store.estimates import Estimates
 from graph_engine.store.folders import Folders
-from graph_engine.store.history import RunRow
+from graph_engine.store.history import FINISHED, RunRow
 from graph_engine.store.memory_store import MemoryStore
 from graph_engine.store.queue import RunQueue
 from graph_engine.store.results import result_of
 from graph_engine.store.vault import Vault
-from graph_engine.timeline import Facts, chrome_trace, facts_of, timeline
+from graph_engine.wishes import Wishes, check_pins, check_priority
 
+JOURNAL_BYTES = 32 << 20
+CLEARED_AT_ONCE = 1_000
 SEQ_PER_BOOT = 1_000_000_000
 """Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
 
 
-class Engine:
+class Engine(Questions):
     """Several engines may live in one process; each has its data folder to itself."""
 
     def __init__(
@@ -78,8 +81,7 @@ class Engine:
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
         self._planner = Planner(settings, registry, self.folders.digest)
         self._roster = Roster(settings.keep_events)
-        self._kept_waiting: dict[int, tuple[Job, float]] = {}
-        """Jobs that wait for memory, and since when."""
+        self._kept_waiting = {}
         self._closing = False
         self._background: set[asyncio.Future[Any]] = set()
         devices = settings.devices or find_devices()
@@ -201,17 +203,24 @@ class Engine:
         priority: int = 0,
         client: str = "",
         name: str = "",
+        pins: Mapping[str, str] | None = None,
+        breakpoints: Iterable[str] = (),
     ) -> RunRecord:
         """Accept a run. When this returns, the run survives any crash (law P1).
 
         values: {"node.input": literal} written over the document. Higher priority goes first.
-        Raises DocumentError, GraphError, RequestError, StoreError.
+        pins: node -> a run, or the key of an artifact, that its outputs are taken from; nothing is computed for it.
+        breakpoints: nodes before which the run pauses, until `go_on`.
+        Raises DocumentError, GraphError, RequestError, StoreError, NotFoundError for a pin that is gone.
         """
         if self._closing:
             raise RequestError("the engine is closing.", remedy="Submit again when it is back.", code="closing")
-        if isinstance(priority, bool) or not isinstance(priority, int) or not -1_000_000 <= priority <= 1_000_000:
-            raise RequestError(f"priority {priority!r} is no whole number in -1000000..1000000.", remedy="Use 0.")
-        ready, text = await self._planner.plan(document, values, targets)
+        check_priority(priority)
+        pinned = [(node, await self._pinned(node, source)) for node, source in (pins or {}).items()]
+        wishes = Wishes(tuple(targets or ()), {node: found.key for node, found in pinned}, frozenset(breakpoints))
+        ready, text = await self._planner.plan(document, values, targets, wishes.pins)
+        wishes.check(step.node for step in ready.plan.steps)
+        check_pins(ready.plan, dict(pinned))
         run = uuid.uuid4().hex
         record = RunRecord(
             run,
@@ -226,7 +235,7 @@ class Engine:
             id=run,
             document=text,
             name=record.name,
-            targets=json.dumps(list(targets or ())),
+            targets=wishes.to_text(),
             priority=priority,
             client=client,
             nodes=record.nodes,
@@ -234,20 +243,67 @@ class Engine:
         )
         adding = self._queue.add(row)
         self._keep(self._queue.started(run))  # in the same transaction: it begins as soon as it is accepted
+        for _, artifact in pinned:
+            await self._keep_pinned(run, artifact)
         record.number = await adding
-        await self._begin(record, ready, 0, [])
+        await self._begin(record, ready, 0, [artifact for _, artifact in pinned], wishes)
         return record
 
-    async def _begin(self, record: RunRecord, ready: Planned, boots: int, journal: list[Artifact]) -> None:
+    async def _keep_pinned(self, run: str, artifact: Artifact) -> None:
+        """It must be there after a crash as well: beside the run, or if it is large on the disk with the other results."""
+        with suppress(
+            AnyloomError
+        ):  # a value without a form on disk; then the run that is taken up says that it is gone
+            payload = await asyncio.to_thread(encode_artifact, artifact)
+            if len(payload) <= JOURNAL_BYTES:
+                await self._queue.journal(run, artifact.key, payload)
+            else:
+                self._vault.save(artifact)
+
+    async def go_on(self, run_id: str, node: str = "") -> list[str]:
+        """Let a paused run go on, at one node or at all; which ones those are. Raises NotFoundError."""
+        record = await self.run(run_id)
+        nodes = [name for name in record.paused if node in ("", name)]
+        if nodes:
+            self._runner.tell(Continue(run_id, node))
+        return nodes
+
+    async def prioritise(self, run_id: str, priority: int) -> bool:
+        """Change a run's place among others; False when it has ended. Raises NotFoundError, RequestError."""
+        check_priority(priority)
+        record = await self.run(run_id)
+        if record.ended:
+            return False
+        record.priority = priority
+        await self._queue.prioritise(run_id, priority)
+        self._runner.tell(Prioritise(run_id, priority))
+        return True
+
+    async def cancel_all(self) -> int:
+        """Cancel every run that has not ended; how many there were."""
+        active = [live.record.id for live in self._roster.live.values() if not live.record.ended and not live.cancelled]
+        for run in active:
+            await self.cancel(run)
+        return len(active)
+
+    def hold(self, on: bool) -> None:
+        """Begin no step of any run, or begin them again. Steps that run go on. Forgotten when the engine closes."""
+        self._runner.tell(Hold(on))
+
+    async def _begin(
+        self, record: RunRecord, ready: Planned, boots: int, journal: list[Artifact], wishes: Wishes
+    ) -> None:
         log = EventLog(boots * SEQ_PER_BOOT)
         live = LiveRun(record, log, ready.plan, ready.document.raw)
+        live.given = tuple(artifact.key for artifact in journal)
         self._roster.add(live)
+        self._roster.keep_plan(record.id, ready)
         log.add("queued", "", {"number": record.number})
         record.status, record.started = "running", time.time()
         self._vault.memory.new_generation()
         present = await self._runner.present(record.id, ready.plan)
         if not self._closing:
-            self._runner.submit(record.id, ready.plan, present, log, record.priority, journal)
+            self._runner.submit(record.id, ready.plan, present, log, record.priority, journal, wishes.breakpoints)
             if live.cancelled:
                 self._runner.cancel(record.id)
 
@@ -255,9 +311,11 @@ class Engine:
         """Take up a run that an earlier engine did not finish."""
         record = record_of(row)
         try:
-            targets = json.loads(row.targets)
-            ready, _ = await self._planner.plan(row.document, None, targets)
+            wishes = Wishes.of_text(row.targets)
+            ready, _ = await self._planner.plan(row.document, None, wishes.targets, wishes.pins)
             journal = [decode_artifact(payload) for payload in row.journal.values()]
+            lost = set(wishes.pins.values()) - {artifact.key for artifact in journal}
+            journal += [await self._pinned(node, key) for node, key in wishes.pins.items() if key in lost]
         except AnyloomError as error:
             problem = {**error.to_dict(), "message": f"the run cannot be taken up again: {error.message}"}
             await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
@@ -271,7 +329,7 @@ class Engine:
             await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
             return
         self._keep(self._queue.started(row.id))
-        await self._begin(record, ready, row.boots, journal)
+        await self._begin(record, ready, row.boots, journal, wishes)
 
     # --- watch and ask ------------------------------------------------------------------------------------------------
 
@@ -312,25 +370,6 @@ class Engine:
         self._runner.cancel(run_id)
         return True
 
-    async def run(self, run_id: str) -> RunRecord:
-        live = self._roster.live.get(run_id)
-        if live is not None:
-            return live.record
-        row = await self._queue.get(run_id) if isinstance(run_id, str) else None
-        if row is None:
-            raise NotFoundError(f"there is no run {run_id!r}.", remedy="`anyloom runs` lists them.", code="unknown_run")
-        return record_of(row)
-
-    async def runs(
-        self, *, status: str | None = None, client: str | None = None, limit: int = 50, before: int | None = None
-    ) -> list[RunRecord]:
-        """Newest first; `before` is a run number to go on from."""
-        found, complete = self._roster.newest(status, client, limit, before)
-        if complete:
-            return found
-        rows = await self._queue.history(status=status, client=client, limit=limit, before=before)
-        return [live.record if (live := self._roster.live.get(row.id)) is not None else record_of(row) for row in rows]
-
     async def document(self, run_id: str) -> dict[str, Any]:
         """The workflow that ran, with the values it ran with."""
         live = self._roster.live.get(run_id)
@@ -338,33 +377,9 @@ class Engine:
             return live.raw
         row = await self._queue.get(run_id)
         if row is None:
-            raise NotFoundError(f"there is no run {run_id!r}.", remedy="`anyloom runs` lists them.", code="unknown_run")
+            raise unknown_run(run_id)
         found: dict[str, Any] = json.loads(row.document)
         return found
-
-    async def timeline(self, run_id: str) -> dict[str, Any]:
-        """When every step of a run waited, computed and ended, as Chrome's trace event format has it.
-
-        Raises NotFoundError for a run whose events are not kept any more.
-        """
-        record, live = await self.run(run_id), self._roster.live.get(run_id)
-        if live is None:
-            raise NotFoundError(
-                f"the events of run {run_id[:40]!r} are not kept any more.",
-                remedy="Run it again; those of recent runs are kept until the server stops.",
-                code="no_timeline",
-            )
-        facts: dict[str, Facts] = {}
-        row = await self._queue.get(run_id)
-        if row is not None:
-            with suppress(AnyloomError):  # a node pack that went away: rows without types are better than none
-                ready, _ = await self._planner.plan(row.document, None, json.loads(row.targets))
-                facts = facts_of(ready.plan)
-        log, now = live.log, time.perf_counter()
-        events, times, spans = log.events[:], log.times[:], self.telemetry.of(run_id)
-        about = {"run": record.id, "name": record.name, "number": record.number, "status": record.status}
-        about["began"] = self.telemetry.epoch_s + (times[0] if times else now)
-        return await asyncio.to_thread(lambda: chrome_trace(timeline(events, times, facts, spans, now), about))
 
     async def delete(self, run_ids: Iterable[str]) -> int:
         """Forget runs that have ended, with their events; others are left alone. Returns how many were forgotten.
@@ -379,6 +394,16 @@ class Engine:
         if self._background:  # the end of a run may not be written yet
             await asyncio.wait(set(self._background))
         return await self._queue.delete(ids)
+
+    async def clear_history(self, status: str | None = None) -> int:
+        """Forget every run that has ended, or those of one status; how many there were."""
+        count = 0
+        while True:
+            rows = await self._queue.history(status=status or FINISHED, limit=CLEARED_AT_ONCE)
+            deleted = await self.delete([row.id for row in rows])
+            count += deleted
+            if not deleted:
+                return count
 
     async def artifact(self, key: str, port: int = 0) -> Any:
         """A result that a record refers to. Raises NotFoundError when the caches have let it go."""
@@ -424,29 +449,6 @@ class Engine:
         if found is None and (lasted := self._runner.scheduler.lasted_ms.get(type)) is not None:
             return lasted / 1000
         return found
-
-    def cache_stats(self) -> dict[str, Any]:
-        return self._vault.stats()
-
-    def outcomes(self) -> dict[str, int]:
-        """What came of steps (by the type of their event) and of runs (`run STATUS`) since the engine was opened."""
-        return self._roster.outcomes()
-
-    def activity(self) -> dict[str, Any]:
-        """What changes from moment to moment: memory, and how much there is to do."""
-        scheduler = self._runner.scheduler
-        tasks = {"waiting": len(scheduler.tasks) - len(scheduler.jobs), "running": len(scheduler.jobs)}
-        return {**self.memory(), "runs": {"active": len(scheduler.runs)}, "tasks": tasks}
-
-    def memory(self) -> dict[str, Any]:
-        """What lies on which device now, and who waits for room."""
-        now = time.perf_counter()
-        waiting = [
-            {"run": job.run, "node": job.node, "device": job.device or "cpu", "since_s": round(now - since, 3)}
-            for job, since in self._kept_waiting.values()
-        ]
-        devices = view(self.models, self._executor.devices, self.telemetry)
-        return {"time": time.time(), "devices": devices, "waiting": waiting, "process_bytes": resident_bytes()}
 
     # --- what the runner asks -----------------------------------------------------------------------------------------
 
@@ -550,6 +552,9 @@ class Engine:
         self.models.forget(run)
         if live is None or self._closing:
             return
+        for key in live.given:  # what nobody asked for
+            if key not in self._runner.scheduler.holds:
+                self._vault.drop(key)
         record = live.record
         record.status, record.errors, record.finished = status, errors, time.time()
         result, error = json.dumps(record.result), json.dumps(errors)

@@ -10,21 +10,26 @@ from typing import Any
 
 from graph_engine.execute.events import EventLog
 from graph_engine.graph.plan import Plan
+from graph_engine.planner import Planned
 from graph_engine.record import RunRecord
 from graph_engine.store.history import RunRow
 
 RECENT = 1_000
 LIVE = 4_000
 """Ended runs whose events are kept, at most."""
+PLANNED_STEPS = 10_000
+"""Plans of recent runs are kept up to so many steps in all."""
 
 
 class LiveRun:
     """A run that is active, or that ended and can still be watched."""
 
-    __slots__ = ("cancelled", "counted", "ended", "log", "raw", "record", "types")
+    __slots__ = ("cancelled", "counted", "ended", "given", "log", "raw", "record", "types")
 
     def __init__(self, record: RunRecord, log: EventLog, plan: Plan, raw: dict[str, Any]) -> None:
         self.record, self.log = record, log
+        self.given: tuple[str, ...] = ()
+        """Keys of results that it has from elsewhere."""
         self.counted = 0
         """How many of its events are among the counts of the roster."""
         self.cancelled = False
@@ -44,6 +49,9 @@ class Roster:
         self._old_events = 0
         self._recent: deque[RunRecord] = deque()
         """Newest first."""
+        self.plans: OrderedDict[str, Planned] = OrderedDict()
+        """Of the latest runs, as they were planned."""
+        self._planned_steps = 0
         self._outcomes: Counter[str] = Counter()
         self._full = False
         """There may be older ones that only the queue has."""
@@ -85,10 +93,20 @@ class Roster:
         if old is not None:
             self._count(old)
             self._old_events -= len(old.log.events)
+        planned = self.plans.pop(run, None)
+        if planned is not None:
+            self._planned_steps -= len(planned.plan.steps)
         for index, record in enumerate(self._recent):
             if record.id == run:
                 del self._recent[index]
                 break
+
+    def keep_plan(self, run: str, planned: Planned) -> None:
+        """For questions about the run, until there are too many newer ones."""
+        self.plans[run] = planned
+        self._planned_steps += len(planned.plan.steps)
+        while self._planned_steps > PLANNED_STEPS and len(self.plans) > 1:
+            self._planned_steps -= len(self.plans.popitem(last=False)[1].plan.steps)
 
     def outcomes(self) -> dict[str, int]:
         """What came of steps and runs so far: event type -> how many, and `run STATUS` -> how many.

@@ -36,6 +36,7 @@ STATUS_OF_CODE = {
     "foreign_origin": 403,
     "read_only": 403,
     "no_such_method": 405,
+    "changed": 412,
     "document_too_large": 413,
     "too_large": 413,
     "unsupported_media_type": 415,

@@ -13,6 +13,7 @@ from web.library import Library
 from web.limits import Limits
 from web.pulse import Pulse
 from web.system_feed import SystemFeed
+from web.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from graph_engine.engine import Engine
@@ -31,6 +32,7 @@ class House:
     stopping: bool = False
     started: float = field(default_factory=time.time)
     pulse: Pulse = field(default_factory=Pulse)
+    thumbnails: Thumbnails = field(default_factory=Thumbnails)
     feed: SystemFeed = field(init=False)
 
     def __post_init__(self) -> None:

@@ -70,12 +70,17 @@ class AsyncClient:
         targets: Sequence[str] | None = None,
         priority: int = 0,
         name: str = "",
+        pins: Mapping[str, str] | None = None,
+        breakpoints: Sequence[str] = (),
     ) -> str:
         """The id of the run, which survives whatever happens to the server.
 
-        workflow: the name of a saved one, or its JSON. values: {"node.input": literal}.
+        workflow: the name of a saved one, or its JSON. values: {"node.input": literal}. pins: {node: a run or the key of an
+        artifact that its outputs are taken from}. breakpoints: nodes before which it pauses, until `go_on`.
         """
         fields = {"values": values, "targets": targets and list(targets), "priority": priority, "name": name}
+        if pins or breakpoints:
+            fields |= {"pins": dict(pins or {}), "breakpoints": list(breakpoints)}
         found: str = (await self._server.ask("submit", **_named(workflow), **fields))["id"]
         return found
 
@@ -101,6 +106,11 @@ class AsyncClient:
 
     async def cancel(self, run: str) -> bool:
         found: bool = (await self._server.ask("cancel", run=run))["cancelled"]
+        return found
+
+    async def go_on(self, run: str, node: str = "") -> list[str]:
+        """Let a run go on that waits at a breakpoint; the nodes that it goes on with."""
+        found: list[str] = (await self._server.ask("continue", run=run, node=node or None))["continued"]
         return found
 
     async def events(self, run: str, after: int = 0) -> AsyncIterator[Json]:

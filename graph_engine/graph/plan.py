@@ -75,8 +75,17 @@ def wanted_steps(plan: Plan, present: Container[str]) -> frozenset[int]:
     return frozenset(wanted)
 
 
-def make_plan(graph: Graph, stamp: Stamp, outer_keys: Mapping[str, tuple[str, bool]] | None = None) -> Plan:
-    """outer_keys: name -> (content key of what is outside, whether it holds for one run only)."""
+def make_plan(
+    graph: Graph,
+    stamp: Stamp,
+    outer_keys: Mapping[str, tuple[str, bool]] | None = None,
+    pins: Mapping[str, str] | None = None,
+) -> Plan:
+    """outer_keys: name -> (content key of what is outside, whether it holds for one run only).
+
+    pins: node -> content key of a result that stands for its own, whatever it would read. A pinned step reads nothing.
+    """
+    pins = pins or {}
     outer = [(outer_keys or {})[name] for name in graph.outer]
     index_of: dict[str, int] = {}
     steps: list[Step] = []
@@ -85,6 +94,11 @@ def make_plan(graph: Graph, stamp: Stamp, outer_keys: Mapping[str, tuple[str, bo
     for index, node in enumerate(graph.nodes.values()):
         type, links, key_links = node.type, [], []
         local = type.effect is Effect.EXTERNAL
+        if node.id in pins:
+            index_of[node.id] = index
+            steps.append(Step(index, node.id, type, node.literals, (), pins[node.id], False))
+            readers.append([])
+            continue
         for port, (source, output) in node.links.items():
             input = type.by_name.get(port) or type.input(port)
             assert input is not None

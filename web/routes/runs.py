@@ -60,6 +60,10 @@ async def timeline(call: Call) -> web.StreamResponse:
     return web.Response(body=body, content_type="application/json", headers=headers)
 
 
+async def explain(call: Call) -> web.StreamResponse:
+    return json_response(await house(call.request).engine.explain(call.path("id"), call.query["with"]))
+
+
 CANCELLED = Reply("false when the run had ended already", schemas.record({"cancelled": schemas.BOOLEAN}))
 TABLE = (
     Route(
@@ -106,5 +110,15 @@ TABLE = (
         "runs",
         {200: Reply("Chrome's trace event format", ref("Timeline"))},
         paths=ID,
+    ),
+    Route(
+        "GET",
+        f"{API}/runs/{{id}}/explain",
+        explain,
+        "Why each node was computed: what changed since an earlier run",
+        "runs",
+        {200: Reply("hit or miss per node, and why", ref("Explanation"))},
+        (Parameter("with", "string", "the run to compare with; else the latest one of the same name"),),
+        ID,
     ),
 )

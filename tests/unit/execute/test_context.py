@@ -256,7 +256,7 @@ def test_the_plans_next_use_reaches_the_residency(tmp_path: Path) -> None:
     (device,) = first.pool.stats()
     first.context.release()
     second.context.release()
-    residency = first.pool._residency("cpu")
+    residency = first.pool.residency("cpu")
     assert residency.residents[soon.key].next_use < residency.residents[late.key].next_use
     residency.budget_bytes = device["used_bytes"]
     assert residency.admit("new", 1) == [late.key]
