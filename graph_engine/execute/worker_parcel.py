@@ -21,8 +21,9 @@ from graph_engine.store.frame import Buffer
 INLINE_BYTES = 32 * 1024
 """Up to here a copy through the socket costs less than a file and a mapping."""
 PIECES_AT_ONCE = 512
-SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL if os.name == "posix" else 0
-"""The receiver maps it; a sender that cut it off afterwards would end the receiver with a bus error."""
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL if hasattr(fcntl, "F_SEAL_SEAL") else 0
+"""The receiver maps it; a sender that cut it off afterwards would end the receiver with a bus error. Sealing it against
+writing too would make the kernel wait for whoever has touched its pages, and refuse after a while."""
 
 
 class Parcel(NamedTuple):

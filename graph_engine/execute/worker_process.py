@@ -95,10 +95,8 @@ class Process:
         try:
             form = parcel.opened()
             job = job_from(form, self._registry)
-            context = self._contexts[number] = self._context(job, form)
-            if number in self._stopped:
-                context.stop()
-            report: Report = Interrupted() if context.cancelled else call(Work(job, form["inputs"], context))
+            context = self._context(job, form)
+            report: Report = Interrupted() if number in self._stopped else call(Work(job, form["inputs"], context))
         except AnyloomError as error:
             report = Raised(error)
         except Exception as error:  # memory that is not there for what arrived
@@ -107,13 +105,12 @@ class Process:
             )
         self._answer(number, job, report)
 
-    def _context(self, job: Job, form: Mapping[str, Any]) -> JobContext:
-        """For every job, so that each can be told to stop; what a node without one never sees costs nothing."""
+    def _context(self, job: Job, form: Mapping[str, Any]) -> JobContext | None:
         given = form.get("context")
         if given is None:
-            given = {"document": None, "folders": {}, "models_dir": "", "working_bytes": 0}
+            return None
         models = {port: form["inputs"][port] for port in job.next_use if port in form["inputs"]}
-        return JobContext(
+        context = self._contexts[job.id] = JobContext(
             job,
             given["document"],
             self._folders_of(given["folders"]),
@@ -124,14 +121,15 @@ class Process:
             given["working_bytes"],
             scratch_root=self._scratch,
         )
+        if job.id in self._stopped:  # the word came while it was made
+            context.stop()
+        return context
 
     def _folders_of(self, roots: Mapping[str, str]) -> Folders:
-        names = ("input", "output", "temp")
-        key = tuple(roots.get(name, "") for name in names)
+        key = (roots["input"], roots["output"], roots["temp"])
         found = self._folders.get(key)
         if found is None:
-            places = [Path(root) if root else self._scratch / name for name, root in zip(names, key, strict=True)]
-            found = self._folders[key] = Folders(*places)
+            found = self._folders[key] = Folders(*map(Path, key))
         return found
 
     def _answer(self, number: int, job: Job | None, report: Report) -> None:

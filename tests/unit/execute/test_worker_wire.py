@@ -61,12 +61,12 @@ def test_what_arrives_is_freed_with_the_last_tensor() -> None:
     assert mapped() == before
 
 
-def test_a_memory_file_cannot_be_changed_once_it_is_sent() -> None:
+def test_a_memory_file_cannot_be_cut_off_once_it_is_sent() -> None:
     fd = memory_file([b"abc", b"", memoryview(bytearray(b"defg"))])
     assert os.pread(fd, 100, 0) == b"abcdefg"
-    for change in (lambda: os.ftruncate(fd, 0), lambda: os.ftruncate(fd, 100), lambda: os.pwrite(fd, b"x", 0)):
+    for size in (0, 100):
         with pytest.raises(PermissionError):
-            change()
+            os.ftruncate(fd, size)
     os.close(fd)
 
 

@@ -16,11 +16,11 @@ DEVICE = Needs(device=True)
 
 
 @node(id="v.load")
-def load(context: NodeContext, name: str) -> InputProjector:
-    """A square linear layer of the file `name`.safetensors."""
+def load(context: NodeContext, name: str, layers: int = 1) -> InputProjector:
+    """So many linear layers of 64 by 64, of the file `name`.safetensors."""
     file = WeightFile.of(context.models_dir / f"{name}.safetensors")
-    side = int((file.bytes // 4) ** 0.5)
-    return ModelSpec("nextgpt.input_projector", {"mode": "linear", "in_dim": side, "out_dim": side}, (file,))
+    mode = {"mode": "mlp", "mlp_layers": layers} if layers > 1 else {"mode": "linear"}
+    return ModelSpec("nextgpt.input_projector", {**mode, "in_dim": 64, "out_dim": 64}, (file,))
 
 
 def _use(context: NodeContext, model: Any, seconds: float) -> float:
@@ -70,6 +70,12 @@ def values(given: AnyValue, size: int = 0) -> AnyValue:
     import torch
 
     return {"given": given, "own": torch.arange(size, dtype=torch.float32)}
+
+
+@node(id="v.bytes", needs=DEVICE)
+def some_bytes(size: int, salt: int = 0, before: AnyValue = None) -> AnyValue:
+    """A value that travels in a memory file, without the seconds that a new process needs for torch."""
+    return {"bytes": bytes([salt % 256]) * size}
 
 
 @node(id="v.secret", needs=DEVICE)
@@ -131,3 +137,10 @@ def stubborn(place: str, salt: int = 0) -> int:
 def nap(seconds: float, salt: int = 0) -> int:
     time.sleep(seconds)
     return salt
+
+
+@node(id="v.too_slow", needs=Needs(device=True, timeout_s=0.2))
+def too_slow(salt: int = 0) -> int:
+    """Takes longer than it may, and does not listen."""
+    time.sleep(60)
+    return 1
