@@ -164,7 +164,7 @@ class Ahead:
         for spec, coming in uses:
             if (device, spec.key) in pool.loading or not pool.may_come_ahead(spec):
                 continue
-            if pool.in_pieces(device):
+            if pool.in_pieces(device, spec):
                 outline = self._outlines.get((device, spec.key))
                 if outline is not None:
                     coming = coming._replace(bytes=outline.bytes, least_bytes=outline.least_room)
