@@ -80,9 +80,12 @@ class Ahead:
         """Models that were brought ahead, and those of them that a job then found."""
 
     def expect(self, run: str, device: str, expected: Sequence[Expected], before: int) -> None:
-        """From now on this run uses these on the device, and no others. before: uses that its present step made already, from whose first one they are counted."""
+        """From now on this run uses these on the device, and no others.
+
+        before: uses that its present step made already, from whose first one they are counted.
+        """
         residency = self._pool.residency(device)
-        begin, working, uses = residency.clock - before + 1, 0, []  # when the first use of its present step was
+        begin, working, uses = residency.clock - before + 1, 0, []
         for one in sorted(expected, key=lambda one: one.after):
             working = max(working, one.working_bytes)
             again = float("inf") if one.again is None else float(begin + one.again)
@@ -161,7 +164,7 @@ class Ahead:
         for spec, coming in uses:
             if (device, spec.key) in pool.loading or not pool.may_come_ahead(spec):
                 continue
-            if pool.in_pieces(device):
+            if pool.in_pieces(device, spec):
                 outline = self._outlines.get((device, spec.key))
                 if outline is not None:
                     coming = coming._replace(bytes=outline.bytes, least_bytes=outline.least_room)

@@ -26,7 +26,7 @@ class Outline:
     def __init__(
         self, spec: ModelSpec, family: Family, device: str, order: Sequence[str] = (), least_bytes: int | None = None
     ) -> None:
-        self.name, self.device, self._least_bytes = spec.family, torch.device(device), least_bytes
+        self.key, self.name, self.device, self._least_bytes = spec.key, spec.family, torch.device(device), least_bytes
         self.module, sources = find_sources(spec, family)
         _empty(self.module, sources, self.device)
         if family.finish is not None:

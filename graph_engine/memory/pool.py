@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from graph_engine.memory.mover import Mover
     from graph_engine.memory.offload import Streamed
     from graph_engine.memory.outline import Outline
+    from graph_engine.memory.slabs import Slabs
 
 
 class ModelPool:
@@ -53,6 +54,8 @@ class ModelPool:
         """What was brought ahead and no job used yet."""
         self._orders: dict[str, list[str]] = {}
         """The order in which the layers of streamed models are called, from their earlier lives."""
+        self._slabs: Slabs | None = None
+        self._slabs_lock = threading.Lock()
         self.loads = 0
 
     def lease(self, spec: ModelSpec, device: str, next_use: int | None = None) -> Any:
@@ -87,7 +90,7 @@ class ModelPool:
             self._vacate()
             return module
         try:
-            pieces = self.in_pieces(device) and self.may_come_ahead(spec)
+            pieces = self.in_pieces(device, spec)
             module = None if pieces else self._load(spec, device, residency, next_use)
             if module is None:
                 module = self._stream(spec, device, residency, next_use)
@@ -246,7 +249,7 @@ class ModelPool:
             self.make_way(device, leaving)
             residency.lease(spec.key, next_use)
         try:
-            if room == outline.bytes and not self.in_pieces(device):  # its files hold more than it takes
+            if room == outline.bytes and not self.in_pieces(device, spec):  # its files hold more than it takes
                 module = self._materialise(spec, device, residency)
                 if module is None:
                     raise OutOfMemory(f"{spec.family} takes more than its {outline.bytes:,} bytes on {device}.")
@@ -287,9 +290,9 @@ class ModelPool:
         self._sizes[spec.key] = outline.bytes
         return outline
 
-    def in_pieces(self, device: str) -> bool:
-        """Models come block by block even where they fit: then they compute while they arrive."""
-        return self._movers is not None or device.startswith("cuda")
+    def in_pieces(self, device: str, spec: ModelSpec) -> bool:
+        """The model comes block by block even where it fits: then it computes while it arrives."""
+        return (self._movers is not None or device.startswith("cuda")) and not self._catalog[spec.family].is_whole(spec)
 
     def _mover(self, outline: Outline) -> Any:
         if self._movers is not None:
@@ -297,10 +300,19 @@ class ModelPool:
         if outline.device.type == "cuda":
             from graph_engine.memory.cuda_mover import CudaMover
 
-            return CudaMover(outline.device, weight_budget("cpu", self._budgets, *device_memory("cpu")))
+            return CudaMover(outline.device, self._host_slabs(), outline.key)
         from graph_engine.memory.mover import HostMover
 
         return HostMover()
+
+    def _host_slabs(self) -> Slabs:
+        """Made when a device first wants them; what the host may hold is its own budget."""
+        with self._slabs_lock:
+            if self._slabs is None:
+                from graph_engine.memory.cuda_mover import pinned_slabs
+
+                self._slabs = pinned_slabs(weight_budget("cpu", self._budgets, *device_memory("cpu")))
+            return self._slabs
 
     def _learn(self, spec: ModelSpec, order: list[str]) -> None:
         self._orders[spec.key] = order

@@ -140,9 +140,7 @@ def _wanted(spec: ModelSpec, family: Family) -> frozenset[str] | None:
     return frozenset(origin[mark][0] for mark in taken) if origin.keys() >= set(taken) else None
 
 
-def read(
-    file: WeightFile, wanted: frozenset[str] | None = None, proceed: Callable[[], None] = lambda: None
-) -> State:
+def read(file: WeightFile, wanted: frozenset[str] | None = None, proceed: Callable[[], None] = lambda: None) -> State:
     """The tensors of a file, mapped: their bytes are read when they are used. wanted: only these keys."""
     from safetensors import SafetensorError, safe_open
 

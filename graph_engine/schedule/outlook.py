@@ -132,4 +132,3 @@ def _again(state: StepState, port: str, after: int) -> int | None:
             use = uses_until(state, link)
             return None if use is None else after + use
     return None
-

@@ -21,7 +21,12 @@ def load_upscaler(context: NodeContext, preset: PresetName = "tiny") -> Decoder:
     return next(iter(specs_of(preset, ["video_upscaler"], context.models_dir)))
 
 
-@node(id="nextgpt.upscale_video", category=CATEGORY, effect=Effect.SEEDED, needs=Needs(device=True, working_bytes=redrawing))
+@node(
+    id="nextgpt.upscale_video",
+    category=CATEGORY,
+    effect=Effect.SEEDED,
+    needs=Needs(device=True, working_bytes=redrawing),
+)
 @sampling_inputs
 def upscale_video(
     context: NodeContext,

@@ -286,7 +286,7 @@ def test_jobs_own_loads_go_first(specs: dict[str, ModelSpec], tmp_path: Path) ->
         slow.go.set()
         urgent.result(20)
     until(lambda: pool.loads == 2)
-    assert [key for key in pool._modules] == [("cpu", specs["b"].key), ("cpu", specs["a"].key)]
+    assert list(pool._modules) == [("cpu", specs["b"].key), ("cpu", specs["a"].key)]
     pool.close()
 
 
@@ -316,7 +316,9 @@ def test_a_file_that_vanished_is_told_to_the_job_that_uses_it(specs: dict[str, M
 
 def test_what_its_own_library_loads_is_left_to_the_job(specs: dict[str, ModelSpec]) -> None:
     own = ModelSpec("own", {}, specs["a"].files)
-    catalog = Catalog([Family("slow", Slow()), Family("own", Slow(), load=lambda spec, device: torch.nn.Linear(64, 64))])
+    catalog = Catalog(
+        [Family("slow", Slow()), Family("own", Slow(), load=lambda spec, device: torch.nn.Linear(64, 64))]
+    )
     pool = ModelPool(catalog, {"cpu": 10**6})
     pool.expect("run", "cpu", [Expected(own, 1), Expected(specs["b"], 2)])
     until(lambda: pool.loads == 1)

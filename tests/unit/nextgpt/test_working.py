@@ -106,9 +106,7 @@ def test_speaking() -> None:
     assert grown == 100 * (4 * 2 * 1024 * 2 + 8 * 1024), "keys and values of four layers, and states that are kept"
 
 
-@pytest.mark.parametrize(
-    "function", [working.denoising, working.decoding, working.speaking, working.reading("image")]
-)
+@pytest.mark.parametrize("function", [working.denoising, working.decoding, working.speaking, working.reading("image")])
 def test_what_has_not_arrived_is_not_guessed(function: Callable[[Any], int]) -> None:
     with pytest.raises(KeyError):
         function({"steps": 3})
