@@ -95,7 +95,12 @@ def test_odd_sizes_other_batches_and_other_arguments(unets: Any) -> None:
             fast = accelerate_unet(unet, "reference", recorder=Again())
         # What a graph is not captured for is computed as ever: here the residuals of a ControlNet, a mask of words, numbers.
         state, told = start("image"), words("image")
-        residuals = [torch.randn(2, 32, 8, 8), torch.randn(2, 32, 8, 8), torch.randn(2, 32, 4, 4), torch.randn(2, 64, 4, 4)]
+        residuals = [
+            torch.randn(2, 32, 8, 8),
+            torch.randn(2, 32, 8, 8),
+            torch.randn(2, 32, 4, 4),
+            torch.randn(2, 64, 4, 4),
+        ]
         more = {
             "down_block_additional_residuals": residuals,
             "mid_block_additional_residual": inner,
