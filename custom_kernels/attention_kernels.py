@@ -118,7 +118,7 @@ def _step(
 
 @triton.jit
 def long_attention(
-    Q, K, V, O, M, qk_scale, q_batch8, k_batch8, v_batch8, mask_batch, mask_head, mask_row, mask_col, lq, lk,
+    Q, K, V, OUT, M, qk_scale, q_batch8, k_batch8, v_batch8, mask_batch, mask_head, mask_row, mask_col, lq, lk,
     repeat,  # rows of q that share one row of k and v
     HEADS: tl.constexpr,
     D: tl.constexpr,
@@ -169,14 +169,15 @@ def long_attention(
             D, FIRST, SECOND, ROW_K, ROW_V, BLOCK_N, True, MASK, PRECISION, LIKE, UPCAST,
         )  # fmt: skip
     if not EVEN_N:
-        acc0, acc1, total, top = _step(
-            acc0, acc1, total, top, q0, q1, k_at, v_at, mask_at, whole, row_ok, lk, mask_col, qk_scale,
-            D, FIRST, SECOND, ROW_K, ROW_V, BLOCK_N, False, MASK, PRECISION, LIKE, UPCAST,
-        )  # fmt: skip
+        for n in tl.range(whole, lk, BLOCK_N, num_stages=1):  # one turn; as a loop it shares the registers of the walk
+            acc0, acc1, total, top = _step(
+                acc0, acc1, total, top, q0, q1, k_at, v_at, mask_at, n, row_ok, lk, mask_col, qk_scale,
+                D, FIRST, SECOND, ROW_K, ROW_V, BLOCK_N, False, MASK, PRECISION, LIKE, UPCAST,
+            )  # fmt: skip
     share = 1.0 / total  # a division per row, not one per element
     if MASK:
         share = tl.where(total == 0.0, 0.0, share)
-    o_at = O + batch.to(tl.int64) * lq * (HEADS * D) + head * D
+    o_at = OUT + batch.to(tl.int64) * lq * (HEADS * D) + head * D
     _write(o_at, queries, row_ok, columns0, (acc0 * share[:, None]).to(LIKE), HEADS * D, D, FIRST <= D)
     if SECOND:
         _write(o_at, queries, row_ok, columns1, (acc1 * share[:, None]).to(LIKE), HEADS * D, D, FIRST + SECOND <= D)
@@ -184,7 +185,7 @@ def long_attention(
 
 @triton.jit
 def short_attention(
-    Q, K, V, O, M, qk_scale, q_batch8, k_batch8, v_batch8, mask_batch, mask_head, mask_row, mask_col, lq, lk,
+    Q, K, V, OUT, M, qk_scale, q_batch8, k_batch8, v_batch8, mask_batch, mask_head, mask_row, mask_col, lq, lk,
     repeat,  # rows of q that share one row of k and v
     share_tiles,  # tiles of queries that one program computes with the keys it holds
     HEADS: tl.constexpr, D: tl.constexpr, FIRST: tl.constexpr, SECOND: tl.constexpr,
@@ -211,7 +212,7 @@ def short_attention(
     q_at = Q + batch.to(tl.int64) * q_batch8 * 8 + head * D
     k_at = K + (batch // repeat).to(tl.int64) * k_batch8 * 8 + head * D
     v_at = V + (batch // repeat).to(tl.int64) * v_batch8 * 8 + head * D
-    o_at = O + batch.to(tl.int64) * lq * (HEADS * D) + head * D
+    o_at = OUT + batch.to(tl.int64) * lq * (HEADS * D) + head * D
     columns0 = tl.arange(0, FIRST)
     columns1 = FIRST + tl.arange(0, WIDE)
     keys0 = tl.arange(0, KEYS0)
@@ -287,7 +288,7 @@ def short_attention(
 
 @triton.jit
 def packed_attention(
-    Q, K, V, O, qk_scale, q_batch8, k_batch8, v_batch8, o_batch8,
+    Q, K, V, OUT, qk_scale, q_batch8, k_batch8, v_batch8, o_batch8,
     q_frame8, k_frame8, v_frame8, o_frame8,  # from one element of a sequence to the next, in units of 8
     sequences,
     places,  # sequences per batch row: their starts lie a row apart
@@ -340,7 +341,7 @@ def packed_attention(
     share = 1.0 / tl.sum(p, 1)
     p = _rounded(p, LIKE, UPCAST)
     acc0 = tl.dot(p, v0, input_precision=PRECISION)
-    _write(O + head * D, o_rows, ok, columns0, (acc0 * share[:, None]).to(LIKE), 1, D, FULL0)
+    _write(OUT + head * D, o_rows, ok, columns0, (acc0 * share[:, None]).to(LIKE), 1, D, FULL0)
     if SECOND:
         acc1 = tl.dot(p, v1, input_precision=PRECISION)
-        _write(O + head * D, o_rows, ok, columns1, (acc1 * share[:, None]).to(LIKE), 1, D, FULL1)
+        _write(OUT + head * D, o_rows, ok, columns1, (acc1 * share[:, None]).to(LIKE), 1, D, FULL1)

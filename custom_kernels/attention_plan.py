@@ -23,9 +23,15 @@ def split(width: int) -> tuple[int, int]:
 
 
 def kind(lq: int, lk: int, repeat: int, masked: bool) -> str:
+    """The kernel that computes it: "packed", "short" or "long"."""
     if lq == lk and lq <= LONGEST_PACKED and repeat == 1 and not masked:
         return "packed"
     return "short" if lk <= LONGEST_SHORT else "long"
+
+
+def long_launch_name(rows: int, lq: int, processors: int) -> str:
+    """ "few" where blocks of 128 queries would leave multiprocessors with less than two blocks, else "long"."""
+    return "few" if rows * -(-lq // 128) < 2 * processors else "long"
 
 
 class Launch(NamedTuple):
@@ -61,13 +67,15 @@ def checked(launch: Launch, name: str) -> Launch:
 
 
 def default_launch(which: str, head_dim: int, dtype: str, arch: int) -> Launch:
-    hopper = arch >= 90
+    """Chosen among launches without spills by what keeps a multiprocessor fullest, as the compile-ahead gate counts it."""
     if dtype == "float32":  # no tensor cores: the products are made by multiply-adds, which need many registers
         return Launch(32, 32, 4, 1)
-    if which == "packed":
+    if which in ("packed", "short"):
         return Launch(64, 16, 4, 1)
-    if which == "short":
-        return Launch(64, 16, 4, 1)
-    if head_dim <= 48:
-        return Launch(128, 64, 8 if hopper else 4, 3)
-    return Launch(128, 64, 8, 3 if head_dim <= 80 else 2)
+    if 90 <= arch < 120:  # 12.x has neither the wide tensor-core instructions of 9.0 nor its shared memory
+        if which == "few" or head_dim in (96, 160):
+            return Launch(64, 64, 4, 2)
+        return Launch(128, 64, 8, 3 if head_dim <= 64 or head_dim >= 120 else 2)
+    if head_dim > 64:
+        return Launch(64, 64 if head_dim <= 96 else 32, 4, 2)
+    return Launch(64, 32, 4, 3) if which == "few" or head_dim <= 48 else Launch(128, 64, 8, 3)

@@ -66,17 +66,31 @@ def _long_or_short(
     batch, lq, width = q.shape
     lk = k.shape[1]
     out = torch.empty((batch, lq, width), dtype=q.dtype, device=q.device)
-    strides = (0, 0, 0, 0)
+    strides: tuple[int, ...] = (0, 0, 0, 0)
     if mask is not None:
         mask = mask.expand(batch, heads, lq, lk)
         if mask.stride(3) not in (0, 1):
             mask = mask.contiguous()
         strides = mask.stride()
-    launch = _launch(which, head_dim, q)
+    processors = _processors(q.device)
+    launch_name = plan.long_launch_name(batch * heads, lq, processors) if which == "long" else which
+    launch = _launch(launch_name, head_dim, q)
     first, second = plan.split(head_dim)
     tiles = -(-lq // launch.block_m)
-    arguments = (q, k, v, out, q if mask is None else mask, _qk_scale(scale, head_dim))
-    arguments += (q.stride(0) // 8, k.stride(0) // 8, v.stride(0) // 8, *strides, lq, lk, repeat)
+    batches = (q.stride(0) // 8, k.stride(0) // 8, v.stride(0) // 8)
+    arguments = (
+        q,
+        k,
+        v,
+        out,
+        q if mask is None else mask,
+        _qk_scale(scale, head_dim),
+        *batches,
+        *strides,
+        lq,
+        lk,
+        repeat,
+    )
     constants = {
         "HEADS": heads,
         "D": head_dim,
@@ -89,7 +103,7 @@ def _long_or_short(
         "MASK": mask is not None,
         **_how(q),
     }
-    options = {"num_warps": launch.num_warps, "num_stages": launch.num_stages}
+    options = {"num_warps": launch.num_warps, "num_stages": launch.num_stages, "enable_fp_fusion": True}
     with _on_device_of(q):
         if which == "long":
             even = lk % launch.block_n == 0
@@ -97,7 +111,7 @@ def _long_or_short(
             long_attention[grid](*arguments, **constants, BLOCK_N=launch.block_n, EVEN_N=even, **options)
         else:
             keys0, keys1 = plan.split(lk)
-            share = share_tiles(batch * heads, tiles, _processors(q.device))
+            share = share_tiles(batch * heads, tiles, processors)
             grid = (batch * heads * -(-tiles // share),)
             short_attention[grid](*arguments, share, **constants, KEYS0=keys0, KEYS1=keys1, **options)
     return out
@@ -158,6 +172,7 @@ def _packed(
             BLOCK_M=block,
             num_warps=launch.num_warps,
             num_stages=launch.num_stages,
+            enable_fp_fusion=True,
             **_how(q),
         )
 

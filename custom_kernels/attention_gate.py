@@ -1,0 +1,108 @@
+"""The rows of the compile-ahead gate for attention: every launch of the production models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from custom_kernels import attention_plan as plan
+from custom_kernels.gate import ARCHITECTURES, Compilation
+
+POINTERS = ("Q", "K", "V", "OUT", "M")
+ALIGNED = ("q_batch8", "k_batch8", "v_batch8", "o_batch8", "q_frame8", "k_frame8", "v_frame8", "o_frame8")
+
+# Head dim and heads of SD 1.5 (40, 80, 160), SD 2 and Zeroscope (64), AudioLDM s (32, 48, 80), m (48, 72, 120), l (64, 96, 160)
+QUICK = ((40, True), (64, False), (160, True))
+LONG = ((32, 8), (40, 8), (48, 8), (64, 5), (72, 8), (80, 8), (96, 8), (120, 8), (128, 8), (160, 8))
+SHORT = ((40, 8, 77), (64, 5, 77), (80, 8, 77), (160, 8, 77), (160, 8, 64), (80, 8, 64), (120, 8, 64), (64, 20, 45))
+PACKED = ((64, 5, 24), (64, 8, 24), (64, 20, 16), (64, 5, 32))
+
+
+def rows() -> list[Compilation]:
+    found: dict[Any, Compilation] = {}
+    for arch in ARCHITECTURES:
+        for dtype in ("bfloat16", "float16"):
+            for row in (*_long(dtype, arch), *_short(dtype, arch), *_packed(dtype, arch)):
+                same = (row.kernel.__name__, *sorted(row.constants.items()), row.num_warps, row.num_stages, dtype, arch)
+                found.setdefault(same, row)
+    return list(found.values())
+
+
+def _long(dtype: str, arch: int) -> Iterator[Compilation]:
+    from custom_kernels.attention_kernels import long_attention
+
+    for head_dim, heads in LONG:
+        for which in ("long", "few"):
+            for even in (True, False):
+                launch = plan.default_launch(which, head_dim, dtype, arch)
+                constants = _constants(head_dim, heads, launch)
+                constants |= {
+                    "BLOCK_N": launch.block_n,
+                    "EVEN_N": even,
+                    "MASK": False,
+                    **_row_strides(head_dim * heads),
+                }
+                name = f"{which}{'' if even else ' tail'}/{head_dim}/{dtype}"
+                quick = dtype == "bfloat16" and which == "long" and (head_dim, even) in QUICK
+                yield _row(name, long_attention, constants, dtype, launch, arch, quick)
+
+
+def _short(dtype: str, arch: int) -> Iterator[Compilation]:
+    from custom_kernels.attention_kernels import short_attention
+
+    for head_dim, heads, keys in SHORT:
+        launch = plan.default_launch("short", head_dim, dtype, arch)
+        keys0, keys1 = plan.split(keys)
+        constants = _constants(head_dim, heads, launch)
+        constants |= {"KEYS0": keys0, "KEYS1": keys1, "MASK": False, **_row_strides(head_dim * heads)}
+        quick = dtype == "bfloat16" and (head_dim, keys) == (40, 77)
+        # The corner of both second parts, 16 x 16, is less than 8 bytes per thread. It is read once per program.
+        corner = 2 if keys1 == constants["SECOND"] == 16 else 0
+        yield _row(f"short {keys}/{head_dim}/{dtype}", short_attention, constants, dtype, launch, arch, quick, corner)
+
+
+def _packed(dtype: str, arch: int) -> Iterator[Compilation]:
+    from custom_kernels.attention_kernels import packed_attention
+
+    for head_dim, heads, length in PACKED:
+        launch = plan.default_launch("packed", head_dim, dtype, arch)
+        # Sequences in rows of their own, and the frames of a film where they lie.
+        for name, place in (("packed", 0), ("frames", heads * head_dim)):
+            places = dict.fromkeys(("PLACE_Q", "PLACE_K", "PLACE_V", "PLACE_O"), place)
+            constants = _constants(head_dim, heads, launch) | {"L": length, **places}
+            quick = dtype == "bfloat16" and (name, heads, length) == ("frames", 5, 24)
+            name = f"{name} {length}/{head_dim}x{heads}/{dtype}"
+            yield _row(name, packed_attention, constants, dtype, launch, arch, quick)
+
+
+def _constants(head_dim: int, heads: int, launch: plan.Launch) -> dict[str, Any]:
+    first, second = plan.split(head_dim)
+    return {
+        "HEADS": heads,
+        "D": head_dim,
+        "FIRST": first,
+        "SECOND": second,
+        "BLOCK_M": launch.block_m,
+        "PRECISION": "ieee",
+        "UPCAST": False,
+    }
+
+
+def _row_strides(row: int) -> dict[str, int]:
+    return {"ROW_Q": row, "ROW_K": row, "ROW_V": row}
+
+
+def _row(
+    name: str,
+    kernel: Any,
+    constants: dict[str, Any],
+    dtype: str,
+    launch: plan.Launch,
+    arch: int,
+    quick: bool,
+    narrow_loads: int = 0,
+) -> Compilation:
+    return Compilation(
+        name, kernel, constants, dtype, POINTERS, launch.num_warps, launch.num_stages,
+        floats=("qk_scale",), aligned=ALIGNED, arch=(arch,), quick=quick, narrow_loads=narrow_loads,
+    )  # fmt: skip
