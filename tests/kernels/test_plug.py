@@ -200,7 +200,7 @@ def lora(unet: Any, strength: float = 1.0) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     # Of every kind of layer some; also convolutions over frames.
-    names = r".*(to_q|to_k|to_v|to_out\.0|net\.0\.proj|proj_in|proj_out|resnets\.\d\.conv1|conv_shortcut|conv2\.3|time_emb_proj)"
+    names = r".*(to_[qkv]|to_out\.0|net\.0\.proj|proj_(in|out)|resnets\.\d\.conv1|conv_shortcut|conv2\.3|time_emb_proj)"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         config = LoraConfig(r=2, lora_alpha=2, target_modules=names, init_lora_weights=False)
