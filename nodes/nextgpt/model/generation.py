@@ -122,7 +122,8 @@ def generate(
     ends the answer with what was said so far; `enough()` ends it as a stop token does, after the runs that are
     demanded. `static`: whether the cache has its room from the start (see `decode_step.reader`). The same seed gives the
     same answer on the same device; the draw itself is made on the CPU. Raises ValueError for a prompt of another shape,
-    one that leaves no room for `max_new_tokens` in the context, a vocabulary the model is too small for, or a policy the budget cannot satisfy.
+    one that leaves no room for `max_new_tokens` in the context, a vocabulary the model is too small for, or a policy the
+    budget cannot satisfy.
     """
     if inputs_embeds.ndim != 3 or inputs_embeds.shape[0] != 1 or inputs_embeds.shape[2] != model.hidden_size:
         raise ValueError(f"the prompt must be [1, P, {model.hidden_size}], is {list(inputs_embeds.shape)}")
