@@ -18,6 +18,18 @@ SHORT = ((40, 8, 77), (64, 5, 77), (80, 8, 77), (160, 8, 77), (160, 8, 64), (80,
 PACKED = ((64, 5, 24), (64, 8, 24), (64, 20, 16), (64, 5, 32))
 
 
+# Warps that a multiprocessor must hold, by architecture. The hot rows (self-attention of 4096 and 2880, text, frames) have
+# more; of the others, eight are two blocks. On 8.x shared memory for one block of a head dim of 160 is all there is.
+WARPS = {80: {"long": 8, "short": 4, "packed": 16}, 90: {"long": 8, "short": 8, "packed": 16}}
+HOT = {
+    (90, "long/40"): 16,
+    (90, "long tail/40"): 16,
+    (90, "long/64"): 16,
+    (90, "long tail/64"): 16,
+    (90, "long/80"): 16,
+}
+
+
 def rows() -> list[Compilation]:
     found: dict[Any, Compilation] = {}
     for arch in ARCHITECTURES:
@@ -42,9 +54,10 @@ def _long(dtype: str, arch: int) -> Iterator[Compilation]:
                     "MASK": False,
                     **_row_strides(head_dim * heads),
                 }
-                name = f"{which}{'' if even else ' tail'}/{head_dim}/{dtype}"
+                name = f"{which}{'' if even else ' tail'}/{head_dim}"
                 quick = dtype == "bfloat16" and which == "long" and (head_dim, even) in QUICK
-                yield _row(name, long_attention, constants, dtype, launch, arch, quick)
+                warps = HOT.get((arch, name), WARPS[arch]["long"])
+                yield _row(f"{name}/{dtype}", long_attention, constants, dtype, launch, arch, quick, warps)
 
 
 def _short(dtype: str, arch: int) -> Iterator[Compilation]:
@@ -58,7 +71,10 @@ def _short(dtype: str, arch: int) -> Iterator[Compilation]:
         quick = dtype == "bfloat16" and (head_dim, keys) == (40, 77)
         # The corner of both second parts, 16 x 16, is less than 8 bytes per thread. It is read once per program.
         corner = 2 if keys1 == constants["SECOND"] == 16 else 0
-        yield _row(f"short {keys}/{head_dim}/{dtype}", short_attention, constants, dtype, launch, arch, quick, corner)
+        warps = WARPS[arch]["short"]
+        yield _row(
+            f"short {keys}/{head_dim}/{dtype}", short_attention, constants, dtype, launch, arch, quick, warps, corner
+        )
 
 
 def _packed(dtype: str, arch: int) -> Iterator[Compilation]:
@@ -72,7 +88,7 @@ def _packed(dtype: str, arch: int) -> Iterator[Compilation]:
             constants = _constants(head_dim, heads, launch) | {"L": length, **places}
             quick = dtype == "bfloat16" and (name, heads, length) == ("frames", 5, 24)
             name = f"{name} {length}/{head_dim}x{heads}/{dtype}"
-            yield _row(name, packed_attention, constants, dtype, launch, arch, quick)
+            yield _row(name, packed_attention, constants, dtype, launch, arch, quick, WARPS[arch]["packed"])
 
 
 def _constants(head_dim: int, heads: int, launch: plan.Launch) -> dict[str, Any]:
@@ -100,9 +116,11 @@ def _row(
     launch: plan.Launch,
     arch: int,
     quick: bool,
+    fewest_warps: int,
     narrow_loads: int = 0,
 ) -> Compilation:
     return Compilation(
         name, kernel, constants, dtype, POINTERS, launch.num_warps, launch.num_stages,
-        floats=("qk_scale",), aligned=ALIGNED, arch=(arch,), quick=quick, narrow_loads=narrow_loads,
+        floats=("qk_scale",), aligned=ALIGNED, arch=(arch,), quick=quick, fewest_warps=fewest_warps,
+        narrow_loads=narrow_loads,
     )  # fmt: skip

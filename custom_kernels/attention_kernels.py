@@ -174,9 +174,9 @@ def long_attention(
                 acc0, acc1, total, top, q0, q1, k_at, v_at, mask_at, n, row_ok, lk, mask_col, qk_scale,
                 D, FIRST, SECOND, ROW_K, ROW_V, BLOCK_N, False, MASK, PRECISION, LIKE, UPCAST,
             )  # fmt: skip
+    if MASK:  # nothing was seen: zeros, not 0 / 0
+        total = tl.where(total == 0.0, 1.0, total)
     share = 1.0 / total  # a division per row, not one per element
-    if MASK:
-        share = tl.where(total == 0.0, 0.0, share)
     o_at = OUT + batch.to(tl.int64) * lq * (HEADS * D) + head * D
     _write(o_at, queries, row_ok, columns0, (acc0 * share[:, None]).to(LIKE), HEADS * D, D, FIRST <= D)
     if SECOND:
@@ -278,9 +278,9 @@ def short_attention(
             acc0 = tl.dot(p1, v10, acc0, input_precision=PRECISION)
             if SECOND:
                 acc1 = tl.dot(p1, v11, acc1, input_precision=PRECISION)
-        share = 1.0 / total
         if MASK:
-            share = tl.where(total == 0.0, 0.0, share)
+            total = tl.where(total == 0.0, 1.0, total)
+        share = 1.0 / total
         _write(o_at, queries, row_ok, columns0, (acc0 * share[:, None]).to(LIKE), HEADS * D, D, FULL0)
         if SECOND:
             _write(o_at, queries, row_ok, columns1, (acc1 * share[:, None]).to(LIKE), HEADS * D, D, FULL1)

@@ -46,8 +46,8 @@ class Launch(NamedTuple):
 def launch(which: str, head_dim: int, dtype: str, arch: int, tuned: Mapping[str, Mapping[str, int]]) -> Launch:
     """What the tuned table says, else what the compile-ahead gate (gate.py) has passed for this architecture."""
     default = default_launch(which, head_dim, dtype, arch)
-    found = tuned.get(key(which, head_dim, dtype))
-    return checked(Launch(**{**default._asdict(), **found}), key(which, head_dim, dtype)) if found else default
+    name = key(which, head_dim, dtype)
+    return checked({**default._asdict(), **tuned[name]}, name) if name in tuned else default
 
 
 def key(which: str, head_dim: int, dtype: str) -> str:
@@ -55,15 +55,17 @@ def key(which: str, head_dim: int, dtype: str) -> str:
     return f"{which}/{head_dim}/{dtype}"
 
 
-def checked(launch: Launch, name: str) -> Launch:
+def checked(sizes: Mapping[str, int], name: str) -> Launch:
     """Raises ValueError for a launch that no kernel can have, such as one from a table that was edited by hand."""
-    powers = all(size >= SMALLEST and size & (size - 1) == 0 for size in (launch.block_m, launch.block_n))
-    if not powers or launch.num_warps not in (1, 2, 4, 8, 16) or not 1 <= launch.num_stages <= 8:
-        raise ValueError(
-            f"the tuned table has a launch that no kernel can have: {name} is {launch._asdict()}. Blocks are powers of "
-            "two from 16, warps a power of two up to 16, stages 1 to 8. Write it anew with `python -m custom_kernels.tune`"
-        )
-    return launch
+    if set(sizes) == set(Launch._fields):
+        launch = Launch(**sizes)
+        powers = all(size >= SMALLEST and size & (size - 1) == 0 for size in (launch.block_m, launch.block_n))
+        if powers and launch.num_warps in (1, 2, 4, 8, 16) and 1 <= launch.num_stages <= 8:
+            return launch
+    raise ValueError(
+        f"the tuned table has a launch that no kernel can have: {name} is {dict(sizes)}. Blocks are powers of two from "
+        "16, warps a power of two up to 16, stages 1 to 8. Write it anew with `python -m custom_kernels.tune`"
+    )
 
 
 def default_launch(which: str, head_dim: int, dtype: str, arch: int) -> Launch:

@@ -49,7 +49,7 @@ class Compilation:
     quick: bool = False  # part of the subset that the tests compile
     tensor_cores: bool = True
     most_registers: int = 255
-    fewest_blocks: int = 1  # that a multiprocessor holds at one time
+    fewest_warps: int = 4  # that a multiprocessor holds at one time: what hides the latency of loads and exponentials
     narrow_loads: int = 0  # loads from global memory below 8 bytes that are right (statistics, masks)
 
 
@@ -124,8 +124,8 @@ def failings(row: Compilation, code: Code, arch: int) -> list[str]:
         wrong.append(f"{code.registers} registers, the budget is {row.most_registers}")
     if code.shared > SHARED_LIMIT[arch]:
         wrong.append(f"{code.shared} bytes of shared memory, a block may have {SHARED_LIMIT[arch]}")
-    elif code.blocks(arch, row.num_warps) < row.fewest_blocks:
-        wrong.append(f"{code.blocks(arch, row.num_warps)} blocks fit a multiprocessor, should be {row.fewest_blocks}")
+    elif (warps := code.blocks(arch, row.num_warps) * row.num_warps) < row.fewest_warps:
+        wrong.append(f"{warps} warps fit a multiprocessor, should be {row.fewest_warps}")
     matrix = "HGMMA" if arch >= 90 else "HMMA"
     if row.tensor_cores and not code.count(rf"{matrix}\b"):
         wrong.append(f"no tensor-core instruction {matrix}")
