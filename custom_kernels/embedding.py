@@ -26,7 +26,7 @@ def embedder(unet: Any, sample: Tensor, given: Mapping[str, Any]) -> tuple[dict[
     if given.get("timestep_cond") is not None or getattr(config, "time_cond_proj_dim", None) is not None:
         return {}, None
     if type(unet).__name__ == "UNet3DConditionModel":
-        return {}, lambda steps, count: unet.time_embedding(unet.time_proj(steps).to(unet.dtype), None)
+        return {}, lambda steps, _: unet.time_embedding(unet.time_proj(steps.to(sample.device)).to(unet.dtype), None)
     added = given.get("added_cond_kwargs") or {}
     if config.addition_embed_type not in (None, "text_time"):
         return {}, None
@@ -36,7 +36,7 @@ def embedder(unet: Any, sample: Tensor, given: Mapping[str, Any]) -> tuple[dict[
 
     def embed(steps: Tensor, count: int) -> Tensor:
         like = sample.new_empty(len(steps), 0)
-        embedding = unet.time_embedding(unet.get_time_embed(sample=like, timestep=steps), None)
+        embedding = unet.time_embedding(unet.get_time_embed(sample=like, timestep=steps.to(sample.device)), None)
         classes = unet.get_class_embed(sample=like, class_labels=None if labels is None else _repeated(labels, count))
         if classes is not None:
             embedding = (

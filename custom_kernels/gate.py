@@ -42,6 +42,7 @@ class Compilation:
     pointers: tuple[str, ...]
     num_warps: int
     num_stages: int
+    singles: tuple[str, ...] = ()  # pointers to float32, whatever the dtype
     floats: tuple[str, ...] = ()
     aligned: tuple[str, ...] = ()  # integers that are multiples of 16 in production
     arch: tuple[int, ...] = ARCHITECTURES
@@ -84,8 +85,9 @@ def compile_ahead(row: Compilation, arch: int) -> Code:
         if name in row.constants:
             signature[name] = "constexpr"
             continue
-        pointer = name in row.pointers
-        signature[name] = SIGNATURES[row.dtype] if pointer else "fp32" if name in row.floats else "i32"
+        pointer = name in row.pointers or name in row.singles
+        scalar = "fp32" if name in row.floats else "i32"
+        signature[name] = "*fp32" if name in row.singles else SIGNATURES[row.dtype] if pointer else scalar
         if pointer or name in row.aligned:
             attrs[(place,)] = [["tt.divisibility", 16]]
     source = ASTSource(fn=row.kernel, signature=signature, constexprs=dict(row.constants), attrs=attrs)
@@ -135,9 +137,9 @@ def failings(row: Compilation, code: Code, arch: int) -> list[str]:
 
 
 def rows() -> list[Compilation]:
-    from custom_kernels import attention_gate
+    from custom_kernels import attention_gate, pass_gate
 
-    return attention_gate.rows()
+    return attention_gate.rows() + pass_gate.rows()
 
 
 def report(row: Compilation, code: Code, arch: int) -> str:

@@ -253,7 +253,7 @@ def _rows(
     }
     block_g, whole_l = triton.next_power_of_2(size), triton.next_power_of_2(length)
     if whole_l * block_g <= WHOLE_ELEMENTS:
-        warps = 8 if whole_l * block_g > 4096 else 4
+        warps = warps_of(whole_l * block_g)
         _whole[(items * groups,)](
             x,
             *pointers,
@@ -335,6 +335,11 @@ def plan_of(length: int, channels: int) -> Plan:
     read_l, write_l = max(16, 8192 // block_c), max(8, 4096 // block_c)
     chunk = triton.cdiv(triton.cdiv(length, CHUNKS), read_l) * read_l
     return Plan(block_c, read_l, write_l, chunk, triton.cdiv(length, chunk))
+
+
+def warps_of(elements: int) -> int:
+    """Warps that hold a group in their registers: 32 values per thread at most."""
+    return 16 if elements > 8192 else 8 if elements > 4096 else 4
 
 
 def block_of(channels: int) -> int:

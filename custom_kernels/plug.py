@@ -337,7 +337,9 @@ def _step_of(kind: Any) -> Any:
     def forward(
         self: Any, sample: Tensor, timestep: Any, encoder_hidden_states: Any = None, *args: Any, **kw: Any
     ) -> Any:
-        return self._plug.step(self, sample, timestep, encoder_hidden_states, {**dict(zip(names, args, strict=False)), **kw})
+        return self._plug.step(
+            self, sample, timestep, encoder_hidden_states, {**dict(zip(names, args, strict=False)), **kw}
+        )
 
     return forward
 

@@ -231,16 +231,25 @@ def cancellable() -> Iterator[None]:
 
 
 def reporter(context: NodeContext) -> Callable[[int, int, Any], None]:
-    """Called after every step: tells progress, and now and then shows what is there so far."""
+    """Called after every step: tells progress, and now and then shows what is there so far.
+
+    A picture is asked for at one step and shown at that one or a later one, when it has come from the device.
+    """
+    from nodes.nextgpt.model.preview import Glance
+
     last = time.monotonic()
+    glance: Glance | None = None
 
     def report(done: int, total: int, latent: Any) -> None:
-        nonlocal last
+        nonlocal last, glance
         context.progress(done, total)
         now = time.monotonic()
-        if done < total and now - last >= PREVIEW_EVERY_S:
-            last = now
-            context.preview(_picture(latent), "image/png")
+        if glance is None and done < total and now - last >= PREVIEW_EVERY_S:
+            last, glance = now, Glance(latent)
+        seen = None if glance is None else glance.arrived()
+        if seen is not None:
+            glance = None
+            context.preview(_picture(seen), "image/png")
 
     return report
 

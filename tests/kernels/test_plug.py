@@ -95,7 +95,12 @@ def test_odd_sizes_other_batches_and_other_arguments(unets: Any) -> None:
             fast = accelerate_unet(unet, "reference", recorder=Again())
         # What a graph is not captured for is computed as ever: here the residuals of a ControlNet, a mask of words, numbers.
         state, told = start("image"), words("image")
-        residuals = [torch.randn(2, 32, 8, 8), torch.randn(2, 32, 8, 8), torch.randn(2, 32, 4, 4), torch.randn(2, 64, 4, 4)]
+        residuals = [
+            torch.randn(2, 32, 8, 8),
+            torch.randn(2, 32, 8, 8),
+            torch.randn(2, 32, 4, 4),
+            torch.randn(2, 64, 4, 4),
+        ]
         more = {
             "down_block_additional_residuals": residuals,
             "mid_block_additional_residual": inner,
@@ -195,7 +200,7 @@ def lora(unet: Any, strength: float = 1.0) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     # Of every kind of layer some; also convolutions over frames.
-    names = r".*(to_q|to_k|to_v|to_out\.0|net\.0\.proj|proj_in|proj_out|resnets\.\d\.conv1|conv_shortcut|conv2\.3|time_emb_proj)"
+    names = r".*(to_[qkv]|to_out\.0|net\.0\.proj|proj_(in|out)|resnets\.\d\.conv1|conv_shortcut|conv2\.3|time_emb_proj)"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         config = LoraConfig(r=2, lora_alpha=2, target_modules=names, init_lora_weights=False)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .decode_step import reader
 from .language import LanguageModel
 from .signals import RunTrace, SignalPolicy, SignalRunProcessor, SignalVocabulary
 
@@ -113,14 +114,16 @@ def generate(
     on_token: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     enough: Callable[[], bool] | None = None,
+    static: bool | None = None,
 ) -> Generation:
     """Continue a prompt `inputs_embeds [1, P, H]`.
 
     `on_token(id, position)` is called as each token is settled; `cancelled()` is asked after each token and
     ends the answer with what was said so far; `enough()` ends it as a stop token does, after the runs that are
-    demanded. The same seed gives the same answer on the same device; the draw itself
-    is made on the CPU. Raises ValueError for a prompt of another shape, one that leaves no room for `max_new_tokens`
-    in the context, a vocabulary the model is too small for, or a policy the budget cannot satisfy.
+    demanded. `static`: whether the cache has its room from the start (see `decode_step.reader`). The same seed gives the
+    same answer on the same device; the draw itself is made on the CPU. Raises ValueError for a prompt of another shape,
+    one that leaves no room for `max_new_tokens` in the context, a vocabulary the model is too small for, or a policy the
+    budget cannot satisfy.
     """
     if inputs_embeds.ndim != 3 or inputs_embeds.shape[0] != 1 or inputs_embeds.shape[2] != model.hidden_size:
         raise ValueError(f"the prompt must be [1, P, {model.hidden_size}], is {list(inputs_embeds.shape)}")
@@ -140,7 +143,8 @@ def generate(
     states: list[Tensor] = []
     odds: list[Tensor] = []
     firsts = {m: vocabulary.run(m)[0] for m in vocabulary.modalities} if vocabulary is not None else {}
-    logits, cache = _forward(model, inputs_embeds.to(model.device, model.dtype), None, None)
+    text = reader(model, length, static)
+    logits, _ = text.read(inputs_embeds.to(model.device, model.dtype))
     finished = None
     while finished is None:
         chances = logits.softmax(-1)
@@ -158,7 +162,8 @@ def generate(
         if finished is None and cancelled is not None and cancelled():
             finished = "cancelled"
         # Also after the last token: its state is part of a run that ends with the budget.
-        logits, cache = _forward(model, model.embed([token])[None], cache, states)
+        logits, state = text.read(model.embed([token])[None])
+        states.append(state)
     confidence, *masses = torch.stack(odds, dim=1)
     return Generation(
         tuple(runs.ids),
@@ -170,20 +175,3 @@ def generate(
         confidence,
         dict(zip(firsts, masses, strict=True)),
     )
-
-
-def _forward(model: LanguageModel, embeds: Tensor, cache: Any, states: list[Tensor] | None) -> tuple[Tensor, Any]:
-    """One pass over new positions `[1, m, H]`: logits `[V]` of the last one (float32, CPU) and the grown cache.
-
-    States are collected only when asked for: a long prompt times every layer would be hundreds of megabytes.
-    """
-    out = model.causal(
-        inputs_embeds=embeds,
-        past_key_values=cache,
-        use_cache=True,
-        output_hidden_states=states is not None,
-        **model.last_logits_only,
-    )
-    if states is not None:
-        states.append(out.hidden_states[-1][0, -1:])
-    return out.logits[0, -1].float().cpu(), out.past_key_values

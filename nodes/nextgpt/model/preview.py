@@ -9,6 +9,23 @@ _MEL_BANDS = 4
 """Mel bands that a latent row of sound stands for."""
 
 
+class Glance:
+    """The first item of a latent on its way to the host. Nobody waits for it: it is there when it is there."""
+
+    def __init__(self, latent: Tensor) -> None:
+        first = latent[:1].detach()
+        self._copy, self._event = first, None
+        if first.is_cuda:
+            self._copy = torch.empty(first.shape, dtype=first.dtype, pin_memory=True)
+            self._copy.copy_(first, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+
+    def arrived(self) -> Tensor | None:
+        """The item, "1 ...", on the CPU; None as long as the device is busy with what came before."""
+        return self._copy if self._event is None or self._event.query() else None
+
+
 def preview_rgb(latent: Tensor) -> Tensor:
     """uint8 "h w 3" on the CPU of the first item of a latent.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .diffusion_config import TrainingSchedule
+from .pace import Pace
 from .schedulers import make_scheduler, set_steps
 from .unfit import Unfit
 
@@ -114,7 +115,9 @@ def denoise(
         )
     generator = torch.Generator().manual_seed(seed)
     sampler = make_scheduler(scheduler, schedule, spacing)
-    set_steps(sampler, steps, condition.device)
+    # On the host: a scheduler that looks a timestep up would wait for a device at every step.
+    set_steps(sampler, steps, torch.device("cpu"))
+    pace = Pace(condition.device)
     if latent is None:
         noise = torch.randn(shape, generator=generator).to(condition)
     else:
@@ -146,6 +149,7 @@ def denoise(
         state = film_of(stepped, shape)
         if amend is not None:
             state = amend(state, sampler, noise, timesteps[index + 1 : index + 2])
+        pace.step()
         if on_step is not None:
             on_step(index + 1, len(timesteps), state)
     return state

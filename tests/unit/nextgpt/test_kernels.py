@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
+from custom_kernels import device, dispatch
 from graph_engine.errors import Cancelled, NodeError
 from nodes.diffusion.sample import sample as diffusion_sample
 from nodes.nextgpt import kernels as kernels_module
@@ -44,7 +46,9 @@ def context(shared: ModelsContext) -> ModelsContext:
 def made(context: ModelsContext, modality: str, **options: Any) -> torch.Tensor:
     decoder = load_decoder(context, "tiny", modality)
     shape = decoder.config["condition"]
-    condition = torch.randn((1, *(shape if len(shape) > 1 else (1, *shape))), generator=torch.Generator().manual_seed(3))
+    condition = torch.randn(
+        (1, *(shape if len(shape) > 1 else (1, *shape))), generator=torch.Generator().manual_seed(3)
+    )
     given = {"steps": 2, "guidance": 3.0, "seed": 4, **SMALL[modality], **options}
     return NODES[modality](context, [(condition, {})], decoder, **given)["samples"]
 
@@ -53,7 +57,9 @@ def plain(context: ModelsContext, modality: str) -> torch.Tensor:
     """By the decoder's own module alone."""
     decoder = load_decoder(context, "tiny", modality)
     shape = decoder.config["condition"]
-    condition = torch.randn((1, *(shape if len(shape) > 1 else (1, *shape))), generator=torch.Generator().manual_seed(3))
+    condition = torch.randn(
+        (1, *(shape if len(shape) > 1 else (1, *shape))), generator=torch.Generator().manual_seed(3)
+    )
     size = {"image": {"size": (32, 32)}, "video": {"size": (16, 16), "frames": 2}, "audio": {"seconds": 0.3}}[modality]
     module = context.model(decoder)
     samples = SPOKEN[modality].implementation().sample(module, condition, steps=2, guidance=3.0, seed=4, **size)
@@ -75,6 +81,17 @@ def test_on_a_cpu_auto_is_diffusers_to_the_bit_and_others_are_near(context: Mode
     assert torch.equal(made(context, modality), wanted)
 
 
+@pytest.fixture
+def outside_tests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As people have it: Triton's interpreter is off."""
+    monkeypatch.setattr(device, "interpreting", lambda: False)
+    dispatch.forget()
+    yield
+    monkeypatch.undo()
+    dispatch.forget()
+
+
+@pytest.mark.usefixtures("outside_tests")
 @pytest.mark.parametrize(("kernels", "why"), [("triton", "CUDA device"), ("xformers", "xformers")])
 def test_what_this_device_cannot_do_is_refused_with_a_remedy(context: ModelsContext, kernels: str, why: str) -> None:
     with pytest.raises(NodeError) as told:

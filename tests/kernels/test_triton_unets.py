@@ -1,0 +1,51 @@
+"""Whole UNets with every Triton kernel, in Triton's interpreter: the pictures of diffusers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from custom_kernels import device
+from custom_kernels.plug import accelerate_unet
+from tests.kernels.small_unets import BUILDS, Again, relative, small_unet, start, walk, words
+
+pytestmark = pytest.mark.skipif(not device.interpreting(), reason="needs TRITON_INTERPRET=1")
+BY_TRITON = ("add_bias", "add_layer_norm", "attention", "geglu", "group_norm_silu")
+
+
+@pytest.mark.law("P12")
+@pytest.mark.parametrize(
+    ("build", "dtype", "most"),
+    [
+        *((build, torch.float32, 1e-5) for build in BUILDS),
+        ("image", torch.float16, 2e-3),
+    ],
+)
+@torch.no_grad()
+def test_a_step_is_that_of_diffusers(build: str, dtype: torch.dtype, most: float) -> None:
+    unet = small_unet(build)
+    told, state = words(build, 1), start(build, 1, 4, 2)
+    plain = walk(unet, build, told, 1, state)
+    torch.nn.Module.to(unet, dtype)
+    with accelerate_unet(unet, "triton") as fast:
+        found = walk(unet, build, {name: tensor.to(dtype) for name, tensor in told.items()}, 1, state.to(dtype))
+    assert relative(found, plain) < most
+    assert fast.plug is not None
+    for operation in (*BY_TRITON, *(["frame_attention"] if build == "video" else [])):
+        assert {name for op, name in fast.plug.ran if op == operation} == {"triton"}
+
+
+@pytest.mark.law("P12")
+@torch.no_grad()
+def test_a_run_of_several_steps_draws_the_same_picture() -> None:
+    """What is kept between steps, what is replayed, guidance with a batch of two, half precision."""
+    unet = small_unet("image")
+    torch.nn.Module.to(unet, torch.float16)
+    told, state = words("image", dtype=torch.float16), start("image", 2, 4, dtype=torch.float16)
+    plain = walk(unet, "image", told, 3, state)
+    with accelerate_unet(unet, "triton", recorder=Again()) as fast:
+        found = walk(unet, "image", told, 3, state)
+    assert "2 of 3 steps" in fast.told()
+    spread = float(plain.max() - plain.min())
+    error = (found.float() - plain.float()).square().mean().sqrt()
+    assert 20 * torch.log10(spread / error) >= 50
