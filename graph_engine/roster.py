@@ -31,6 +31,7 @@ class LiveRun:
         """The workflow, for media that carry it; None once the run has ended (the queue has it)."""
         self.types = {plan.steps[index].node: plan.steps[index].type for index in plan.targets}
         self.ended = asyncio.Event()
+        """It has ended, or the engine closes."""
 
 
 class Roster:
@@ -52,15 +53,18 @@ class Roster:
         live.log.forget_transient()
         live.raw, live.types = None, {}
         live.ended.set()
-        self._old_events += len(live.log.events)
-        if self._old_events <= self._keep_events and len(self.live) <= LIVE:
-            return
-        for run, old in list(self.live.items()):
+        self._old_events += len(live.log)
+        surplus, events = len(self.live) - LIVE, self._old_events
+        gone = []
+        for run, old in self.live.items():
+            if surplus <= 0 and events <= self._keep_events:
+                break
             if old.record.ended:
-                self._old_events -= len(old.log.events)
-                del self.live[run]
-                if self._old_events <= self._keep_events // 2 and len(self.live) <= LIVE // 2:
-                    break
+                gone.append(run)
+                surplus, events = surplus - 1, events - len(old.log)
+        for run in gone:
+            del self.live[run]
+        self._old_events = events
 
     def remember(self, record: RunRecord) -> None:
         """Among the newest, in the order of their numbers; what was accepted at once may come in any order."""
