@@ -34,7 +34,6 @@ from graph_engine.graph.registry import Registry
 from graph_engine.memory.ahead import Expected
 from graph_engine.memory.devices import find_devices
 from graph_engine.memory.reservations import Reservations, models_of
-from graph_engine.memory.view import resident_bytes, view
 from graph_engine.models.catalog import Catalog
 from graph_engine.models.spec import ModelSpec
 from graph_engine.planner import Planned, Planner
@@ -163,6 +162,7 @@ class Engine(Questions):
                 await future
         for live in self._roster.live.values():
             live.log.close()
+            live.ended.set()
         with suppress(StoreError):  # a disk that fails now changes nothing that was promised
             await self._queue.release()
         await asyncio.to_thread(self._queue.close)
@@ -349,13 +349,22 @@ class Engine(Questions):
             yield batch
 
     async def wait(self, run_id: str, timeout_s: float | None = None) -> RunRecord:
-        """The record once the run has ended, or as it is when the time is over. Raises NotFoundError."""
+        """The record once the run has ended, or as it is when the time is over.
+
+        Raises NotFoundError, and RequestError (`closing`) when the engine closes before the run has ended.
+        """
         live = self._roster.live.get(run_id)
-        if live is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(live.ended.wait(), timeout_s)
-            return live.record
-        return await self.run(run_id)
+        if live is None:
+            return await self.run(run_id)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(live.ended.wait(), timeout_s)
+        if live.ended.is_set() and not live.record.ended:
+            raise RequestError(
+                f"the engine closed before the run {run_id} had ended.",
+                remedy="It is in the queue and goes on when the engine is opened again; wait for it then.",
+                code="closing",
+            )
+        return live.record
 
     async def cancel(self, run_id: str) -> bool:
         """Ask a run to end. False when it had ended already. Raises NotFoundError."""

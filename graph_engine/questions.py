@@ -10,11 +10,11 @@ from contextlib import suppress
 from typing import Any
 
 from graph_engine.errors import AnyloomError, NotFoundError, RequestError
-from graph_engine.execute.local import LocalExecutor
+from graph_engine.execute.executor import Executor
 from graph_engine.execute.runner import Runner
+from graph_engine.execute.worker_models import Fleet
 from graph_engine.explanation import Past, explain, outcomes_of
 from graph_engine.graph import fingerprint
-from graph_engine.memory.pool import ModelPool
 from graph_engine.memory.view import resident_bytes, view
 from graph_engine.planner import Planned, Planner
 from graph_engine.record import RunRecord
@@ -33,9 +33,9 @@ PLANNED_ANEW = 3
 
 
 class Questions:
-    models: ModelPool
+    models: Fleet
     telemetry: Telemetry
-    _executor: LocalExecutor
+    _executor: Executor
     _planner: Planner
     _queue: RunQueue
     _roster: Roster
@@ -109,7 +109,7 @@ class Questions:
         with suppress(AnyloomError):  # a node pack that went away: rows without types are better than none
             facts = facts_of((await self._planned(run_id)).plan)
         log, now = live.log, time.perf_counter()
-        events, times, spans = log.events[:], log.times[:], self.telemetry.of(run_id)
+        events, times, spans = log.kept(), log.times, self.telemetry.of(run_id)
         about = {"run": record.id, "name": record.name, "number": record.number, "status": record.status}
         about["began"] = self.telemetry.epoch_s + (times[0] if times else now)
         return await asyncio.to_thread(lambda: chrome_trace(timeline(events, times, facts, spans, now), about))
@@ -147,7 +147,7 @@ class Questions:
     async def _past(self, run_id: str) -> Past:
         planned, live = await self._planned(run_id), self._roster.live.get(run_id)
         kept = run_id in self._roster.plans
-        outcomes = outcomes_of(live.log.events) if live is not None else None
+        outcomes = outcomes_of(live.log.kept()) if live is not None else None
         return Past(planned.plan, outcomes, planned.stamps if kept else None)
 
     async def _planned(self, run_id: str) -> Planned:
@@ -235,6 +235,7 @@ def unknown_run(run_id: object) -> NotFoundError:
 
 def _done(live: LiveRun) -> int:
     """Steps that are over or were there already."""
-    counts = Counter(event.type for event in live.log.events if "#" not in event.node and "/" not in event.node)
-    cached = sum(len(event.data["nodes"]) for event in live.log.events if event.type == "cached")
+    events = live.log.kept()
+    counts = Counter(event.type for event in events if "#" not in event.node and "/" not in event.node)
+    cached = sum(len(event.data["nodes"]) for event in events if event.type == "cached")
     return cached + sum(counts[type] for type in ("done", "skipped", "failed", "blocked"))

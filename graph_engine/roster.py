@@ -38,6 +38,7 @@ class LiveRun:
         """The workflow, for media that carry it; None once the run has ended (the queue has it)."""
         self.types = {plan.steps[index].node: plan.steps[index].type for index in plan.targets}
         self.ended = asyncio.Event()
+        """It has ended, or the engine closes."""
 
 
 class Roster:
@@ -65,17 +66,19 @@ class Roster:
         live.log.forget_transient()
         live.raw, live.types = None, {}
         live.ended.set()
-        self._old_events += len(live.log.events)
+        self._old_events += len(live.log)
         self._outcomes[f"run {live.record.status}"] += 1
-        if self._old_events <= self._keep_events and len(self.live) <= LIVE:
-            return
-        for run, old in list(self.live.items()):
+        surplus, events = len(self.live) - LIVE, self._old_events
+        gone = []
+        for run, old in self.live.items():
+            if surplus <= 0 and events <= self._keep_events:
+                break
             if old.record.ended:
-                self._old_events -= len(old.log.events)
-                self._count(old)
-                del self.live[run]
-                if self._old_events <= self._keep_events // 2 and len(self.live) <= LIVE // 2:
-                    break
+                gone.append(run)
+                surplus, events = surplus - 1, events - len(old.log)
+        for run in gone:
+            self._count(self.live.pop(run))
+        self._old_events = events
 
     def remember(self, record: RunRecord) -> None:
         """Among the newest, in the order of their numbers; what was accepted at once may come in any order."""
@@ -92,7 +95,7 @@ class Roster:
         old = self.live.pop(run, None)
         if old is not None:
             self._count(old)
-            self._old_events -= len(old.log.events)
+            self._old_events -= len(old.log)
         planned = self.plans.pop(run, None)
         if planned is not None:
             self._planned_steps -= len(planned.plan.steps)
@@ -118,9 +121,8 @@ class Roster:
         return dict(self._outcomes)
 
     def _count(self, live: LiveRun) -> None:
-        events = live.log.events
-        fresh = events[live.counted :]
-        live.counted = len(events)
+        fresh = live.log.kept(live.counted)
+        live.counted += len(fresh)
         self._outcomes.update(event.type for event in fresh)
         self._outcomes["cached"] += sum(len(event.data["nodes"]) - 1 for event in fresh if event.type == "cached")
 

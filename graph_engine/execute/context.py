@@ -82,7 +82,11 @@ class JobContext(NodeContext):
 
     def release(self) -> None:
         """The job is over: give back models, memory and scratch space."""
-        if self._watches and self._saw is not None and (took := self._pool.taken(self._place, self._reserved)) is not None:
+        if (
+            self._watches
+            and self._saw is not None
+            and (took := self._pool.taken(self._place, self._reserved)) is not None
+        ):
             self._saw(took)
         for spec in self._leases:
             self._pool.release(spec, self._place)

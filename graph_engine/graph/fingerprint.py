@@ -30,7 +30,8 @@ def step_key(
     wired = ""
     for port, key, output in links:
         wired += f"{port}\0{key}\0{output}\0"
-    text = f"{type.id}\0{type.version}\0{wired}\0{''.join(_pieces([literals, stamps], 0))}"
+    named = "".join(_pieces(stamps, 0)) if stamps else "{}"
+    text = f"{type.id}\0{type.version}\0{wired}\0[{''.join(_pieces(literals, 0))},{named}]"
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

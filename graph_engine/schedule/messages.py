@@ -10,6 +10,9 @@ from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import GrownPlan, Plan
 from graph_engine.store.artifacts import Shape
 
+NOTHING: dict[str, Any] = {}
+"""No news beside the type of an event, no inputs: never written to."""
+
 
 class Ref(NamedTuple):
     """A value by reference: output number `output` of the artifact `key`, or one item of it if it is a list."""
@@ -36,8 +39,8 @@ class Job(NamedTuple):
     device: str
     attempt: int
     next_use: Mapping[str, int | None]
-    sources: Mapping[str, tuple[Ref, bool]]
-    """Linked port -> (what is linked, whether that holds for this run only), for the keys of growth."""
+    lazy: tuple[str, ...]
+    """Linked lazy ports."""
     checks: tuple[str, ...]
     """Linked ports whose value may be of another kind than theirs."""
     asked: frozenset[str]

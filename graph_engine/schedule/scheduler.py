@@ -1,6 +1,6 @@
 """Scheduler: one pure object that is told what happened and says what to do.
 
-    instructions = scheduler.handle(event)
+    instructions = scheduler.handle(event, ...)
 
 A step is asked for by a target or by a reader. Asked for, it is taken from what is present or waits for its inputs; with
 those it is skipped (a required input has nothing), mapped (an input is a list and the node takes one item), or joins the
@@ -38,7 +38,7 @@ from graph_engine.schedule.messages import (
     Submit,
     Unstarted,
 )
-from graph_engine.schedule.states import Breakpoint, Group, Run, State
+from graph_engine.schedule.states import DONE, IDLE, WAITING, Breakpoint, Group, Run
 from graph_engine.schedule.steps import FREE_AT_ONCE, Steps
 
 MAX_GROWTH = 100_000
@@ -60,10 +60,11 @@ class Scheduler(Steps):
         self.max_attempts = max_attempts
         self._run_count = 0
 
-    def handle(self, event: Event) -> list[Instruction]:
-        """What to do now. Instructions are to be carried out in order."""
+    def handle(self, *events: Event) -> list[Instruction]:
+        """What to do now that these happened, in this order. Instructions are to be carried out in order."""
         out = self._out = []
-        _HANDLERS[type(event)](self, event)
+        for event in events:
+            _HANDLERS[type(event)](self, event)
         self._settle()
         return out
 
@@ -74,11 +75,11 @@ class Scheduler(Steps):
             if asked and turns:
                 turns -= 1
                 state = asked.pop()
-                if state.state is State.WAITING:
+                if state.state is WAITING:
                     self._ask_sources(state)
             else:
                 state = ready.popleft()
-                if state.state is State.WAITING:
+                if state.state is WAITING and state.waiting == 0:  # it may have grown since, and wait again
                     if state.parts is not None:
                         self._assemble(state)
                     else:
@@ -89,10 +90,11 @@ class Scheduler(Steps):
                 self._trash.pop()
         if asked or self._trash:
             self._out.append(Pause())
-        for run in self._fresh.values():
-            self._notify(run, "cached", "", {"nodes": run.cached})
-            run.cached = []
-        self._fresh.clear()
+        if self._fresh:
+            for run in self._fresh.values():
+                self._notify(run, "cached", "", {"nodes": run.cached})
+                run.cached = []
+            self._fresh.clear()
         self._fill_lanes()
 
     @staticmethod
@@ -119,10 +121,10 @@ class Scheduler(Steps):
             target.is_target = True
             run.targets.append(target)
         for target in run.targets:
-            if target.state is State.IDLE and not self._cached(target):
+            if target.state is IDLE and not self._cached(target):
                 self._demand(target)
         for target in run.targets:
-            if target.state is State.DONE:
+            if target.state is DONE:
                 self._out.append(Output(run.id, target.id, target.key, target.shape))
         self._maybe_end(run)
 
@@ -132,8 +134,8 @@ class Scheduler(Steps):
             return
         self._retire(task)
         key = task.key
-        if task.owner.step is not None:
-            self.lasted_ms[task.owner.step.type.id] = event.ms
+        assert task.owner.step is not None
+        self.lasted_ms[task.owner.step.type.id] = event.ms
         self.known[key] = event.shape
         if len(task.subscribers) == 1:
             self._complete(task.subscribers[0], event.shape, ms=event.ms)
@@ -210,11 +212,11 @@ class Scheduler(Steps):
                 state.run.present.pop(key, None)
             for link in state.step.links:
                 source = state.source(link)[0]
-                if source.key in gone and source.state is State.DONE and source.step is not None:
+                if source.key in gone and source.state is DONE and source.step is not None:
                     if source.held:
                         source.held = False
                         self._unhold(source.key)
-                    source.state, source.parts = State.IDLE, None
+                    source.state, source.parts = IDLE, None
             self._await_inputs(state, None)
 
     def _on_unstarted(self, event: Unstarted) -> None:
@@ -242,7 +244,7 @@ class Scheduler(Steps):
         run.cancelled = True
         run.paused.clear()
         for state in run.every_state():
-            if state.state is State.WAITING:
+            if state.state is WAITING:
                 self._cancel(state)
         run.open = 0
         self._maybe_end(run)
@@ -253,7 +255,7 @@ class Scheduler(Steps):
             return
         for node in [event.node] if event.node else list(run.paused):
             state = run.paused.pop(node, None)
-            if state is not None and state.state is State.WAITING:
+            if state is not None and state.state is WAITING:
                 state.task = None
                 self._notify(run, "continued", node, {})
                 self._ready.append(state)

@@ -247,6 +247,20 @@ async def test_refusals_name_the_place(engine: Engine) -> None:
     assert await engine.runs() == []
 
 
+async def test_who_waits_without_an_end_is_told_that_the_engine_closed(tmp_path: Path) -> None:
+    engine = await open_engine(tmp_path)
+    record = await engine.submit(document(a=step("async_sleep", seconds=60.0, value=1)))
+    waiting = [asyncio.create_task(engine.wait(record.id)), asyncio.create_task(engine.wait(record.id, 50))]
+    await asyncio.sleep(0.05)
+    await engine.close()
+    for waiter in waiting:
+        with pytest.raises(RequestError, match="goes on when the engine is opened again") as caught:
+            await asyncio.wait_for(waiter, 5)
+        assert caught.value.problem.code == "closing"
+    with pytest.raises(RequestError):
+        await asyncio.wait_for(engine.wait(record.id), 5)
+
+
 async def test_one_engine_per_folder(engine: Engine, tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         await open_engine(tmp_path)

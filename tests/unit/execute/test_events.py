@@ -53,7 +53,7 @@ def test_of_progress_and_previews_only_the_latest_is_kept() -> None:
         for node in ("a", "b"):
             log.add("progress", node, {"done": number})
             log.add("preview", node, {"image": bytes(1_000)})
-    assert len(log.events) + len(log.latest) == 4
+    assert len(log) + len(log.latest) == 4
     found = log.after(0)
     assert [(event.type, event.node) for event in found] == [
         ("progress", "a"),
@@ -203,7 +203,7 @@ async def test_a_watcher_that_leaves_is_forgotten() -> None:
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert not log._wake
+    assert not log._asleep
 
 
 def test_what_only_matters_while_it_is_fresh_can_be_forgotten() -> None:
