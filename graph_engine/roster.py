@@ -21,10 +21,14 @@ LIVE = 4_000
 class LiveRun:
     """A run that is active, or that ended and can still be watched."""
 
-    __slots__ = ("cancelled", "ended", "log", "raw", "record", "types")
+    __slots__ = ("accepted", "cancelled", "ended", "log", "queued", "raw", "record", "types")
 
     def __init__(self, record: RunRecord, log: EventLog, plan: Plan, raw: dict[str, Any]) -> None:
         self.record, self.log = record, log
+        self.accepted = False
+        """It is durable and has its number."""
+        self.queued = {"number": 0}
+        """The data of its event `queued`, which nobody reads before it is accepted."""
         self.cancelled = False
         """Somebody asked for it, perhaps before the scheduler had the run."""
         self.raw: dict[str, Any] | None = raw
@@ -43,10 +47,6 @@ class Roster:
         self._old_events = 0
         self._recent: deque[RunRecord] = deque()
         """Newest first."""
-
-    def add(self, live: LiveRun) -> None:
-        self.live[live.record.id] = live
-        self.remember(live.record)
 
     def end(self, live: LiveRun) -> None:
         """The run is over; its events stay until those of all ended runs are too many."""

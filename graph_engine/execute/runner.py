@@ -21,6 +21,7 @@ from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import Plan
 from graph_engine.graph.registry import Registry
 from graph_engine.schedule.messages import (
+    Accept,
     Assemble,
     Cancel,
     Drop,
@@ -93,13 +94,20 @@ class Runner(Reports):
         log: EventLog,
         priority: int,
         journal: Iterable[Artifact] = (),
+        accepted: bool = True,
     ) -> None:
-        """Begin a run. journal: results of side effects that an earlier life of this run already had."""
+        """Begin a run. journal: results of side effects that an earlier life of this run already had.
+
+        accepted: it is durable; if not yet, `accept` says so later.
+        """
         self.logs[run] = log
         for artifact in journal:
             self.vault.hold(artifact)
             present[artifact.key] = artifact.shape
-        self._handle(Submit(run, plan, present, priority))
+        self._handle(Submit(run, plan, present, priority, accepted))
+
+    def accept(self, run: str) -> None:
+        self._handle(Accept(run))
 
     def cancel(self, run: str) -> None:
         self._handle(Cancel(run))

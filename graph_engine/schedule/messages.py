@@ -53,12 +53,22 @@ class Job(NamedTuple):
 
 
 class Submit(NamedTuple):
-    """present: shapes of the results that are there already, by key, for the keys `Scheduler.keys(plan, run)` gave."""
+    """present: shapes of the results that are there already, by key, for the keys `Scheduler.keys(plan, run)` gave.
+
+    accepted: the run is durable. Until it is (see `Accept`), nothing with an effect outside is begun.
+    """
 
     run: str
     plan: Plan
     present: Mapping[str, Shape]
     priority: int = 0
+    accepted: bool = True
+
+
+class Accept(NamedTuple):
+    """A run that was submitted before it was durable is durable now."""
+
+    run: str
 
 
 class Done(NamedTuple):
@@ -124,7 +134,7 @@ class Resume(NamedTuple):
     """The answer to `Pause`."""
 
 
-Event = Submit | Done | Needed | Grown | Failed | Lost | Unstarted | Stopped | GraceOver | Cancel | Resume
+Event = Submit | Accept | Done | Needed | Grown | Failed | Lost | Unstarted | Stopped | GraceOver | Cancel | Resume
 
 
 # --- instructions: what to do -------------------------------------------------------------------------------------

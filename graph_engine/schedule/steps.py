@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from graph_engine.graph import fingerprint
+from graph_engine.graph.node import Effect
 from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import GrownPlan, GrownSource
 from graph_engine.schedule.dispatch import Dispatch
@@ -164,9 +165,12 @@ class Steps(Dispatch):
         if whole is not None:
             self._complete(state, whole, cached=True)
             return
+        assert state.step is not None
+        if not run.accepted and state.step.type.effect is Effect.EXTERNAL:
+            run.unaccepted.append(state)
+            return
         task = self.tasks.get(key)
         if task is None:
-            assert state.step is not None
             task = state.task = self.tasks[key] = Task(key, state, state.step.type.lane)
             self._new.append(task)
             return
@@ -391,7 +395,7 @@ class Steps(Dispatch):
             if len(group.states) > FREE_AT_ONCE:
                 self._trash.append(group.states)
             group.states = []
-        run.groups, run.targets, run.extras = [], [], []
+        run.groups, run.targets, run.extras, run.unaccepted = [], [], [], []
 
     def _stopped(self, job: int) -> None:
         for run in list(self.runs.values()):
