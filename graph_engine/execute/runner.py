@@ -40,6 +40,7 @@ from graph_engine.schedule.messages import (
     Start,
     Stop,
     Submit,
+    Take,
 )
 from graph_engine.schedule.scheduler import Scheduler
 from graph_engine.store.artifacts import Artifact, Shape
@@ -302,6 +303,9 @@ class Runner(Reports):
         else:
             self._begin(job, inputs)
 
+    def _take(self, instruction: Take) -> None:
+        self.vault.find(instruction.key)
+
     def _pause(self, instruction: Pause) -> None:
         self._loop.call_soon(self._put, (0, "resume", None))
 
@@ -380,6 +384,7 @@ class Runner(Reports):
 
 _REST: dict[type, Callable[[Runner, Any], None]] = {
     Stop: Runner._stop,
+    Take: Runner._take,
     Pause: Runner._pause,
     Assemble: Runner._assemble,
     Output: Runner._output,

@@ -162,6 +162,12 @@ class Assemble(NamedTuple):
     outputs: tuple[Ref | Skip | list[Ref | Skip], ...]
 
 
+class Take(NamedTuple):
+    """A run counts on this value, which was there already: hold it, if it is in memory, whatever the cache does."""
+
+    key: str
+
+
 class Drop(NamedTuple):
     """No run holds this value any more; the cache may keep it."""
 
@@ -198,4 +204,4 @@ class Ended(NamedTuple):
     errors: list[dict[str, Any]]
 
 
-Instruction = Start | Stop | Assemble | Drop | Notify | Output | Pause | Ended
+Instruction = Start | Stop | Assemble | Take | Drop | Notify | Output | Pause | Ended

@@ -14,7 +14,7 @@ from graph_engine.graph.node import Effect
 from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import GrownPlan, GrownSource
 from graph_engine.schedule.dispatch import Dispatch
-from graph_engine.schedule.messages import NOTHING, Assemble, Ended, Notify, Output, Ref
+from graph_engine.schedule.messages import NOTHING, Assemble, Ended, Notify, Output, Ref, Take
 from graph_engine.schedule.states import DONE, IDLE, WAITING, Group, Run, Source, State, StepState, Task
 from graph_engine.schedule.wiring import flat, order_of, part_refs, port_shape, sources_of
 from graph_engine.store.artifacts import ListShape, PortShape, Shape
@@ -98,6 +98,7 @@ class Steps(Dispatch):
             self.known[state.key] = shape
         state.state, state.shape = DONE, shape
         self._hold(state)
+        self._out.append(made(Take, (state.key,)))
         run.cached.append(state.id)
         self._fresh[run.id] = run
         return True
@@ -315,6 +316,7 @@ class Steps(Dispatch):
             reason = next((port.message for port in shape if isinstance(port, Skip) and port.message), "")
             self._notify(run, "skipped", state.id, {"message": reason} if reason else {})
         elif cached:
+            self._out.append(made(Take, (state.key,)))
             run.cached.append(state.id)
             self._fresh[run.id] = run
         else:
