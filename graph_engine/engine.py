@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from graph_engine import collector
@@ -245,8 +246,11 @@ class Engine(Questions):
         self._keep(self._queue.started(run))  # in the same transaction: it begins as soon as it is accepted
         for _, artifact in pinned:
             await self._keep_pinned(run, artifact)
-        record.number = await adding
-        await self._begin(record, ready, 0, [artifact for _, artifact in pinned], wishes)
+        live = self._enlist(record, ready, 0)
+        # While the disk is at it, the run begins with what has no effect outside; nobody knows of it before the disk is done.
+        adding.add_done_callback(partial(self._added, live))
+        await self._begin(live, ready.plan, [artifact for _, artifact in pinned], wishes)
+        await asyncio.shield(adding)
         return record
 
     async def _keep_pinned(self, run: str, artifact: Artifact) -> None:
@@ -290,20 +294,37 @@ class Engine(Questions):
         """Begin no step of any run, or begin them again. Steps that run go on. Forgotten when the engine closes."""
         self._runner.tell(Hold(on))
 
-    async def _begin(
-        self, record: RunRecord, ready: Planned, boots: int, journal: list[Artifact], wishes: Wishes
-    ) -> None:
-        log = EventLog(boots * SEQ_PER_BOOT)
-        live = LiveRun(record, log, ready.plan, ready.document.raw)
-        live.given = tuple(artifact.key for artifact in journal)
-        self._roster.add(live)
+    def _enlist(self, record: RunRecord, ready: Planned, boots: int) -> LiveRun:
+        live = LiveRun(record, EventLog(boots * SEQ_PER_BOOT), ready.plan, ready.document.raw)
+        self._roster.live[record.id] = live
         self._roster.keep_plan(record.id, ready)
-        log.add("queued", "", {"number": record.number})
+        live.log.add("queued", "", live.queued)
         record.status, record.started = "running", time.time()
+        return live
+
+    def _added(self, live: LiveRun, adding: asyncio.Future[int]) -> None:
+        """The disk has answered: the run is accepted, or never was."""
+        if adding.cancelled() or adding.exception() is not None:
+            live.cancelled = True
+            self._roster.live.pop(live.record.id, None)
+            self._runner.cancel(live.record.id)
+        else:
+            self._accept(live, adding.result())
+
+    def _accept(self, live: LiveRun, number: int) -> None:
+        live.accepted, live.record.number, live.queued["number"] = True, number, number
+        self._roster.remember(live.record)
+        self._runner.accept(live.record.id)
+
+    async def _begin(self, live: LiveRun, plan: Plan, journal: list[Artifact], wishes: Wishes) -> None:
+        record = live.record
+        live.given = tuple(artifact.key for artifact in journal)
         self._vault.memory.new_generation()
-        present = await self._runner.present(record.id, ready.plan)
+        present = await self._runner.present(record.id, plan)
         if not self._closing:
-            self._runner.submit(record.id, ready.plan, present, log, record.priority, journal, wishes.breakpoints)
+            self._runner.submit(
+                record.id, plan, present, live.log, record.priority, journal, wishes.breakpoints, live.accepted
+            )
             if live.cancelled:
                 self._runner.cancel(record.id)
 
@@ -329,7 +350,9 @@ class Engine(Questions):
             await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
             return
         self._keep(self._queue.started(row.id))
-        await self._begin(record, ready, row.boots, journal, wishes)
+        live = self._enlist(record, ready, row.boots)
+        self._accept(live, row.number)
+        await self._begin(live, ready.plan, journal, wishes)
 
     # --- watch and ask ------------------------------------------------------------------------------------------------
 

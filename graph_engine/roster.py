@@ -24,10 +24,14 @@ PLANNED_STEPS = 10_000
 class LiveRun:
     """A run that is active, or that ended and can still be watched."""
 
-    __slots__ = ("cancelled", "counted", "ended", "given", "log", "raw", "record", "types")
+    __slots__ = ("accepted", "cancelled", "counted", "ended", "given", "log", "queued", "raw", "record", "types")
 
     def __init__(self, record: RunRecord, log: EventLog, plan: Plan, raw: dict[str, Any]) -> None:
         self.record, self.log = record, log
+        self.accepted = False
+        """It is durable and has its number."""
+        self.queued = {"number": 0}
+        """The data of its event `queued`, which nobody reads before it is accepted."""
         self.given: tuple[str, ...] = ()
         """Keys of results that it has from elsewhere."""
         self.counted = 0
@@ -56,10 +60,6 @@ class Roster:
         self._outcomes: Counter[str] = Counter()
         self._full = False
         """There may be older ones that only the queue has."""
-
-    def add(self, live: LiveRun) -> None:
-        self.live[live.record.id] = live
-        self.remember(live.record)
 
     def end(self, live: LiveRun) -> None:
         """The run is over; its events stay until those of all ended runs are too many."""

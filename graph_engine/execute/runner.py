@@ -21,6 +21,7 @@ from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import Plan
 from graph_engine.graph.registry import Registry
 from graph_engine.schedule.messages import (
+    Accept,
     Assemble,
     Cancel,
     Continue,
@@ -44,6 +45,7 @@ from graph_engine.schedule.messages import (
     Start,
     Stop,
     Submit,
+    Take,
 )
 from graph_engine.schedule.scheduler import Scheduler
 from graph_engine.store.artifacts import Artifact, Shape
@@ -99,14 +101,21 @@ class Runner(Reports):
         priority: int,
         journal: Iterable[Artifact] = (),
         breakpoints: frozenset[str] = frozenset(),
+        accepted: bool = True,
     ) -> None:
         """Begin a run. journal: results that it has from elsewhere: pinned ones, and those of side effects that an earlier
-        life of it already had."""
+        life of it already had.
+
+        accepted: it is durable; if not yet, `accept` says so later.
+        """
         self.logs[run] = log
         for artifact in journal:
             self.vault.hold(artifact)
             present[artifact.key] = artifact.shape
-        self._handle(Submit(run, plan, present, priority, breakpoints))
+        self._handle(Submit(run, plan, present, priority, breakpoints, accepted))
+
+    def accept(self, run: str) -> None:
+        self._handle(Accept(run))
 
     def tell(self, event: Continue | Prioritise | Hold) -> None:
         """What a person wants."""
@@ -305,6 +314,9 @@ class Runner(Reports):
         else:
             self._begin(job, inputs)
 
+    def _take(self, instruction: Take) -> None:
+        self.vault.find(instruction.key)
+
     def _pause(self, instruction: Pause) -> None:
         self._loop.call_soon(self._put, (0, "resume", None))
 
@@ -386,6 +398,7 @@ class Runner(Reports):
 
 _REST: dict[type, Callable[[Runner, Any], None]] = {
     Stop: Runner._stop,
+    Take: Runner._take,
     Pause: Runner._pause,
     Remind: Runner._remind,
     Assemble: Runner._assemble,

@@ -57,6 +57,7 @@ class Submit(NamedTuple):
 
     breakpoints: nodes before which the run pauses once their inputs are there, until `Continue`. One whose result is there
     already is not come to.
+    accepted: the run is durable. Until it is (see `Accept`), nothing with an effect outside is begun.
     """
 
     run: str
@@ -64,6 +65,13 @@ class Submit(NamedTuple):
     present: Mapping[str, Shape]
     priority: int = 0
     breakpoints: frozenset[str] = frozenset()
+    accepted: bool = True
+
+
+class Accept(NamedTuple):
+    """A run that was submitted before it was durable is durable now."""
+
+    run: str
 
 
 class Done(NamedTuple):
@@ -155,6 +163,7 @@ class Reminded(NamedTuple):
 
 Event = (
     Submit
+    | Accept
     | Done
     | Needed
     | Grown
@@ -195,6 +204,12 @@ class Assemble(NamedTuple):
 
     key: str
     outputs: tuple[Ref | Skip | list[Ref | Skip], ...]
+
+
+class Take(NamedTuple):
+    """A run counts on this value, which was there already: hold it, if it is in memory, whatever the cache does."""
+
+    key: str
 
 
 class Drop(NamedTuple):
@@ -240,4 +255,4 @@ class Ended(NamedTuple):
     errors: list[dict[str, Any]]
 
 
-Instruction = Start | Stop | Assemble | Drop | Notify | Output | Pause | Remind | Ended
+Instruction = Start | Stop | Assemble | Take | Drop | Notify | Output | Pause | Remind | Ended

@@ -18,6 +18,7 @@ from typing import Any
 from graph_engine.graph import fingerprint
 from graph_engine.graph.plan import Plan
 from graph_engine.schedule.messages import (
+    Accept,
     Cancel,
     Continue,
     Done,
@@ -108,7 +109,8 @@ class Scheduler(Steps):
         if event.run in self.runs:
             return
         self._run_count += 1
-        run = self.runs[event.run] = Run(event.run, self._run_count, event.priority, dict(event.present))
+        run = Run(event.run, self._run_count, event.priority, dict(event.present), event.accepted)
+        self.runs[event.run] = run
         group = Group(run, event.plan, (), "", None)
         run.groups.append(group)
         self._notify(run, "started", "", {"nodes": len(event.plan.steps)})
@@ -127,6 +129,13 @@ class Scheduler(Steps):
             if target.state is DONE:
                 self._out.append(Output(run.id, target.id, target.key, target.shape))
         self._maybe_end(run)
+
+    def _on_accept(self, event: Accept) -> None:
+        run = self.runs.get(event.run)
+        if run is not None:
+            run.accepted = True
+            self._ready.extend(run.unaccepted)
+            run.unaccepted.clear()
 
     def _on_done(self, event: Done) -> None:
         task = self._report(event.job)
@@ -276,6 +285,7 @@ class Scheduler(Steps):
 
 _HANDLERS: dict[type, Callable[[Scheduler, Any], None]] = {
     Submit: Scheduler._on_submit,
+    Accept: Scheduler._on_accept,
     Done: Scheduler._on_done,
     Needed: Scheduler._on_needed,
     Grown: Scheduler._on_grown,

@@ -160,6 +160,7 @@ class Breakpoint(Task):
 
 class Run:
     __slots__ = (
+        "accepted",
         "cached",
         "cancelled",
         "errors",
@@ -175,10 +176,14 @@ class Run:
         "share",
         "stopping",
         "targets",
+        "unaccepted",
     )
 
-    def __init__(self, id: str, number: int, priority: int, present: dict[str, Shape]) -> None:
+    def __init__(self, id: str, number: int, priority: int, present: dict[str, Shape], accepted: bool = True) -> None:
         self.id, self.number, self.priority, self.present = id, number, priority, present
+        self.accepted = accepted
+        self.unaccepted: list[StepState] = []
+        """Steps with effects outside that wait until the run is accepted."""
         self.groups: list[Group] = []
         self.extras: list[StepState] = []
         """States that belong to no group: constants, and the calls of mapped steps."""

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from graph_engine.graph import fingerprint
+from graph_engine.graph.node import Effect
 from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import GrownPlan, GrownSource
-from graph_engine.schedule.messages import NOTHING, Assemble, Ended, Notify, Output, Ref
+from graph_engine.schedule.messages import NOTHING, Assemble, Ended, Notify, Output, Ref, Take
 from graph_engine.schedule.placement import Placement
 from graph_engine.schedule.states import (
     DONE,
@@ -108,6 +109,7 @@ class Steps(Placement):
             self.known[state.key] = shape
         state.state, state.shape = DONE, shape
         self._hold(state)
+        self._out.append(made(Take, (state.key,)))
         run.cached.append(state.id)
         self._fresh[run.id] = run
         return True
@@ -177,9 +179,12 @@ class Steps(Placement):
         if whole is not None:
             self._complete(state, whole, cached=True)
             return
+        assert state.step is not None
+        if not run.accepted and state.step.type.effect is Effect.EXTERNAL:
+            run.unaccepted.append(state)
+            return
         task = self.tasks.get(key)
         if task is None:
-            assert state.step is not None
             task = state.task = self.tasks[key] = Task(key, state, state.step.type.lane)
             self._new.append(task)
             return
@@ -340,6 +345,7 @@ class Steps(Placement):
             reason = next((port.message for port in shape if isinstance(port, Skip) and port.message), "")
             self._notify(run, "skipped", state.id, {"message": reason} if reason else {})
         elif cached:
+            self._out.append(made(Take, (state.key,)))
             run.cached.append(state.id)
             self._fresh[run.id] = run
         else:
@@ -420,7 +426,7 @@ class Steps(Placement):
             if len(group.states) > FREE_AT_ONCE:
                 self._trash.append(group.states)
             group.states = []
-        run.groups, run.targets, run.extras = [], [], []
+        run.groups, run.targets, run.extras, run.unaccepted = [], [], [], []
 
     def _stopped(self, job: int) -> None:
         for run in list(self.runs.values()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graph_engine.graph.kinds import ModelKind
+from graph_engine.graph.node import Effect
 from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import Step, StepLink
 from graph_engine.schedule.messages import NOTHING, Job, Ref
@@ -143,6 +144,8 @@ def may_follow(state: StepState, reader: StepState) -> bool:
     if type.lane != "pool" or type.is_lazy or type.context_name or type.needs.timeout_s is not None:
         return False
     if reader.item is not None or reader.task is not None:
+        return False
+    if type.effect is Effect.EXTERNAL and not reader.run.accepted:
         return False
     for link in step.links:
         source, output, item = reader.source(link)
