@@ -33,6 +33,8 @@ def paused(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     What was made meanwhile counts as old at once: the next collection would hold up everybody for 10 ms to find it alive.
     """
     global _pauses, _since
+    if gc.isenabled():
+        gc.collect(0)  # so that no garbage of before grows old with what is made now
     with _lock:
         now = time.monotonic()
         if gc.isenabled():
@@ -40,8 +42,6 @@ def paused(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         # Else somebody has switched it off, and will switch it on.
         ours = gc.isenabled() or (_pauses > 0 and now - _since < LONGEST_S)
         if ours:
-            if not _pauses:
-                gc.collect(0)  # so that no garbage of before grows old with it
             _pauses += 1
             gc.disable()
     if not ours:
@@ -53,5 +53,5 @@ def paused(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
             _pauses -= 1
             if not _pauses:
                 gc.freeze()
-                gc.unfreeze()  # the two together move everything young among the old, without a look at it
+                gc.unfreeze()  # both together put everything young (and what `settle` froze) among the old, unseen
                 gc.enable()

@@ -127,15 +127,24 @@ class EventLog:
     def after(self, seq: int, limit: int = FULL_BATCH) -> list[Event]:
         """At most `limit` events with a higher number, in order."""
         low = bisect_right(self._seqs, seq)
-        part = slice(low, low + limit)
-        rows = zip(self._seqs[part], self._types[part], self._nodes[part], self._data[part], strict=True)
-        batch = [made(Event, row) for row in rows]
+        batch = self._rows(low, low + limit)
         whole = low + limit >= len(self)
         last = self.seq if whole else batch[-1].seq
         fresh = [event for event in self.latest.values() if seq < event.seq <= last]
         if fresh:
             batch = sorted([*batch, *fresh])[:limit]
         return batch
+
+    @property
+    def events(self) -> list[Event]:
+        """All events that stay, made anew at each call."""
+        return self._rows(0, len(self))
+
+    def _rows(self, low: int, high: int) -> list[Event]:
+        rows = zip(
+            self._seqs[low:high], self._types[low:high], self._nodes[low:high], self._data[low:high], strict=True
+        )
+        return [made(Event, row) for row in rows]
 
     async def watch(self, after: int = 0, pace_s: float = 0.0) -> AsyncIterator[list[Event]]:
         """Batches of events after number `after`, until `finished` was delivered.

@@ -75,6 +75,16 @@ def test_chunks_and_states_are_never_dropped() -> None:
     ]
 
 
+def test_all_events_that_stay_are_there_whole_and_in_order() -> None:
+    log = filled("queued", "progress", "chunk", "done")
+    assert log.events == [
+        Event(1, "queued", "n", {"number": 0}),
+        Event(3, "chunk", "n", {"number": 2}),
+        Event(4, "done", "n", {"number": 3}),
+    ]
+    assert len(log) == 3
+
+
 def test_a_latest_event_stands_where_it_happened() -> None:
     log = filled("running", "progress", "chunk", "progress", "done")
     assert [(event.seq, event.type) for event in log.after(0)] == [
