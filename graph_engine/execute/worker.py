@@ -183,7 +183,7 @@ class Worker:
             if self._unwanted(job.id):
                 return Interrupted()
             self.crashes += 1
-            return Raised(self._lost(work, child.ending if child is not None else None))
+            return None if may_die else Raised(self._lost(work, child.ending if child is not None else None))
         extra = self._models.make_room(self.device, wanted)
         answer = child.ask(job.id, parcel, extra)
         if isinstance(answer, Ending):

@@ -76,7 +76,7 @@ class Child:
         self._errors, errors = os.pipe()
         os.set_blocking(self._errors, False)
         path = json.dumps([entry or os.getcwd() for entry in sys.path])
-        arguments = [sys.executable, "-c", START, path, str(theirs.fileno()), str(os.getpid())]
+        arguments = [sys.executable, "-P", "-c", START, path, str(theirs.fileno()), str(os.getpid())]
         try:
             self.process = subprocess.Popen(
                 arguments,
