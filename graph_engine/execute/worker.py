@@ -60,7 +60,8 @@ class Worker:
         """How often the system would not start a process."""
         self._recipe, self._models, self._executor = recipe, models, executor
         self._abandoned: set[int] = set()
-        self._began = threading.Condition()
+        self._changed = threading.Condition()
+        """Told when the process or a wish has changed."""
         self._scratch: Path | None = None
         self._far = Far(self._give, lambda: self._post("clear"))
         models.join(device, self._far)
@@ -69,14 +70,15 @@ class Worker:
 
     def begin(self) -> None:
         """Start a process, unless there is one."""
-        with self._began:
+        with self._changed:
             if self.child is None and not self._executor.closing:
                 try:
                     self._models.begin(self.device, self._start)
                 except OSError as error:
                     log.warning("no process for %s can be started: %s", self.device, error)
                     self._refusals += 1
-            self._began.notify_all()
+                    self._sweep()
+            self._changed.notify_all()
 
     def _start(self, room_bytes: int) -> None:
         self._scratch = Path(tempfile.mkdtemp(prefix="worker-", dir=self._recipe.temp_dir))
@@ -94,16 +96,22 @@ class Worker:
 
     def told(self, form: Mapping[str, Any]) -> None:
         self._models.told(self.device, form)
+        self._notify()
 
     def ended(self, child: Child) -> None:
         """Its models are gone, its scratch folder is removed; the next job begins another one."""
-        with self._began:
+        with self._changed:
             self.child = None
             self._models.begin(self.device, lambda room_bytes: None)
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._changed.notify_all()
+        self._sweep()
         if not self._executor.closing and self.job not in self._abandoned:
             log.warning("the process of %s %s", self.device, child.ending)
+
+    def _sweep(self) -> None:
+        scratch, self._scratch = self._scratch, None
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     # --- any thread -----------------------------------------------------------------------------------------------------
 
@@ -113,6 +121,7 @@ class Worker:
             return False
         self._abandoned.add(job)
         self.kill()
+        self._notify()
         return True
 
     def _post(self, *parts: Any) -> None:
@@ -122,11 +131,17 @@ class Worker:
     def stop(self, job: int) -> None:
         if job == self.job:
             self._post("stop", job)
+            self._notify()
 
     def close(self) -> None:
         """Let it end by itself."""
         self._post("stop", self.job)
         self._post("close")
+        self._notify()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def kill(self) -> None:
         if (child := self.child) is not None:
@@ -163,18 +178,18 @@ class Worker:
         except MemoryError as error:
             return Raised(error)
         child = self._living(job.id)
-        if child is None:
+        if child is None or child.ending is not None or self._unwanted(job.id):
             parcel.drop()
+            if self._unwanted(job.id):
+                return Interrupted()
             self.crashes += 1
-            return Interrupted() if self._unwanted(job.id) else Raised(self._lost(work, None))
+            return None if may_die else Raised(self._lost(work, child.ending if child is not None else None))
         extra = self._models.make_room(self.device, wanted)
-        if self._unwanted(job.id):
-            child.post("stop", job.id)
         answer = child.ask(job.id, parcel, extra)
         if isinstance(answer, Ending):
             if self._unwanted(job.id):
                 return Interrupted()
-            if may_die and child.begun != job.id and child.ready:
+            if may_die and child.begun != job.id:
                 return None
             self.crashes += 1
             return Raised(self._lost(work, answer))
@@ -190,18 +205,27 @@ class Worker:
         return job in self._abandoned or self._executor.closing or self._executor.is_stopped(job)
 
     def _living(self, job: int) -> Child | None:
-        """A process to talk to: begun if need be, after a pause if the last ones died. None: there is none to be had, or
-        nobody wants it any more."""
+        """A process that can take the job: begun if need be, after a pause if the last ones died. One that has died of its
+        beginning. None: the system starts none. Nobody waits on for a job that is not wanted any more."""
         pause = min(BACKOFF_LIMIT_S, BACKOFF_S * 2 ** (self.crashes - 2)) if self.crashes > 1 else 0.0
         until = time.monotonic() + pause
-        with self._began:
-            while self.child is None and (left := until - time.monotonic()) > 0 and not self._unwanted(job):
-                self._began.wait(min(left, 0.05))
-            if self.child is None and not self._unwanted(job):
+        with self._changed:
+            while self._here() is None and (left := until - time.monotonic()) > 0 and not self._unwanted(job):
+                self._changed.wait(left)
+            if self._here() is None and not self._unwanted(job):
                 before = self._refusals
                 self._executor.on_loop(self.begin)
-                self._began.wait_for(lambda: self.child is not None or self._refusals != before, timeout=BEGIN_S)
-            return self.child
+                self._changed.wait_for(
+                    lambda: self._here() is not None or self._refusals != before or self._unwanted(job), BEGIN_S
+                )
+            child = self._here()
+            while child is not None and not child.ready and child.ending is None and not self._unwanted(job):
+                self._changed.wait()
+            return child
+
+    def _here(self) -> Child | None:
+        child = self.child
+        return child if child is not None and child.ending is None else None
 
     def _lost(self, work: Work, ending: Ending | None) -> WorkerLost:
         job = work.job

@@ -21,6 +21,8 @@ from graph_engine.execute.worker_wire import Message, Wire
 
 LAST_WORDS_BYTES = 4_096
 LAST_WORDS_SHOWN = 1_200
+LAST_READS = 64
+"""What it started itself may have its standard error still, and a lot to say."""
 REAP_S = 0.002
 START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
@@ -74,7 +76,7 @@ class Child:
         self._errors, errors = os.pipe()
         os.set_blocking(self._errors, False)
         path = json.dumps([entry or os.getcwd() for entry in sys.path])
-        arguments = [sys.executable, "-c", START, path, str(theirs.fileno()), str(os.getpid())]
+        arguments = [sys.executable, "-P", "-c", START, path, str(theirs.fileno()), str(os.getpid())]
         try:
             self.process = subprocess.Popen(
                 arguments,
@@ -188,17 +190,18 @@ class Child:
         if code is None:
             self._loop.call_later(REAP_S, self._reap)
             return
-        while self._read_words():
-            pass
+        for _ in range(LAST_READS):
+            if not self._read_words():
+                break
         self._loop.remove_reader(self._errors)
         os.close(self._errors)
         self.ending = Ending(code, _last(b"".join(self._words).decode(errors="replace")))
         self._wire.close()
-        self._answers.put(None)
         while self._gifts:  # nobody has its room now
             gift, bytes = self._gifts.popleft()
             gift.set_result(bytes)
         self._listener.ended(self)
+        self._answers.put(None)
 
 
 def _last(words: str) -> str:

@@ -226,7 +226,7 @@ def main(end: int, parent: int) -> None:
     try:
         _, setup = wire.receive().parts
         Process(wire, setup).work()
-    except (EOFError, BrokenPipeError):  # the server went away
+    except (EOFError, ConnectionError):  # the server went away
         pass
     sys.stdout.flush()
     sys.stderr.flush()

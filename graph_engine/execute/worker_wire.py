@@ -134,5 +134,11 @@ class Wire:
 
 
 def _packed(parts: tuple[Any, ...], fd: int) -> bytes:
-    content: bytes = msgpack.packb(parts, use_bin_type=True, unicode_errors="surrogatepass")
+    content: bytes = msgpack.packb(parts, use_bin_type=True, unicode_errors="surrogatepass", default=_plain)
     return _HEADER.pack(len(content), fd >= 0) + content
+
+
+def _plain(value: Any) -> Any:
+    """Nodes say how far they are in whatever numbers they count in: those of numpy and torch too."""
+    item = getattr(value, "item", None)
+    return item() if callable(item) else str(value)

@@ -1,13 +1,12 @@
 """What a process per device costs: `python -m tests.bench.workers`.
 
 A job that does nothing, and jobs that take a tensor and give one of the same size, in a thread of the server and in a
-process. One line per row: microseconds or milliseconds per job (the median), and what the way there and back adds.
+process. One line per row: milliseconds per job (the best of many), and what the way there and back adds.
 """
 
 from __future__ import annotations
 
 import asyncio
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -28,7 +27,7 @@ ROWS = (("nothing", 0, 300), ("64 KB", 2**14, 100), ("1 MB", 2**18, 60), ("16 MB
 
 
 async def seconds_per_job(make: Any, registry: Registry, floats: int, times: int) -> float:
-    """The median over single jobs, one after the other, as a chain of steps would be."""
+    """The best of single jobs, one after the other, as a chain of steps would be."""
     loop = asyncio.get_running_loop()
     waiting: dict[int, asyncio.Future[Report]] = {}
 
@@ -52,7 +51,7 @@ async def seconds_per_job(make: Any, registry: Registry, floats: int, times: int
         del answer
         waiting.clear()
     await executor.close()
-    return statistics.median(took[3:])
+    return min(took[3:])
 
 
 async def main() -> None:

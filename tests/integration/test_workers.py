@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from graph_engine.engine import Engine
-from graph_engine.execute.worker import WorkerExecutor
+from graph_engine.execute.worker import BACKOFF_S, WorkerExecutor
 from graph_engine.record import RunRecord
 from graph_engine.settings import Settings
 
@@ -36,7 +36,7 @@ DEVICES = ("cpu:0", "cpu:1")
 
 def settings_of(folder: Path, **changes: Any) -> Settings:
     return Settings(
-        **{"data_dir": folder, "devices": DEVICES, "workers": "process", "custom_nodes": (PACK,), "grace_s": 0.3}
+        **{"data_dir": folder, "devices": DEVICES, "workers": "process", "custom_nodes": (PACK,), "grace_s": 1.0}
         | changes
     )
 
@@ -202,7 +202,7 @@ async def test_what_ends_its_process_twice_succeeds_at_the_third_attempt(engine:
 
 
 async def test_ten_kills_lose_no_run(engine: Engine) -> None:
-    """kill -9 of a random process, ten times, while runs go on."""
+    """kill -9 of a process in the middle of its job, ten times, while runs go on; no job is hit twice."""
     records = [
         await submitted(
             engine,
@@ -216,11 +216,14 @@ async def test_ten_kills_lose_no_run(engine: Engine) -> None:
     ]
     killed = 0
     while killed < 10:
-        busy = [worker.child for worker in hands(engine).workers.values() if worker.job and worker.child is not None]
-        if busy:
-            busy[killed % len(busy)].process.send_signal(signal.SIGKILL)
-            killed += 1
-        await asyncio.sleep(0.35)
+        for worker in hands(engine).workers.values():
+            child, job = worker.child, engine._runner.jobs.get(worker.job)
+            if child is not None and job is not None and child.begun == job.id and job.attempt == 1:
+                child.process.send_signal(signal.SIGKILL)
+                killed += 1
+                break
+        assert not all(record.ended for record in records), "too few jobs to kill"
+        await asyncio.sleep(0.05)
     ended = [await engine.wait(record.id, 60) for record in records]
     assert [(record.status, record.errors) for record in ended] == [("succeeded", [])] * len(records)
     assert sum([len(await events_of(engine, record, "retrying")) for record in records]) >= 8, "the kills hit"
@@ -241,7 +244,7 @@ async def test_a_process_that_dies_idle_costs_no_attempt(engine: Engine) -> None
 
 
 @pytest.mark.law("P4")
-@pytest.mark.parametrize(("type", "limit_s"), [("v.patient", 0.3), ("v.stubborn", 1.5)])
+@pytest.mark.parametrize(("type", "limit_s"), [("v.patient", 1.0), ("v.stubborn", 3.0)])
 async def test_cancel_ends_within_the_grace_time(engine: Engine, tmp_path: Path, type: str, limit_s: float) -> None:
     """Who listens ends at the next check and keeps its process; who does not is ended with it."""
     mark = tmp_path / "inside"
@@ -251,7 +254,7 @@ async def test_cancel_ends_within_the_grace_time(engine: Engine, tmp_path: Path,
     began = time.monotonic()
     await engine.cancel(record.id)
     assert (await engine.wait(record.id, 10)).status == "cancelled"
-    assert time.monotonic() - began < limit_s + 0.2
+    assert time.monotonic() - began < limit_s
     record = await run(engine, {f"n{salt}": step("v.nap", seconds=0.05, salt=salt) for salt in range(6)})
     assert record.status == "succeeded"
     assert ({child.pid for child in children()} == pids) is (type == "v.patient")
@@ -285,7 +288,7 @@ async def test_a_server_that_dies_takes_its_processes_along(tmp_path: Path, froz
     """One of them is at work, one is idle; frozen ones cannot hear that the socket closed."""
     server = subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path), str(ROOT)])  # noqa: ASYNC220  # to be killed
     try:
-        await until((tmp_path / "inside").exists, 30)
+        await until((tmp_path / "inside").exists, 60)
         processes = psutil.Process(server.pid).children()
         assert len(processes) == 2
         if frozen:
@@ -397,12 +400,36 @@ async def test_steps_go_to_the_device_that_has_their_weights(tmp_path: Path, wor
     assert sorted(map(sorted, places.values())) == [["cpu:0"], ["cpu:1"]]
     assert [len(device["models"]) for device in engine.models.stats()] == [1, 1]
     links = {"model": "load.input_projector"}
-    uses = {f"use{n}": step("v.use", links, salt=100 + n, seconds=0.2) for n in range(4)}
-    began = time.monotonic()
+    uses = {f"use{n}": step("v.use", links, salt=100 + n, seconds=0.3) for n in range(4)}
     record = await run(engine, {"load": step("v.load", name="a"), **uses})
-    assert time.monotonic() - began < 0.75, "four steps of 0.2 s on two devices"
-    used = [value["text"].split()[0] for name, value in record.result.items() if name.startswith("use")]
-    assert sorted(used) == ["cpu:0", "cpu:0", "cpu:1", "cpu:1"]
+    lines = [value["text"].split() for name, value in record.result.items() if name.startswith("use")]
+    spans = {device: [(float(line[3]), float(line[4])) for line in lines if line[0] == device] for device in DEVICES}
+    assert any(one[0] < other[1] and other[0] < one[1] for one in spans[DEVICES[0]] for other in spans[DEVICES[1]]), (
+        f"two devices at once: {spans}"
+    )
+    await engine.close()
+
+
+async def test_what_a_process_loads_is_known_while_it_works_with_it(tmp_path: Path) -> None:
+    engine = await opened(tmp_path / "data", devices=("cpu",))
+    links = {"model": "load.input_projector"}
+    record = await submitted(engine, {"load": step("v.load", name="a"), "use": step("v.use", links, seconds=0.5)})
+    await until(lambda: any(model["leases"] == 1 for model in engine.models.stats()[0]["models"]))
+    assert not record.ended
+    assert (await engine.wait(record.id, 30)).status == "succeeded"
+    assert [model["leases"] for model in engine.models.stats()[0]["models"]] == [0]
+    await engine.close()
+
+
+async def test_after_two_crashes_in_a_row_there_is_a_pause(tmp_path: Path) -> None:
+    engine = await opened(tmp_path / "data", devices=("cpu",))
+    worker = hands(engine).workers["cpu"]
+    record = await run(engine, {"a": step("w.dies", how="exit")})
+    assert (record.status, worker.crashes) == ("failed", 3)
+    began = time.monotonic()
+    assert (await run(engine, {"a": step("v.nap", seconds=0.0)})).status == "succeeded"
+    assert time.monotonic() - began >= 2 * BACKOFF_S
+    assert worker.crashes == 0
     await engine.close()
 
 
@@ -446,9 +473,13 @@ async def test_nothing_is_left_after_many_runs_and_kills(engine: Engine) -> None
     before = counts()
     for number in range(10, 210, 10):
         if number in (50, 150):
+            if number == 50:  # what is sent to them lies in the socket, and nobody takes it out
+                for child in children():
+                    child.suspend()
             record = await submitted(engine, nodes(number))
+            await until(lambda record=record: record.ended or any(one.job for one in hands(engine).workers.values()))
             for child in children():
-                child.send_signal(signal.SIGKILL)
+                child.kill()
             assert (await engine.wait(record.id, 30)).status == "succeeded"
         records = [await submitted(engine, nodes(number + more)) for more in range(10)]
         assert [(await engine.wait(record.id, 30)).status for record in records] == ["succeeded"] * 10

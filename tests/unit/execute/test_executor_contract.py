@@ -497,12 +497,25 @@ ACTIONS = st.lists(
 )
 
 
-@pytest.mark.parametrize("make", FACTORIES.values(), ids=FACTORIES)
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
+
+
+@settings(max_examples=12, **CALM)
 @given(script=ACTIONS, seed=st.integers(0, 2**32))
-def test_whatever_happens_each_job_is_reported_once(
+def test_whatever_happens_each_job_is_reported_once(tmp_path: Path, script: list[tuple[str, str]], seed: int) -> None:
+    whatever_happens(FACTORIES["local"], tmp_path, script, seed)
+
+
+@settings(max_examples=4, **CALM)
+@given(script=ACTIONS, seed=st.integers(0, 2**32))
+def test_whatever_happens_to_processes_each_job_is_reported_once(
+    tmp_path: Path, script: list[tuple[str, str]], seed: int
+) -> None:
+    """Fewer, because every job that is given up costs a process."""
+    whatever_happens(FACTORIES["worker"], tmp_path, script, seed)
+
+
+def whatever_happens(
     make: Callable[[ReportTo], Executor], tmp_path: Path, script: list[tuple[str, str]], seed: int
 ) -> None:
     source = random.Random(seed)

@@ -121,6 +121,14 @@ def test_messages_of_any_size_arrive_in_order_with_their_descriptors(plan: list[
     right.close()
 
 
+def test_numbers_of_numpy_and_torch_become_plain() -> None:
+    left, right = pair()
+    left.send("post", {"done": np.float32(0.5), "total": torch.tensor(4), "message": Path("a")})
+    assert right.receive().parts == ["post", {"done": 0.5, "total": 4, "message": "a"}]
+    left.close()
+    right.close()
+
+
 def test_a_word_posted_to_one_who_does_not_read_never_waits_and_comes_before_the_next_message() -> None:
     left, right = pair()
     for number in range(20_000):
