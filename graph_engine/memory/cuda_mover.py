@@ -99,4 +99,3 @@ def pinned_slabs(limit_bytes: int) -> Slabs:
         runtime.cudaHostUnregister(chunk.data_ptr())
 
     return Slabs(limit_bytes, pin, unpin)
-

@@ -54,6 +54,14 @@ class Outline:
         return any(isinstance(tensor, Absent) and tensor.source.value is not None for tensor in tensors)
 
     @property
+    def computed_bytes(self) -> int:
+        """Of weights that no file holds: they lie in the host's memory as long as this does."""
+        tensors = {id(tensor): tensor for tensor in (*self.module.parameters(), *self.module.buffers())}.values()
+        return sum(
+            tensor.source.bytes for tensor in tensors if isinstance(tensor, Absent) and tensor.source.value is not None
+        )
+
+    @property
     def bytes(self) -> int:
         return sum(sizes(self.blocks))
 

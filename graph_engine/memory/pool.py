@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from graph_engine.memory.slabs import Slabs
 
 
+OUTLINES_KEPT = 32
+COMPUTED_KEPT = 64 << 20
+"""Bytes of weights that no file holds, which an outline has in memory."""
+
+
 class ModelPool:
     """Thread-safe. One residency per device, made when the device is first used."""
 
@@ -50,6 +55,8 @@ class ModelPool:
         """What was brought ahead and no job used yet."""
         self._orders: dict[str, list[str]] = {}
         """The order in which the layers of streamed models are called, from their earlier lives."""
+        self._outlines: dict[tuple[str, str], Outline] = {}
+        """Modules whose weights have left the device, for when they come back."""
         self._slabs: Slabs | None = None
         self._slabs_lock = threading.Lock()
         self.loads = 0
@@ -268,7 +275,12 @@ class ModelPool:
         """What the model takes, before anything of it is read. Without the lock. Raises ModelError, OutOfMemory."""
         from graph_engine.memory.outline import Outline
 
-        outline = Outline(spec, self._catalog[spec.family], device, self._orders.get(spec.key, ()))
+        order = self._orders.get(spec.key, ())
+        outline = self._outlines.pop((device, spec.key), None)
+        if outline is None:
+            outline = Outline(spec, self._catalog[spec.family], device, order)
+        else:
+            outline.blocks = outline.pack(order)
         self._sizes[spec.key] = outline.bytes
         return outline
 
@@ -324,10 +336,18 @@ class ModelPool:
             if streamed is not None:
                 del self._streamed[device, key]
                 streamed.close()
+                self._put_away(device, key, streamed.outline)
             loading = self.loading.get((device, key))
             if loading is not None:
                 loading.dropped = True
                 self._ahead.wake()
+
+    def _put_away(self, device: str, key: str, outline: Outline) -> None:
+        """A module without weights costs next to nothing to keep, and up to seconds to build."""
+        if outline.computed_bytes <= COMPUTED_KEPT:
+            self._outlines[device, key] = outline
+            while len(self._outlines) > OUTLINES_KEPT:
+                self._outlines.pop(next(iter(self._outlines)), None)
 
     # --- ahead ------------------------------------------------------------------------------------------------------------
 
