@@ -159,11 +159,14 @@ class Streamed:
     def _reorder(self) -> None:
         """A pass is over that showed new layers: pack the blocks in the order in which they were called."""
         order = list(self._seen)
+        if not self.streamed_bytes:  # all of it stays; another time there may be less room
+            self._on_order(order)
+            return
         blocks = self.outline.pack(order)
         if split(sizes(blocks), self.room, DEPTH, pinned(blocks)) is None:
             return  # large blocks side by side: the ring would not fit
         self._on_order(order)
-        if blocks != self._blocks and self.streamed_bytes:
+        if blocks != self._blocks:
             self._settle(blocks, self.room)
 
     # --- hooks ------------------------------------------------------------------------------------------------------------
