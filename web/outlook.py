@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from graph_engine.engine import Engine
 from graph_engine.graph.plan import Plan
 from graph_engine.telemetry import Telemetry
-from web.commands.plan import BUS, Report, amount, models_of, report_of
+from web.commands.plan import BUS, Report, amount, gates_of, models_of, report_of
 from web.state import House
 from web.submission import Submission
 
@@ -45,7 +45,7 @@ async def outlook(house: House, submission: Submission, device: str = "", budget
                             submission.values)  # fmt: skip
     found = [(step, specs) for step, specs in found if step.node in nodes and specs]
     rate, observed = bandwidth_of(engine.telemetry, device)
-    report = await asyncio.to_thread(report_of, engine, found, device, rate, budget)
+    report = await asyncio.to_thread(report_of, engine, found, gates_of(plan.steps), device, rate, budget)
     computing = computing_of(engine, plan, wanted)
     return told(report, {spec.key: spec.family for _, specs in found for spec in specs}, computing, engine, observed)
 

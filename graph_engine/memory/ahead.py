@@ -73,7 +73,6 @@ class Ahead:
         self._changed = threading.Condition(lock)
         self._uses: dict[str, dict[str, list[_Use]]] = {}
         """device -> run -> its uses, the soonest first"""
-        self._outlines: dict[tuple[str, str], Outline] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
         self.brought = self.used = 0
@@ -107,13 +106,11 @@ class Ahead:
             mine = runs.pop(run, ())
             others = {use.spec.key for uses in runs.values() for use in uses}
             for key in {use.spec.key for use in mine} - others:
-                self._outlines.pop((device, key), None)
                 self._pool.nobody_waits_for(device, key)
 
     def clear(self) -> None:
         """Nothing is brought until jobs say again what they expect."""
         self._uses.clear()
-        self._outlines.clear()
 
     def wake(self) -> None:
         """Something changed: there may be room now, or something else to bring."""
@@ -136,7 +133,7 @@ class Ahead:
                 if task.loading is None:
                     outline = self._pool.outline(task.spec, task.device)
                     with self._changed:
-                        self._outlines[task.device, task.spec.key] = outline
+                        self._pool.outlines[task.device, task.spec.key] = outline
                 else:
                     self._pool.load_ahead(task, task.loading, self._go_on)
             except (AnyloomError, OSError, MemoryError, RuntimeError, ValueError, TypeError, KeyError):
@@ -164,8 +161,10 @@ class Ahead:
         for spec, coming in uses:
             if (device, spec.key) in pool.loading or not pool.may_come_ahead(spec):
                 continue
+            if spec.key not in pool.prepared and spec.key not in pool.residency(device).residents:
+                break  # a job's thread builds it first
             if pool.in_pieces(device, spec):
-                outline = self._outlines.get((device, spec.key))
+                outline = pool.outlines.get((device, spec.key))
                 if outline is not None:
                     coming = coming._replace(bytes=outline.bytes, least_bytes=outline.least_room)
                 elif coming.key not in pool.residency(device).residents:
@@ -178,7 +177,7 @@ class Ahead:
         pool.make_way(device, leaving)
         spec = next(use.spec for use in uses if use.spec.key == key)
         loading = pool.loading[device, key] = Loading(ahead=True)
-        return Task(device, spec, room, self._outlines.pop((device, key), None), loading)
+        return Task(device, spec, room, pool.outlines.pop((device, key), None), loading)
 
     def _go_on(self, loading: Loading) -> None:
         """Between two pieces: jobs' own loads come first. Raises Dropped when the rest is not wanted any more."""

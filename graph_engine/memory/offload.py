@@ -53,7 +53,7 @@ class Streamed:
         self.module = outline.module
         self.misses = 0
         """Blocks that had to be waited for because nobody expected them."""
-        self._outline, self._mover, self._on_order = outline, mover, on_order
+        self.outline, self._mover, self._on_order = outline, mover, on_order
         self._lock = threading.RLock()
         """Held while a layer computes: nobody takes its weights away meanwhile."""
         self._places = {
@@ -85,13 +85,13 @@ class Streamed:
     @property
     def least_bytes(self) -> int:
         """What it can be made to do with."""
-        return self._outline.least_room
+        return self.outline.least_room
 
     def resize(self, room: int) -> None:
         """Make do with less, or use more. Raises OutOfMemory when not even the ring fits; then nothing changed."""
         with self._lock:
             found = split(sizes(self._blocks), room, DEPTH, pinned(self._blocks))
-            self._settle(self._blocks if found is not None else self._outline.blocks, room)
+            self._settle(self._blocks if found is not None else self.outline.blocks, room)
             if not self._hooks:
                 self._hook_all()
 
@@ -127,8 +127,8 @@ class Streamed:
         found = split(sizes(blocks), room, DEPTH, pinned(blocks))
         if found is None:
             raise OutOfMemory(
-                f"{self._outline.name} does not fit into {room:,} bytes, not even block by block: of its "
-                f"{self._outline.bytes:,} bytes {self._outline.least_room:,} have to be there at once.",
+                f"{self.outline.name} does not fit into {room:,} bytes, not even block by block: of its "
+                f"{self.outline.bytes:,} bytes {self.outline.least_room:,} have to be there at once.",
                 remedy="Raise the budget, use a smaller dtype or model, or run fewer jobs at once.",
             )
         kept, same = frozenset(found.kept), blocks == self._blocks
@@ -159,11 +159,14 @@ class Streamed:
     def _reorder(self) -> None:
         """A pass is over that showed new layers: pack the blocks in the order in which they were called."""
         order = list(self._seen)
-        blocks = self._outline.pack(order)
+        if not self.streamed_bytes:  # all of it stays; another time there may be less room
+            self._on_order(order)
+            return
+        blocks = self.outline.pack(order)
         if split(sizes(blocks), self.room, DEPTH, pinned(blocks)) is None:
             return  # large blocks side by side: the ring would not fit
         self._on_order(order)
-        if blocks != self._blocks and self.streamed_bytes:
+        if blocks != self._blocks:
             self._settle(blocks, self.room)
 
     # --- hooks ------------------------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from graph_engine.errors import ModelError, OutOfMemory
+from graph_engine.errors import AnyloomError, ModelError, OutOfMemory
 from graph_engine.memory import devices
 from graph_engine.memory.ahead import Ahead, Dropped, Expected, Loading, Task
 from graph_engine.memory.budget import weight_budget
@@ -19,7 +20,7 @@ from graph_engine.memory.devices import device_memory, torch_name
 from graph_engine.memory.residency import Residency
 from graph_engine.memory.watched import WatchedMover
 from graph_engine.models.catalog import Catalog
-from graph_engine.models.load import materialise, module_bytes
+from graph_engine.models.load import empty, materialise, module_bytes
 from graph_engine.models.spec import ModelSpec
 from graph_engine.telemetry import Telemetry
 
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from graph_engine.memory.offload import Streamed
     from graph_engine.memory.outline import Outline
     from graph_engine.memory.slabs import Slabs
+
+
+OUTLINES_KEPT = 32
+COMPUTED_KEPT = 64 << 20
+"""Bytes of weights that no file holds, which an outline has in memory."""
 
 
 class ModelPool:
@@ -54,6 +60,12 @@ class ModelPool:
         """What was brought ahead and no job used yet."""
         self._orders: dict[str, list[str]] = {}
         """The order in which the layers of streamed models are called, from their earlier lives."""
+        self.outlines: dict[tuple[str, str], Outline] = {}
+        """Modules whose weights have left the device, for when they come back."""
+        self._empty: dict[str, Any] = {}
+        """Modules that are to come as a whole, still without weights."""
+        self.prepared: set[str] = set()
+        """Models that were built in this process once: doing so again imports nothing."""
         self._slabs: Slabs | None = None
         self._slabs_lock = threading.Lock()
         self.loads = 0
@@ -108,7 +120,8 @@ class ModelPool:
 
     def expect(self, run: str, device: str, expected: Sequence[Expected], before: int = 1) -> None:
         """A run will use these models; they are brought ahead as far as there is room. before: how many uses of models the
-        step has made that says so, whose first one they are counted from."""
+        step has made that says so, whose first one they are counted from. Called in the thread of a job."""
+        self._prepare_next(device, expected)
         with self._lock:
             self._ahead.expect(run, device, expected, before)
 
@@ -221,7 +234,9 @@ class ModelPool:
         """Of an admitted and leased model; None when it turns out too large."""
         flight = self.telemetry.began("load", device, spec.family, self.size_of(spec))
         try:
-            module = materialise(spec, self._catalog[spec.family], torch_name(device))
+            ready = self._empty.pop(spec.key, None)
+            module = materialise(spec, self._catalog[spec.family], torch_name(device), module=ready)
+            self.prepared.add(spec.key)
             self.telemetry.ended(device, flight, bytes=module_bytes(module))
             with self._lock:
                 self._sizes[spec.key] = module_bytes(module)
@@ -286,8 +301,14 @@ class ModelPool:
         """What the model takes, before anything of it is read. Without the lock. Raises ModelError, OutOfMemory."""
         from graph_engine.memory.outline import Outline
 
-        outline = Outline(spec, self._catalog[spec.family], torch_name(device), self._orders.get(spec.key, ()))
+        order = self._orders.get(spec.key, ())
+        outline = self.outlines.pop((device, spec.key), None)
+        if outline is None:
+            outline = Outline(spec, self._catalog[spec.family], torch_name(device), order)
+        else:
+            outline.reorder(order)
         self._sizes[spec.key] = outline.bytes
+        self.prepared.add(spec.key)
         return outline
 
     def in_pieces(self, device: str, spec: ModelSpec) -> bool:
@@ -343,16 +364,44 @@ class ModelPool:
             if streamed is not None:
                 del self._streamed[device, key]
                 streamed.close()
+                self._put_away(device, key, streamed.outline)
             loading = self.loading.get((device, key))
             if loading is not None:
                 loading.dropped = True
                 self._ahead.wake()
+
+    def _put_away(self, device: str, key: str, outline: Outline) -> None:
+        """A module without weights costs next to nothing to keep, and up to seconds to build."""
+        if outline.computed_bytes <= COMPUTED_KEPT:
+            self.outlines[device, key] = outline
+            while len(self.outlines) > OUTLINES_KEPT:
+                self.outlines.pop(next(iter(self.outlines)), None)
 
     # --- ahead ------------------------------------------------------------------------------------------------------------
 
     def may_come_ahead(self, spec: ModelSpec) -> bool:
         """Not what its own library loads: those set switches of the whole process while they do."""
         return self._catalog[spec.family].load is None
+
+    def _prepare_next(self, device: str, expected: Sequence[Expected]) -> None:
+        """The next model that is not here gets its module, without weights, in this thread.
+
+        Building one imports libraries, and those that import lazily break when two threads make them do it at once. Jobs
+        import theirs in their own time, so the thread that brings ahead builds only what was built before.
+        """
+        for one in sorted(expected, key=lambda one: one.after):
+            key = one.spec.key
+            if key in self.prepared or (device, key) in self.loading or not self.may_come_ahead(one.spec):
+                continue
+            if any(key in residency.residents for residency in list(self._residencies.values())):
+                continue
+            with suppress(AnyloomError, OSError):  # the job that uses it will say what is wrong
+                if self.in_pieces(device, one.spec):
+                    self.outlines[device, key] = self.outline(one.spec, device)
+                else:
+                    self._empty[key] = empty(one.spec, self._catalog[one.spec.family])
+                self.prepared.add(key)
+            return
 
     def load_ahead(self, task: Task, loading: Loading, go_on: Callable[[Loading], None]) -> None:
         """In the thread that brings ahead. The model is counted in already; jobs may have dropped it since."""
@@ -364,11 +413,14 @@ class ModelPool:
             if outline is not None:
                 streamed = self._streamed_of(spec, device, outline, room)
             else:
-                module = materialise(spec, self._catalog[spec.family], torch_name(device), lambda: go_on(loading))
+                ready = self._empty.pop(spec.key, None)
+                go = torch_name(device)
+                module = materialise(spec, self._catalog[spec.family], go, lambda: go_on(loading), ready)
             with self._lock:
                 if loading.dropped:
                     if outline is not None:
                         streamed.close()
+                        self._put_away(device, spec.key, outline)
                     raise Dropped
                 if outline is not None:
                     self._keep_streamed(spec, device, streamed, room)

@@ -32,19 +32,23 @@ class Fit:
     memory_bytes: int
 
 
-def materialise(spec: ModelSpec, family: Family, device: str, proceed: Callable[[], None] = lambda: None) -> Any:
+def materialise(
+    spec: ModelSpec, family: Family, device: str, proceed: Callable[[], None] = lambda: None, module: Any = None
+) -> Any:
     """The module of `spec` on `device`, in its dtype, frozen and in eval mode.
 
     Nothing is initialised that is overwritten at once, and the files are mapped, not copied, on the CPU. Raises ModelError
     that names missing, unexpected and misshapen keys. proceed: called between pieces of the work; it may wait, and raises to
-    end it.
+    end it. module: the empty one, if it was built already (`empty`).
     """
     import torch
 
     if family.load is not None:
         return family.load(spec, device).eval().requires_grad_(False)
-    wanted = _wanted(spec, family) if family.part else None
-    module, tensors = fill(spec, family, lambda file: read(file, wanted, proceed))
+    if module is None:
+        module = empty(spec, family)
+    wanted = _wanted(spec, family, module) if family.part else None
+    tensors = fill(spec, family, lambda file: read(file, wanted, proceed), module)[1]
     dtype = getattr(torch, spec.dtype)
     ready = {}
     for key, tensor in tensors.items():
@@ -90,12 +94,20 @@ def dtype_of(name: str) -> Any:
     return getattr(torch, name)
 
 
-def fill(spec: ModelSpec, family: Family, reader: Callable[[WeightFile], State]) -> tuple[Any, State]:
-    """The module, still empty, and a tensor for each of its keys."""
+def empty(spec: ModelSpec, family: Family) -> Any:
+    """The module of `spec` without weights, on the meta device. Imports whatever library it is made of."""
     import torch
 
     with torch.device("meta"):
-        module = family.build(spec.config)
+        return family.build(spec.config)
+
+
+def fill(
+    spec: ModelSpec, family: Family, reader: Callable[[WeightFile], State], module: Any = None
+) -> tuple[Any, State]:
+    """The module, still empty, and a tensor for each of its keys."""
+    if module is None:
+        module = empty(spec, family)
     files = {file.path: reader(file) for file in spec.files}
     tensors: State = {}
     for file in spec.files:
@@ -126,7 +138,7 @@ def fill(spec: ModelSpec, family: Family, reader: Callable[[WeightFile], State])
     return module, tensors
 
 
-def _wanted(spec: ModelSpec, family: Family) -> frozenset[str] | None:
+def _wanted(spec: ModelSpec, family: Family, module: Any) -> frozenset[str] | None:
     """The keys of the files that the model takes as they are; None when it computes some of its tensors."""
     origin: dict[int, tuple[str, Any]] = {}
     """id of a tensor -> its key in the file, and the tensor, so that its id is not given anew"""
@@ -136,7 +148,7 @@ def _wanted(spec: ModelSpec, family: Family) -> frozenset[str] | None:
         origin.update((id(tensor), (key, tensor)) for key, tensor in tensors.items())
         return tensors
 
-    taken = [id(tensor) for tensor in fill(spec, family, reader)[1].values()]
+    taken = [id(tensor) for tensor in fill(spec, family, reader, module)[1].values()]
     return frozenset(origin[mark][0] for mark in taken) if origin.keys() >= set(taken) else None
 
 

@@ -65,15 +65,19 @@ for function in (load, use, derived, perhaps, gated):
     REGISTRY.add(function.node_type)  # type: ignore[attr-defined]
 
 
-def slow(config: Mapping[str, Any]) -> torch.nn.Module:
+def slow(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """As if it took so long to read them."""
     time.sleep(TURN_S)
-    return torch.nn.Linear(64, 64)
+    return dict(tensors)
+
+
+FAMILY = Family("slow", lambda config: torch.nn.Linear(64, 64), rename=slow)
 
 
 async def opened(folder: Path, places: float) -> Engine:
     budget = int(places * (BYTES + 400))
     settings = Settings(data_dir=folder, devices=("cpu",), device_bytes=(("cpu", budget),), grace_s=2.0)
-    engine = await Engine.open(settings, registry=REGISTRY, catalog=Catalog([Family("slow", slow)]))
+    engine = await Engine.open(settings, registry=REGISTRY, catalog=Catalog([FAMILY]))
     for index, name in enumerate("abcde"):
         torch.manual_seed(index)
         save_file(torch.nn.Linear(64, 64).state_dict(), settings.models_path / f"{name}.safetensors")

@@ -53,6 +53,20 @@ def test_what_does_not_fit_is_streamed_and_says_what_a_pass_copies(
     assert all(use["kept"] + use["streamed"] == use["weights"] for use in uses.values())
 
 
+def test_what_comes_while_another_step_computes_is_said(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing that hangs on what the language model says before it has said it; and nothing for which there is no room."""
+    for budget, film in (("20MB", "draw_condition"), ("6MB", "")):
+        _, found = report(capsys, "any_to_any", *flags, "--vram", budget)
+        during = {use["step"]: use["during"] for use in found["uses"]}  # type: ignore[attr-defined]
+        assert (during["encode_picture"], during["think"]) == ("", "encode_picture")
+        assert (during["draw_condition"], during["draw"]) == ("", "draw_condition")
+        assert during["film"] == film
+    assert main(["plan", "any_to_any", *flags, "--vram", "20MB"]) == 0
+    assert "copies 1.35 MB while encode_picture computes" in capsys.readouterr().out
+
+
 def test_what_cannot_run_says_the_numbers(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "text_to_image", *flags, "--vram", "300KB"]) == 1
     assert "It does not fit. think: nextgpt.language_model (1.35 MB) needs" in capsys.readouterr().out

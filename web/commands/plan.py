@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from graph_engine.memory.blocks import Block, pack, pinned, sizes
 from graph_engine.memory.devices import find_devices
 from graph_engine.memory.forecast import Phase, Stretch, forecast
 from graph_engine.memory.reservations import models_of as models_of_step
+from graph_engine.memory.residency import Coming, Residency
 from graph_engine.memory.streaming import least_room, split
 from graph_engine.models.catalog import Catalog
 from graph_engine.models.spec import ModelSpec
@@ -35,7 +36,10 @@ ASKING = "anyloom plan"
 
 @dataclass(frozen=True)
 class Use:
-    """A model at work in a step: bytes of its weights, of what stays, of what every pass copies, and of copies in this step."""
+    """A model at work in a step: bytes of its weights, of what stays, of what every pass copies, and of copies in this step.
+
+    during: the step that computes while this model, or `ahead` bytes of it, comes; empty when it comes once it is used.
+    """
 
     step: str
     model: str
@@ -44,6 +48,8 @@ class Use:
     streamed: int
     copied: int
     seconds: float
+    during: str = ""
+    ahead: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,8 @@ async def plan(arguments: argparse.Namespace) -> int:
         found = await models_of(engine, document, values)
         device = (settings.devices or find_devices())[0]
         bandwidth = float(arguments.bandwidth or (BUS if device != "cpu" else reading_rate(found)))
-        report = report_of(engine, found, device, bandwidth)
+        planned, _ = await engine._planner.plan(document, values or None, None)
+        report = report_of(engine, found, gates_of(planned.plan.steps), device, bandwidth)
     finally:
         await engine.close()
     if arguments.json:
@@ -151,13 +158,19 @@ def _model_links(step: Step) -> list[StepLink]:
 
 
 def report_of(
-    engine: Engine, found: list[tuple[Step, list[ModelSpec]]], device: str, bandwidth: float, budget: int | None = None
+    engine: Engine,
+    found: list[tuple[Step, list[ModelSpec]]],
+    gates: Sequence[int],
+    device: str,
+    bandwidth: float,
+    budget: int | None = None,
 ) -> Report:
     """The forecast of one pass of each model, without computing. budget: in bytes, instead of the device's own."""
     budget = engine.models.budget_of(device) if budget is None else budget
     models: dict[str, list[Block]] = {}
     phases: list[Phase] = []
     names: list[tuple[str, str]] = []
+    places: list[Step] = []
     for step, arrived in found:
         ports = dict(zip((link.input.name for link in _model_links(step)), arrived, strict=True))
         values = {**step.literals, **ports}
@@ -169,6 +182,7 @@ def report_of(
             bytes = sizes(blocks)
             phases.append(Phase(spec.key, bytes, (0.0,) * len(bytes), 1, working, pinned(blocks)))
             names.append((step.node, spec.family))
+            places.append(step)
     problem, done = "", len(phases)
     while True:
         try:
@@ -177,8 +191,11 @@ def report_of(
         except OutOfMemory:  # the first one that does not fit ends the list
             done -= 1
     stretches = result.stretches if result is not None else ()
+    whole = {spec.key for _, specs in found for spec in specs if not engine.models.in_pieces(device, spec)}
+    ahead = brought_ahead(phases[:done], places, gates, budget, whole)
     uses = tuple(
-        _use(phase, stretch, budget, *name) for phase, stretch, name in zip(phases, stretches, names, strict=False)
+        _use(phase, stretch, budget, *name, *came)
+        for phase, stretch, name, came in zip(phases, stretches, names, ahead, strict=False)
     )
     if done < len(phases):
         last, working = phases[done], phases[done].working_bytes
@@ -194,11 +211,70 @@ def report_of(
     return Report(device, budget, bandwidth, uses, copied, copied / bandwidth, problem, working_most, here)
 
 
-def _use(phase: Phase, stretch: Stretch, budget: int, step: str, family: str) -> Use:
+def brought_ahead(
+    phases: list[Phase], steps: list[Step], gates: Sequence[int], budget: int, whole: Collection[str]
+) -> list[tuple[str, int]]:
+    """For each use, the step before it that computes while the model comes, and how many bytes of it; ("", 0) for none.
+
+    As the engine decides it (`Residency.bring`), when every step takes long enough. gates: see `gates_of`. whole: models that
+    come whole or not at all. What hangs on a step that may leave its outputs out comes after that step at the soonest.
+    """
+    residency = Residency("plan", budget)
+    came = [("", 0)] * len(phases)
+    for number, phase in enumerate(phases):
+        here = residency.residents.get(phase.model)
+        streamed = phase.weight_bytes > budget - phase.working_bytes
+        if here is None and not streamed:
+            residency.admit(phase.model, phase.weight_bytes)
+        elif here is not None and not streamed and here.bytes < phase.weight_bytes:
+            residency.grow(phase.model, phase.weight_bytes)
+        if streamed:  # it takes all the room there is
+            residency.residents.clear()
+            continue
+        later = range(number + 1, len(phases))
+        uses = {
+            other: next((n for n in later if phases[n].model == other), None) for other in {p.model for p in phases}
+        }
+        upcoming = uses[phase.model]
+        residency.lease(phase.model, None if upcoming is None else upcoming - number)
+        coming = []
+        for other in later:
+            if gates[steps[other].position] > steps[number].position:
+                break
+            again = next((n for n in range(other + 1, len(phases)) if phases[n].model == phases[other].model), None)
+            working = max(entry.working_bytes for entry in phases[number : other + 1])
+            least = 0 if phases[other].model in whole else least_room(phases[other].blocks, pinned=phases[other].pinned)
+            position = residency.clock - number
+            coming.append(
+                Coming(
+                    phases[other].model, phases[other].weight_bytes, position + other,
+                    float("inf") if again is None else position + again, working, least,
+                )
+            )  # fmt: skip
+        residency.expect(coming)
+        while (found := residency.bring(coming)) is not None:
+            first = next(n for n in later if phases[n].model == found[0])
+            came[first] = steps[number].node, found[1]
+        residency.release(phase.model)
+    return came
+
+
+def gates_of(steps: Sequence[Step]) -> list[int]:
+    """For each step the last one before it that may leave out what it cannot do without; -1 for none."""
+    gates: list[int] = []
+    for step in steps:
+        sources = [link.source for link in step.links if link.input.required and not link.input.lazy]
+        found = [max(gates[source], source if steps[source].type.skips else -1) for source in sources if source >= 0]
+        gates.append(max(found, default=-1))
+    return gates
+
+
+def _use(phase: Phase, stretch: Stretch, budget: int, step: str, family: str, during: str, ahead: int) -> Use:
     found = split(phase.blocks, budget - phase.working_bytes, pinned=phase.pinned)
     streamed = sum(phase.blocks[index] for index in found.streamed) if found is not None else 0
     kept, copied = phase.weight_bytes - streamed, stretch.moved_bytes
-    return Use(step, family, phase.weight_bytes, kept, streamed, copied, stretch.end_s - stretch.begin_s)
+    seconds = stretch.end_s - stretch.begin_s
+    return Use(step, family, phase.weight_bytes, kept, streamed, copied, seconds, during, ahead)
 
 
 def reading_rate(found: list[tuple[Step, list[ModelSpec]]]) -> float:
@@ -234,7 +310,7 @@ def show(report: Report, how: str) -> None:
         print("A pass is a token or a denoising step: multiply what every pass copies by their number.")
     if not report.working:
         print("What the nodes need beside their models they do not say: leave room for it.")
-    print("How long it computes is not known before it ran; copies overlap with computing where they can.")
+    print("How long it computes is not known before it ran. Copies beside computing cost no time if they are shorter.")
 
 
 def show_uses(report: Report) -> None:
@@ -246,6 +322,9 @@ def show_uses(report: Report) -> None:
         else:
             fate = "stays whole while it is used"
         copied = f"copies {amount(use.copied)}" if use.copied else "is there already"
+        if use.during and use.copied:
+            part = "" if use.ahead == use.weights else f", {amount(use.ahead)} of it"
+            copied += f" while {use.during} computes{part}"
         print(f"{use.step:{width}}  {use.model:{family}}  {amount(use.weights):>8}  {copied}; {fate}")
     print()
 

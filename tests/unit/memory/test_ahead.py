@@ -172,8 +172,16 @@ def specs(tmp_path: Path) -> dict[str, ModelSpec]:
     return made
 
 
+class Everything(set[str]):
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
 def pool_of(slow: Slow, places: float, **options: Any) -> ModelPool:
-    return ModelPool(Catalog([Family("slow", slow)]), {"cpu": int(places * (BYTES + 400))}, **options)
+    """As if every model had been built once before."""
+    pool = ModelPool(Catalog([Family("slow", slow)]), {"cpu": int(places * (BYTES + 400))}, **options)
+    pool.prepared = Everything()
+    return pool
 
 
 def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -199,6 +207,27 @@ def test_a_model_is_there_when_it_is_used(specs: dict[str, ModelSpec]) -> None:
     assert (stats["brought_ahead"], stats["used_ahead"]) == (1, 1)
     pool.release(specs["a"], "cpu")
     until(lambda: specs["c"].key in held(pool))
+    pool.close()
+
+
+def test_what_was_never_built_is_built_in_the_thread_of_a_job(specs: dict[str, ModelSpec]) -> None:
+    """Libraries that import lazily break when two threads make them do it; reading weights imports nothing."""
+    built: list[tuple[str, bool]] = []
+
+    def build(config: Mapping[str, Any]) -> Any:
+        built.append((threading.current_thread().name, "ahead" in threading.current_thread().name))
+        return torch.nn.Linear(64, 64)
+
+    pool = ModelPool(Catalog([Family("slow", build)]), {"cpu": int(2 * (BYTES + 400))})
+    pool.lease(specs["a"], "cpu")
+    pool.expect("run", "cpu", [Expected(specs["b"], 1), Expected(specs["c"], 2)])
+    until(lambda: pool.loads == 2)
+    assert [ahead for _, ahead in built] == [False, False], "only the next one, once"
+    pool.release(specs["a"], "cpu")
+    assert pool.clear() == 2
+    pool.expect("run", "cpu", [Expected(specs["b"], 1)])
+    until(lambda: pool.loads == 3)
+    assert [ahead for _, ahead in built] == [False, False, True], "what was built before needs no job"
     pool.close()
 
 
@@ -320,6 +349,7 @@ def test_what_its_own_library_loads_is_left_to_the_job(specs: dict[str, ModelSpe
         [Family("slow", Slow()), Family("own", Slow(), load=lambda spec, device: torch.nn.Linear(64, 64))]
     )
     pool = ModelPool(catalog, {"cpu": 10**6})
+    pool.prepared = Everything()
     pool.expect("run", "cpu", [Expected(own, 1), Expected(specs["b"], 2)])
     until(lambda: pool.loads == 1)
     assert held(pool) == {specs["b"].key}
