@@ -107,7 +107,7 @@ class Questions:
             )
         facts: dict[str, Facts] = {}
         with suppress(AnyloomError):  # a node pack that went away: rows without types are better than none
-            facts = facts_of((await self._planned(run_id)).plan)
+            facts = await asyncio.to_thread(facts_of, (await self._planned(run_id)).plan)
         log, now = live.log, time.perf_counter()
         events, times, spans = log.kept(), log.times, self.telemetry.of(run_id)
         about = {"run": record.id, "name": record.name, "number": record.number, "status": record.status}
@@ -147,7 +147,7 @@ class Questions:
     async def _past(self, run_id: str) -> Past:
         planned, live = await self._planned(run_id), self._roster.live.get(run_id)
         kept = run_id in self._roster.plans
-        outcomes = outcomes_of(live.log.kept()) if live is not None else None
+        outcomes = await asyncio.to_thread(outcomes_of, live.log.kept()) if live is not None else None
         return Past(planned.plan, outcomes, planned.stamps if kept else None)
 
     async def _planned(self, run_id: str) -> Planned:
@@ -199,7 +199,13 @@ class Questions:
         """What changes from moment to moment: memory, and how much there is to do."""
         scheduler = self._runner.scheduler
         tasks = {"waiting": len(scheduler.tasks) - len(scheduler.jobs), "running": len(scheduler.jobs)}
-        runs = {"active": len(scheduler.runs), "held": scheduler.held}
+        newest = self._roster.newest(None, None, 1, None)[0]
+        runs = {
+            "active": len(scheduler.runs),
+            "held": scheduler.held,
+            "newest": newest[0].number if newest else 0,
+            "paused": sum(bool(run.paused) for run in scheduler.runs.values()),
+        }
         return {**self.memory(), "runs": runs, "tasks": tasks}
 
     def memory(self) -> dict[str, Any]:

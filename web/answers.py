@@ -33,6 +33,7 @@ ANSWERS: dict[str, Schema] = {
             "multiline": BOOLEAN,
             "upload": {"type": "string", "description": "image, audio, video, text or *: a file of the input folder"},
             "control": {"type": "string", "description": "seed: the editor may change the number after every run"},
+            "suggest": {"type": "string", "description": "models: names of the models folder are offered"},
             "style": TEXT,
             "label": {"type": "string", "description": "shown instead of the port's name"},
             "placeholder": TEXT,

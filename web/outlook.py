@@ -7,10 +7,14 @@ are on the device now, and how long steps of each type took so far.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from graph_engine.engine import Engine
-from graph_engine.graph.plan import Plan
+from graph_engine.errors import RequestError
+from graph_engine.graph.kinds import ModelKind
+from graph_engine.graph.plan import Plan, Step
+from graph_engine.models.spec import ModelSpec
 from graph_engine.telemetry import Telemetry
 from web.commands.plan import BUS, Report, amount, gates_of, models_of, report_of
 from web.state import House
@@ -18,6 +22,7 @@ from web.submission import Submission
 
 READING = 1e9
 """Bytes a second at which weight files are read where nothing was observed yet."""
+PATIENCE_S = 60.0
 OBSERVED_BYTES = 16 << 20
 """Fewer bytes than these say nothing about a rate."""
 
@@ -41,13 +46,34 @@ async def outlook(house: House, submission: Submission, device: str = "", budget
     plan, wanted = await engine.plan(document, values=submission.values, targets=submission.targets)
     nodes = {plan.steps[index].node for index in wanted}
     device = device or engine.devices[0]
-    found = await models_of(engine, {**document, "targets": submission.targets or document.get("targets", [])},
-                            submission.values)  # fmt: skip
+    found: list[tuple[Step, list[ModelSpec]]] = []
+    if any(isinstance(link.input.kind, ModelKind) for index in wanted for link in plan.steps[index].links):
+        targets = submission.targets or document.get("targets", [])
+        found = await _models(engine, {**document, "targets": targets}, submission.values)
     found = [(step, specs) for step, specs in found if step.node in nodes and specs]
     rate, observed = bandwidth_of(engine.telemetry, device)
     report = await asyncio.to_thread(report_of, engine, found, gates_of(plan.steps), device, rate, budget)
     computing = computing_of(engine, plan, wanted)
     return told(report, {spec.key: spec.family for _, specs in found for spec in specs}, computing, engine, observed)
+
+
+async def _models(
+    engine: Engine, document: Mapping[str, Any], values: Mapping[str, Any]
+) -> list[tuple[Step, list[ModelSpec]]]:
+    """What load nodes give. Raises RequestError when they cannot run now."""
+    if engine.queue()["held"]:
+        raise RequestError(
+            "load nodes cannot be asked while the queue is held.", remedy="Release the queue.", code="held"
+        )
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            return await models_of(engine, document, values)
+    except TimeoutError:
+        raise RequestError(
+            f"the load nodes took longer than {PATIENCE_S:g} s; other runs keep every thread busy.",
+            remedy="Ask again when less is going on.",
+            code="busy",
+        ) from None
 
 
 def computing_of(engine: Engine, plan: Plan, wanted: frozenset[int]) -> Computing:

@@ -83,6 +83,10 @@ class Server:
 
     async def start(self) -> None:
         """Listen. Raises AnyloomError when the port or the address cannot be had."""
+        registry = self.house.engine.registry
+        await asyncio.to_thread(
+            lambda: [type.to_dict() for type in registry]
+        )  # reads their docstrings, for the first list
         await self._runner.setup()
         try:
             site = web.TCPSite(self._runner, self.host, self.port, backlog=1024)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Mapping
+from functools import cache
 
 
-def port_words(text: str, names: Collection[str]) -> dict[str, str]:
+@cache
+def port_words(text: str, names: tuple[str, ...]) -> Mapping[str, str]:
     """What a docstring says of each port: `name: words`, at the beginning of a sentence, up to the next such beginning or the
     end of the paragraph. `width, height: ...` speaks of both."""
     if not names:

@@ -133,7 +133,7 @@ class NodeType:
     def to_dict(self) -> dict[str, Any]:
         """As `GET /api/v1/nodes` shows it."""
         more = (self.more,) if self.more else ()
-        words = port_words(self.description, [port.name for port in (*self.inputs, *more, *self.outputs)])
+        words = port_words(self.description, tuple(port.name for port in (*self.inputs, *more, *self.outputs)))
         return {
             "id": self.id,
             "version": self.version,

@@ -32,6 +32,7 @@ class Widget:
     multiline  a text area instead of a line
     upload     a file of this media type in the input folder: "image", "audio", "video", "text" or "*"
     control    "seed": the editor may change the number after every run
+    suggest    "models": names of files and folders of the models folder are offered, others may be written
     style      how it looks where that does not follow from the rest: "color" for #rrggbb, "slider"
     label      what the editor shows instead of the port's name
     """
@@ -43,6 +44,7 @@ class Widget:
     multiline: bool = False
     upload: str = ""
     control: str = ""
+    suggest: str = ""
     style: str = ""
     label: str = ""
     placeholder: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 import pytest_asyncio
 
 from graph_engine.engine import Engine
+from graph_engine.errors import RequestError
 from tests.protocol.live import LiveServer, chain, workflow
 from tests.protocol.test_http import take
 from tests.protocol.wire import wire
+from web import outlook
 from web.outlook import summary
 from web.routes.plan import answer
 from web.state import House
@@ -93,6 +96,11 @@ async def test_models_and_what_moves(real: LiveServer) -> None:
         too_small, enough = (too_small, middle) if ask(budget_bytes=middle)["fits"] != "no" else (middle, enough)
     assert ask(budget_bytes=enough)["fits"] == "streamed", "in the least room that is enough, something is streamed"
     assert real.do(engine.runs()) == [], "a question leaves no run behind"
+    real.do(_hold(engine, True))
+    with pytest.raises(RequestError) as caught:
+        ask()
+    assert caught.value.problem.code == "held"
+    real.do(_hold(engine, False))
     run = real.do(engine.submit(house.library.load("text_to_image")))
     assert real.do(engine.wait(run.id, 120)).status == "succeeded"
     after = ask(values={next(iter(engine_asks(house))): "another text"})
@@ -101,6 +109,27 @@ async def test_models_and_what_moves(real: LiveServer) -> None:
     assert after["summary"].endswith("no model moves")
     assert after["compute_s"] > 0
     assert after["unknown"] == []
+
+
+async def _hold(engine: Engine, on: bool) -> None:
+    engine.hold(on)
+
+
+async def test_a_question_that_nobody_waits_for_ends(real: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load nodes that take too long are cancelled, and no run stays behind."""
+    monkeypatch.setattr(outlook, "PATIENCE_S", 0.3)
+    engine: Engine = real.engine
+    wait = engine.wait
+
+    async def never(run: str, timeout_s: float | None = None) -> Any:
+        return await (wait(run, timeout_s) if timeout_s is not None else asyncio.Event().wait())
+
+    monkeypatch.setattr(engine, "wait", never)
+    before = [run.id for run in real.do(engine.runs())]
+    with pytest.raises(RequestError) as caught:
+        real.do(answer(real.server.house, {"workflow": "text_to_image", "values": {"think.seed": 987}}))
+    assert caught.value.problem.code == "busy"
+    assert [run.id for run in real.do(engine.runs())] == before
 
 
 def engine_asks(house: House) -> Iterator[str]:

@@ -32,6 +32,8 @@ PROBE_BYTES = 256 << 20
 GB = 1e9
 ASKING = "anyloom plan"
 """The client of runs that only look for models."""
+FIRST = 1_000_000
+GRACE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,14 @@ async def models_of(
     sources = {link.source for _, links in wanted for link in links}
     if not sources:
         return []
-    record = await engine.submit(
-        document, values=values or None, targets=[steps[index].node for index in sorted(sources)], client=ASKING
-    )
-    record = await engine.wait(record.id)
-    await engine.delete([record.id])  # a question leaves no run behind
+    asked = [steps[index].node for index in sorted(sources)]
+    record = await engine.submit(document, values=values or None, targets=asked, client=ASKING, priority=FIRST)
+    try:
+        record = await engine.wait(record.id)
+    finally:  # a question leaves no run behind, even if nobody waits for the answer any more
+        if await engine.cancel(record.id):
+            await engine.wait(record.id, GRACE_S)
+        await engine.delete([record.id])
     if record.status != "succeeded":
         stated = [(step, [published(steps[link.source], link.output) for link in links]) for step, links in wanted]
         if all(spec is not None for _, specs in stated for spec in specs):

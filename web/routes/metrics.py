@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 
 from aiohttp import hdrs, web
 
@@ -11,6 +12,7 @@ from web.state import house
 
 
 async def metrics(call: Call) -> web.StreamResponse:
+    await asyncio.to_thread(importlib.import_module, "web.metrics")  # the first time, which takes a while
     from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
     from web.metrics import Look

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from aiohttp import web
 
 from graph_engine.record import STATUSES
 from web import schemas
-from web.frames import JSON
-from web.routes.route import API, Call, Parameter, Reply, Route, json_response, read_json
+from web.routes.route import API, Call, Parameter, Reply, Route, json_response, long_response, read_json
 from web.schemas import ref
 from web.state import house
 from web.submission import Submission
@@ -55,13 +52,13 @@ async def document(call: Call) -> web.StreamResponse:
 
 async def timeline(call: Call) -> web.StreamResponse:
     found = await house(call.request).engine.timeline(call.path("id"))
-    body = await asyncio.to_thread(JSON.encode, found)
     headers = {"Content-Disposition": f'inline; filename="timeline-{found["otherData"]["number"]}.json"'}
-    return web.Response(body=body, content_type="application/json", headers=headers)
+    return await long_response(found, "traceEvents", headers)
 
 
 async def explain(call: Call) -> web.StreamResponse:
-    return json_response(await house(call.request).engine.explain(call.path("id"), call.query["with"]))
+    found = await house(call.request).engine.explain(call.path("id"), call.query["with"])
+    return await long_response(found, "nodes")
 
 
 CANCELLED = Reply("false when the run had ended already", schemas.record({"cancelled": schemas.BOOLEAN}))

@@ -87,12 +87,12 @@ def test_ports_have_the_words_of_the_docstring() -> None:
 
 def test_words_of_ports_end_where_the_next_ones_begin() -> None:
     text = "First.\n\nlength: of it. width, height: in pixels;\nas ever. Not a port: this."
-    assert port_words(text, ["length", "width", "height"]) == {
+    assert port_words(text, ("length", "width", "height")) == {
         "length": "of it.",
         "width": "in pixels; as ever. Not a port: this.",
         "height": "in pixels; as ever. Not a port: this.",
     }
-    assert port_words("a.b: c", []) == {}
+    assert port_words("a.b: c", ()) == {}
 
 
 @node(id="turn.measure")
