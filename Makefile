@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo serve test lint bench docs install clean
+.PHONY: demo serve test lint bench bench-gpu docs install clean
 
 demo: install
 	$(BIN)/anyloom demo --out out/demo
@@ -23,6 +23,10 @@ lint: install
 
 bench: install
 	$(BIN)/python -m tests.bench.scheduling
+
+# Needs a CUDA device, and takes the python at hand where the environment above was not made: on a borrowed machine.
+bench-gpu:
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.bench.kernels --csv out/bench/kernels.csv
 
 # The parts of the documents that are made from the code; a test fails when they are out of date.
 docs: install

@@ -81,3 +81,22 @@ def default_launch(which: str, head_dim: int, dtype: str, arch: int) -> Launch:
     if head_dim > 64:
         return Launch(64, 64 if head_dim <= 96 else 32, 4, 2)
     return Launch(64, 32, 4, 3) if which == "few" or head_dim <= 48 else Launch(128, 64, 8, 3)
+
+
+def candidates(which: str, head_dim: int, arch: int) -> tuple[Launch, ...]:
+    """Launches worth trying on a device, the default first; those that do not fit or spill fail or lose by themselves."""
+    default = default_launch(which, head_dim, "bfloat16", arch)
+    if which == "packed":
+        found = [Launch(block, 16, warps, 1) for block in (32, 64, 128) for warps in (2, 4, 8) if block <= 32 * warps]
+    elif which == "short":
+        found = [Launch(block, 16, block // 16, stages) for block in (64, 128) for stages in (1, 2, 3)]
+    else:
+        blocks = ((64, 4), (128, 4), (128, 8))
+        found = [
+            Launch(m, n, warps, stages)
+            for m, warps in blocks
+            for n in (32, 64, 128)
+            for stages in (2, 3, 4)
+            if (n == 32) <= (head_dim > 64 or arch < 90) and (m, warps, n) != (128, 4, 128)
+        ]
+    return tuple(dict.fromkeys([default, *found]))

@@ -88,7 +88,7 @@ def test_files_that_are_named_exist(path: Path) -> None:
 
 
 def test_commands_exist() -> None:
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
     subparsers = next(action.choices for action in parser()._actions if hasattr(action, "choices") and action.choices)
     assert isinstance(subparsers, dict)
     seen = set()
