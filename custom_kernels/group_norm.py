@@ -28,14 +28,12 @@ CHUNKS = 64
 
 
 @triton.jit
-def _silu(y):  # type: ignore[no-untyped-def]
+def _silu(y):
     return y * (1.0 / (1.0 + tl.exp(-y)))
 
 
 @triton.jit
-def _chunks(  # type: ignore[no-untyped-def]
-    X, MEAN, SPREAD, length, chunk, chunks, C: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_C: tl.constexpr
-):
+def _chunks(X, MEAN, SPREAD, length, chunk, chunks, C: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_C: tl.constexpr):
     """Program (item and chunk, channels): mean and summed squared distance of each channel."""
     item = (tl.program_id(0) // chunks).to(tl.int64)
     first = (tl.program_id(0) % chunks) * chunk
@@ -63,7 +61,7 @@ def _chunks(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _fold(  # type: ignore[no-untyped-def]
+def _fold(
     MEAN,
     SPREAD,
     WEIGHT,
@@ -128,7 +126,7 @@ def _fold(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _apply(  # type: ignore[no-untyped-def]
+def _apply(
     X, A, B, Y, length, blocks, C: tl.constexpr, SILU: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_C: tl.constexpr
 ):
     item = (tl.program_id(0) // blocks).to(tl.int64)
@@ -146,7 +144,7 @@ def _apply(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _whole(  # type: ignore[no-untyped-def]
+def _whole(
     X,
     WEIGHT,
     BIAS,

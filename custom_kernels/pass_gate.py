@@ -52,7 +52,7 @@ def rows() -> list[Compilation]:
             warps_of(256 * 64),
             quick=True,
         ),
-        _row("geglu", geglu._geglu, {"INNER": 1280, "BLOCK_R": 2, "BLOCK_I": 512}, ("X", "Y"), 4, quick=True),
+        _row("geglu", geglu._geglu, {"INNER": 1280, "BLOCK_R": 2, "BLOCK_I": 512}, ("X", "Y"), 4),
         _row(
             "add_bias",
             residual._add,
@@ -104,6 +104,6 @@ def _row(
         quick=quick,
         tensor_cores=False,
         most_registers=96,
-        fewest_blocks=2,
+        fewest_warps=24,
         narrow_loads=narrow,
     )

@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gc
+import itertools
 import math
 import os
 import signal
@@ -132,7 +133,12 @@ class TooLong(Exception):
 
 
 def measure(
-    model: Model, ways: Sequence[str], device: torch.device, dtype: torch.dtype, out_of_time: Callable[[], bool], limit: int
+    model: Model,
+    ways: Sequence[str],
+    device: torch.device,
+    dtype: torch.dtype,
+    out_of_time: Callable[[], bool],
+    limit: int,
 ) -> Iterator[Row]:
     """A row per way, of one model. Ways that fail or take too long have a row that says so."""
     unet = model.build(device, dtype)
@@ -249,14 +255,14 @@ def spans(calls: list[Callable[[], Any]], cuda: bool) -> list[float]:
         for call in calls:
             call()
             marks.append(time.perf_counter())
-        return [after - before for before, after in zip(marks, marks[1:], strict=False)]
+        return [after - before for before, after in itertools.pairwise(marks)]
     events = [torch.cuda.Event(enable_timing=True) for _ in range(len(calls) + 1)]
     events[0].record()
     for call, event in zip(calls, events[1:], strict=True):
         call()
         event.record()
     torch.cuda.synchronize()
-    return [one.elapsed_time(other) / 1e3 for one, other in zip(events, events[1:], strict=False)][2:]
+    return [one.elapsed_time(other) / 1e3 for one, other in itertools.pairwise(events)][2:]
 
 
 def floor_of(unet: Any, model: Model, told: dict[str, Any], device: torch.device, dtype: torch.dtype) -> float:
