@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 HEAD_DIMS = (16, 32, 40, 48, 64, 72, 80, 96, 120, 128, 160)
 LONGEST_SHORT = 128  # keys that `short_attention` holds at once
+HELD_BYTES = 65_536  # of keys and values: leaves room for queries and scores in the smallest shared memory, 99 KiB
 LONGEST_PACKED = 32  # longer sequences fill a tile by themselves
 LONGEST_FRAMES = 64  # but strided ones are packed up to here, because nothing else reads them without a copy
 SMALLEST = 16  # what a tensor core takes
@@ -22,11 +23,14 @@ def split(width: int) -> tuple[int, int]:
     return (first, second) if first + second < one else (one, 0)
 
 
-def kind(lq: int, lk: int, repeat: int, masked: bool) -> str:
+def kind(lq: int, lk: int, head_dim: int, repeat: int, masked: bool, element_bytes: int) -> str:
     """The kernel that computes it: "packed", "short" or "long"."""
     if lq == lk and lq <= LONGEST_PACKED and repeat == 1 and not masked:
         return "packed"
-    return "short" if lk <= LONGEST_SHORT else "long"
+    if lk > LONGEST_SHORT:
+        return "long"
+    held = 2 * sum(split(lk)) * sum(split(head_dim)) * element_bytes
+    return "short" if held <= HELD_BYTES else "long"
 
 
 def long_launch_name(rows: int, lq: int, processors: int) -> str:

@@ -48,7 +48,7 @@ def attention(
     batch, lq, width = q.shape
     lk, head_dim, repeat = k.shape[1], width // heads, batch // k.shape[0]
     q, k, v = readable(q), readable(k), readable(v)
-    which = plan.kind(lq, lk, repeat, mask is not None)
+    which = plan.kind(lq, lk, head_dim, repeat, mask is not None, q.element_size())
     if which == "packed":
         out = torch.empty((batch, lq, width), dtype=q.dtype, device=q.device)
         _packed(q, k, v, out, heads, scale, sequences=batch, places=1, length=lq)

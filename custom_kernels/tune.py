@@ -37,7 +37,7 @@ class Found(NamedTuple):
 
 
 def launch_name(call: AttentionCall, processors: int) -> str:
-    which = plan.kind(call.lq, call.lk, call.repeat, masked=False)
+    which = plan.kind(call.lq, call.lk, call.head_dim, call.repeat, masked=False, element_bytes=2)
     return plan.long_launch_name(call.batch * call.heads, call.lq, processors) if which == "long" else which
 
 

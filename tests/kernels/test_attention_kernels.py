@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from custom_kernels import attention_plan as plan
-from custom_kernels import attention_triton, device, dispatch, ops, reference
+from custom_kernels import attention_triton, device, dispatch, ops, production, reference
 from custom_kernels.implementation import Case
 
 triton = pytest.importorskip("triton")
@@ -364,6 +364,41 @@ else:
 )  # fmt: skip
 def test_widths_are_split_with_the_least_padding(width: int, parts: tuple[int, int]) -> None:
     assert plan.split(width) == parts
+
+
+@pytest.mark.parametrize(
+    ("lq", "lk", "head_dim", "repeat", "masked", "element_bytes", "kernel"),
+    [
+        (4096, 4096, 40, 1, False, 2, "long"),
+        (4096, 129, 40, 1, False, 2, "long"),
+        (4096, 128, 40, 1, False, 2, "short"),
+        (2880, 77, 64, 24, False, 2, "short"),
+        (64, 77, 160, 1, False, 2, "short"),
+        (64, 77, 160, 1, False, 4, "long"),  # 100 KiB of keys and values in float32
+        (24, 24, 64, 1, False, 2, "packed"),
+        (24, 24, 64, 24, False, 2, "short"),
+        (24, 24, 64, 1, True, 2, "short"),
+        (33, 33, 64, 1, False, 2, "short"),
+    ],
+)
+def test_each_size_has_its_kernel(
+    lq: int, lk: int, head_dim: int, repeat: int, masked: bool, element_bytes: int, kernel: str
+) -> None:
+    assert plan.kind(lq, lk, head_dim, repeat, masked, element_bytes) == kernel
+
+
+@pytest.mark.parametrize("call", production.ATTENTION, ids=str)
+def test_every_call_of_the_production_models_has_a_kernel_and_a_choice(
+    call: production.AttentionCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "interpreting", lambda: False)
+    dispatch.choose.cache_clear()
+    case = a_case(B=call.batch, H=call.heads, Lq=call.lq, Lk=call.lk, D=call.head_dim, dtype="bfloat16")
+    assert dispatch.choose(case, "triton").name == "triton"
+    # Where nothing was measured, torch keeps the long rows of the head dims that it does not pad.
+    kept = call.lk > 128 and call.head_dim in (64, 120, 128)
+    assert dispatch.choose(case).name == ("sdpa" if kept else "triton")
+    dispatch.choose.cache_clear()
 
 
 @given(st.integers(1, 256))

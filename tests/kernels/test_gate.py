@@ -60,6 +60,56 @@ def test_spills_narrow_loads_and_budgets_are_noticed(tmp_path: Path) -> None:
     assert "registers, the budget is 64" in budget
 
 
+LAUNCHES = """
+import sys
+import torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime.jit import JITFunction
+from custom_kernels import attention_triton
+
+class Driver:  # of a GPU that is not here: enough of one to compile for
+    get_current_device = staticmethod(lambda: 0)
+    get_current_stream = staticmethod(lambda device=None: 0)
+    get_current_target = staticmethod(lambda: GPUTarget("cuda", int(sys.argv[1]), 32))
+    get_active_torch_device = staticmethod(lambda: torch.device("cpu"))
+
+def compiled_only(self, grid):
+    assert len(grid) == 1 and 0 < grid[0] < 2**31, grid
+    def launch(*arguments, **constants):
+        kernel = self.warmup(*arguments, grid=grid, **constants)
+        print(self.__name__, kernel.metadata.shared)
+    return launch
+
+triton.runtime.driver.set_active(Driver())
+JITFunction.__getitem__ = compiled_only
+
+def attend(batch, lq, lk, head_dim, heads=2, repeat=1, masked=False):
+    q = torch.zeros(batch, lq, heads * head_dim, dtype=torch.bfloat16)
+    k = torch.zeros(batch // repeat, lk, heads * head_dim, dtype=torch.bfloat16)
+    mask = torch.zeros(1, 1, lq, lk) if masked else None
+    attention_triton.attention(q, k, k, heads, mask)
+
+attend(1, 1, 129, 16, heads=1, masked=True)  # ones become constants
+attend(2, 256, 256, 40)
+attend(4, 128, 77, 64, repeat=2)
+attend(1, 1, 1, 48, heads=1)
+film = torch.zeros(1, 24, 1, 64, dtype=torch.bfloat16)
+attention_triton.frame_attention(film, film, film, 1)
+"""
+
+
+@pytest.mark.parametrize("arch", ["80", "90"])
+def test_launches_of_the_host_compile_as_they_are(arch: str, tmp_path: Path) -> None:
+    """The way from a call to machine code that a GPU would take, up to the launch: options, types, integers that are 1."""
+    done = outside_the_interpreter(tmp_path, "-c", LAUNCHES, arch)
+    assert done.returncode == 0, done.stderr
+    kernels = [line.split() for line in done.stdout.splitlines()]
+    assert [name for name, _ in kernels] == [
+        "long_attention", "long_attention", "short_attention", "packed_attention", "packed_attention",
+    ]  # fmt: skip
+    assert all(0 < int(shared) <= gate.SHARED_LIMIT[int(arch)] for _, shared in kernels)
+
+
 def a_row() -> Compilation:
     return Compilation("a", None, {}, "bfloat16", (), num_warps=4, num_stages=2)
 
