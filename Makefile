@@ -27,6 +27,7 @@ bench: install
 # Needs a CUDA device, and takes the python at hand where the environment above was not made: on a borrowed machine.
 bench-gpu:
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.bench.kernels --csv out/bench/kernels.csv
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.bench.unets --csv out/bench/unets.csv
 
 # The parts of the documents that are made from the code; a test fails when they are out of date.
 docs: install

@@ -118,10 +118,13 @@ def check_add_scaled(x: Tensor, residual: Tensor) -> None:
 def _check_float(operation: str, same_dtype: bool = True, **tensors: Tensor | None) -> None:
     given = {name: x for name, x in tensors.items() if x is not None}
     first = next(iter(given.values()))
-    told = ", ".join(f"{name} {str(x.dtype).removeprefix('torch.')} on {x.device}" for name, x in given.items())
+    wrong = ""
     if any(x.dtype not in FLOATS for x in given.values()):
-        raise ValueError(f"{operation} takes float16, bfloat16, float32 or float64; got {told}")
-    if any(x.device != first.device for x in given.values()):
-        raise ValueError(f"{operation}: all tensors must be on one device; got {told}")
-    if same_dtype and any(x.dtype != first.dtype for x in given.values()):
-        raise ValueError(f"{operation}: all tensors must have one type; got {told}. Cast them first")
+        wrong = " takes float16, bfloat16, float32 or float64; got {}"
+    elif any(x.device != first.device for x in given.values()):
+        wrong = ": all tensors must be on one device; got {}"
+    elif same_dtype and any(x.dtype != first.dtype for x in given.values()):
+        wrong = ": all tensors must have one type; got {}. Cast them first"
+    if wrong:  # the words are looked for only now: this runs hundreds of times per step
+        told = ", ".join(f"{name} {str(x.dtype).removeprefix('torch.')} on {x.device}" for name, x in given.items())
+        raise ValueError(operation + wrong.format(told))

@@ -183,7 +183,7 @@ def all_of(timestep: Any) -> tuple[Tensor, int] | None:
     count, rest = divmod(memory.nbytes(), timestep.element_size())
     if rest or not 1 < count <= MOST_STEPS:
         return None
-    return timestep.as_strided((count,), (1,), 0), timestep.storage_offset()
+    return timestep.as_strided((count,), (1,), 0), int(timestep.storage_offset())
 
 
 def version_of(tensor: Tensor) -> int | None:

@@ -236,7 +236,7 @@ def attention(
 # --- parts ----------------------------------------------------------------------------------------------------------------
 
 
-def is_plain(layer: Any, kind: type) -> bool:
+def is_plain(layer: Any, kind: Any) -> bool:
     """Whether a layer is exactly torch's, and nobody wants to be told when it is called."""
     return type(layer) is kind and not layer._forward_hooks and not layer._forward_pre_hooks
 

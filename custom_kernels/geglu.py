@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 @triton.jit
-def _geglu(X, Y, rows, INNER: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_I: tl.constexpr):  # type: ignore[no-untyped-def]
+def _geglu(X, Y, rows, INNER, BLOCK_R: tl.constexpr, BLOCK_I: tl.constexpr):
     row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     col = tl.program_id(1) * BLOCK_I + tl.arange(0, BLOCK_I)
     there = (row < rows)[:, None] & (col < INNER)[None, :]

@@ -42,6 +42,8 @@ def attention(
     frames of a film share their prompt). mask broadcasts to "B H Lq Lk" and is added. Raises ValueError on shapes and
     types that do not fit together, KernelError if `kernels` cannot compute this.
     """
+    if seen_by_nobody(q, k, v, mask):
+        return _compute_attention(q, k, v, heads, mask, scale, kernels)
     check_attention(q, k, v, heads, mask, scale)
     if kernels in ("auto", "sdpa") and wants_gradients(q, k, v, mask):
         return _plainly("attention", "sdpa", sdpa, q, k, v, heads, mask, scale)
@@ -53,6 +55,8 @@ def frame_attention(
     q: Tensor, k: Tensor, v: Tensor, heads: int, scale: float | None = None, kernels: str = "auto"
 ) -> Tensor:
     """Attention along the frames of a film, each place by itself: "B F S H·D" for q, k, v and the result."""
+    if seen_by_nobody(q, k, v):
+        return _compute_frame_attention(q, k, v, heads, scale, kernels)
     check_frame_attention(q, k, v, heads, scale)
     if kernels in ("auto", "sdpa") and wants_gradients(q, k, v):
         return _plainly("frame_attention", "sdpa", over_frames(sdpa), q, k, v, heads, scale)
@@ -73,6 +77,8 @@ def group_norm_silu(
     kernels: str = "auto",
 ) -> Tensor:
     """silu(norm(x + add) · (1 + scale) + shift); see `reference.group_norm_silu`. x "N C *", the time terms "N C"."""
+    if seen_by_nobody(x, weight, bias, add, scale, shift):
+        return _compute_group_norm_silu(x, groups, weight, bias, eps, add, scale, shift, silu, kernels)
     check_group_norm(x, groups, weight, bias, add, scale, shift)
     if kernels in ("auto", "torch") and wants_gradients(x, weight, bias, add, scale, shift):
         run = norms.torch_group_norm_silu
@@ -85,6 +91,8 @@ def layer_norm(
     x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, kernels: str = "auto"
 ) -> Tensor:
     """Layer normalisation of "* C" over its last dimension; see `reference.layer_norm`."""
+    if seen_by_nobody(x, weight, bias):
+        return _compute_layer_norm(x, weight, bias, eps, kernels)
     check_layer_norm(x, weight, bias)
     if kernels in ("auto", "torch") and wants_gradients(x, weight, bias):
         return _plainly("layer_norm", "torch", norms.torch_layer_norm, x, weight, bias, eps)
@@ -94,6 +102,8 @@ def layer_norm(
 
 def geglu(x: Tensor, kernels: str = "auto") -> Tensor:
     """The first half of the last dimension times the gelu of the second: "* 2C" to "* C"; see `reference.geglu`."""
+    if seen_by_nobody(x):
+        return _compute_geglu(x, kernels)
     check_geglu(x)
     if kernels in ("auto", "torch") and wants_gradients(x):
         return _plainly("geglu", "torch", pointwise.torch_geglu, x)
@@ -103,6 +113,8 @@ def geglu(x: Tensor, kernels: str = "auto") -> Tensor:
 
 def add_scaled(x: Tensor, residual: Tensor, factor: float = 1.0, kernels: str = "auto") -> Tensor:
     """(x + residual) · factor of two equal shapes; see `reference.add_scaled`."""
+    if seen_by_nobody(x, residual):
+        return _compute_add_scaled(x, residual, factor, kernels)
     check_add_scaled(x, residual)
     if kernels in ("auto", "torch") and wants_gradients(x, residual):
         return _plainly("add_scaled", "torch", pointwise.torch_add_scaled, x, residual, factor)
@@ -156,6 +168,17 @@ def _plainly(operation: str, name: str, run: Callable[..., Tensor], *arguments: 
     return run(*arguments)
 
 
+def seen_by_nobody(*tensors: Tensor | None) -> bool:
+    """Whether the call may go around torch's registry, which costs more than most kernels take: no compiler looks on, no
+    gradients are wanted, no tensor only pretends to be one.
+    """
+    return (
+        not torch.compiler.is_compiling()
+        and not wants_gradients(*tensors)
+        and all(x is None or type(x) in (Tensor, torch.nn.Parameter) for x in tensors)
+    )
+
+
 def wants_gradients(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
 
@@ -168,8 +191,7 @@ def _like(y: Tensor, x: Tensor) -> Tensor:
 # The registrations. torch reads the annotations, so this module's are strings that it can resolve.
 
 
-@torch.library.custom_op("anyloom::attention", mutates_args=())
-def _attention(
+def _compute_attention(
     q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None, scale: float | None, kernels: str
 ) -> Tensor:
     check_attention(q, k, v, heads, mask, scale)
@@ -178,18 +200,23 @@ def _attention(
     return _compute(attention_case(q, k, heads, mask), kernels, q, k, v, heads, mask, scale).contiguous()
 
 
+_attention = torch.library.custom_op("anyloom::attention", mutates_args=())(_compute_attention)
+
+
 @_attention.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None, scale: float | None, kernels: str) -> Tensor:
     check_attention(q, k, v, heads, mask, scale)
     return q.new_empty(q.shape)
 
 
-@torch.library.custom_op("anyloom::frame_attention", mutates_args=())
-def _frame_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, scale: float | None, kernels: str) -> Tensor:
+def _compute_frame_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, scale: float | None, kernels: str) -> Tensor:
     check_frame_attention(q, k, v, heads, scale)
     if q.numel() == 0:
         return torch.empty_like(q, memory_format=torch.contiguous_format)
     return _compute(frame_case(q, heads), kernels, q, k, v, heads, scale).contiguous()
+
+
+_frame_attention = torch.library.custom_op("anyloom::frame_attention", mutates_args=())(_compute_frame_attention)
 
 
 @_frame_attention.register_fake
@@ -198,8 +225,7 @@ def _(q: Tensor, k: Tensor, v: Tensor, heads: int, scale: float | None, kernels:
     return q.new_empty(q.shape)
 
 
-@torch.library.custom_op("anyloom::group_norm_silu", mutates_args=())
-def _group_norm_silu(
+def _compute_group_norm_silu(
     x: Tensor,
     groups: int,
     weight: Tensor | None,
@@ -229,6 +255,9 @@ def _group_norm_silu(
     return _like(_compute(case, kernels, x, groups, weight, bias, eps, add, scale, shift, silu), x)
 
 
+_group_norm_silu = torch.library.custom_op("anyloom::group_norm_silu", mutates_args=())(_compute_group_norm_silu)
+
+
 @_group_norm_silu.register_fake
 def _(
     x: Tensor,
@@ -246,13 +275,15 @@ def _(
     return torch.empty_like(x)
 
 
-@torch.library.custom_op("anyloom::layer_norm", mutates_args=())
-def _layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, kernels: str) -> Tensor:
+def _compute_layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, kernels: str) -> Tensor:
     check_layer_norm(x, weight, bias)
     if x.numel() == 0:
         return torch.empty_like(x)
     case = case_of("layer_norm", x, rows=x.numel() // x.shape[-1], C=x.shape[-1], elements=x.numel())
     return _like(_compute(case, kernels, x, weight, bias, eps), x)
+
+
+_layer_norm = torch.library.custom_op("anyloom::layer_norm", mutates_args=())(_compute_layer_norm)
 
 
 @_layer_norm.register_fake
@@ -261,8 +292,7 @@ def _(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, kernels
     return torch.empty_like(x)
 
 
-@torch.library.custom_op("anyloom::geglu", mutates_args=())
-def _geglu(x: Tensor, kernels: str) -> Tensor:
+def _compute_geglu(x: Tensor, kernels: str) -> Tensor:
     check_geglu(x)
     half = x.shape[-1] // 2
     if x.numel() == 0:
@@ -273,19 +303,24 @@ def _geglu(x: Tensor, kernels: str) -> Tensor:
     return _compute(case, kernels, x).contiguous()
 
 
+_geglu = torch.library.custom_op("anyloom::geglu", mutates_args=())(_compute_geglu)
+
+
 @_geglu.register_fake
 def _(x: Tensor, kernels: str) -> Tensor:
     check_geglu(x)
     return x.new_empty((*x.shape[:-1], x.shape[-1] // 2))
 
 
-@torch.library.custom_op("anyloom::add_scaled", mutates_args=())
-def _add_scaled(x: Tensor, residual: Tensor, factor: float, kernels: str) -> Tensor:
+def _compute_add_scaled(x: Tensor, residual: Tensor, factor: float, kernels: str) -> Tensor:
     check_add_scaled(x, residual)
     if x.numel() == 0:
         return torch.empty_like(x)
     same = int(x.stride() == residual.stride())
     return _like(_compute(case_of("add_scaled", x, elements=x.numel(), same=same), kernels, x, residual, factor), x)
+
+
+_add_scaled = torch.library.custom_op("anyloom::add_scaled", mutates_args=())(_compute_add_scaled)
 
 
 @_add_scaled.register_fake

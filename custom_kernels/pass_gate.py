@@ -16,7 +16,7 @@ def rows() -> list[Compilation]:
 
     plan = plan_of(4096, 320)
     lines = {"SCALED": True, "BIASED": True, "HAS_ADD": True, "HAS_SCALE": False, "HAS_SHIFT": False}
-    tile = {"C": 320, "BLOCK_C": plan.block_c}
+    tile = {"BLOCK_C": plan.block_c}
     given = ("WEIGHT", "BIAS", "ADD", "SCALE", "SHIFT")
     found = [
         _row(
@@ -30,7 +30,7 @@ def rows() -> list[Compilation]:
         _row(
             "group_norm.fold",
             group_norm._fold,
-            {"C": 320, "SIZE": 10, **lines, "BLOCK_K": 32, "BLOCK_G": 16},
+            {"SIZE": 10, **lines, "BLOCK_K": 32, "BLOCK_G": 16},
             given,
             4,
             parts=("MEAN", "SPREAD", "A", "B"),
@@ -47,16 +47,16 @@ def rows() -> list[Compilation]:
         _row(
             "group_norm.whole",
             group_norm._whole,
-            {"C": 1280, "SIZE": 40, **lines, "SILU": True, "BLOCK_L": 256, "BLOCK_G": 64},
+            {"SIZE": 40, **lines, "SILU": True, "BLOCK_L": 256, "BLOCK_G": 64},
             ("X", *given, "Y"),
             warps_of(256 * 64),
             quick=True,
         ),
-        _row("geglu", geglu._geglu, {"INNER": 1280, "BLOCK_R": 2, "BLOCK_I": 512}, ("X", "Y"), 4, quick=True),
+        _row("geglu", geglu._geglu, {"BLOCK_R": 2, "BLOCK_I": 512}, ("X", "Y"), 4),
         _row(
             "add_bias",
             residual._add,
-            {"C": 320, "BIASED": True, "BLOCK_R": 4, "BLOCK_C": 512},
+            {"BIASED": True, "BLOCK_R": 4, "BLOCK_C": 512},
             ("X", "RESIDUAL", "BIAS", "Y"),
             4,
         ),
@@ -65,7 +65,6 @@ def rows() -> list[Compilation]:
                 f"add_layer_norm.{channels}",
                 residual._add_layer_norm,
                 {
-                    "C": channels,
                     "SCALED": True,
                     "BIASED": True,
                     "BLOCK_C": block,
@@ -101,9 +100,10 @@ def _row(
         num_warps=warps,
         num_stages=3,
         floats=("eps",),
+        aligned=tuple(name for name in ("C", "INNER") if name in kernel.arg_names),
         quick=quick,
         tensor_cores=False,
         most_registers=96,
-        fewest_blocks=2,
+        fewest_warps=24,
         narrow_loads=narrow,
     )

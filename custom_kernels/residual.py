@@ -15,9 +15,7 @@ from torch import Tensor
 
 
 @triton.jit
-def _add(
-    X, RESIDUAL, BIAS, Y, rows, C: tl.constexpr, BIASED: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr
-):  # type: ignore[no-untyped-def]
+def _add(X, RESIDUAL, BIAS, Y, rows, C, BIASED: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr):
     row = tl.program_id(0) * BLOCK_R + tl.arange(0, BLOCK_R)
     col = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     there = (row < rows)[:, None] & (col < C)[None, :]
@@ -30,7 +28,7 @@ def _add(
 
 
 @triton.jit
-def _add_layer_norm(  # type: ignore[no-untyped-def]
+def _add_layer_norm(
     X,
     RESIDUAL,
     WEIGHT,
@@ -39,7 +37,7 @@ def _add_layer_norm(  # type: ignore[no-untyped-def]
     NORM,
     rows,
     eps,
-    C: tl.constexpr,
+    C,
     SCALED: tl.constexpr,
     BIASED: tl.constexpr,
     BLOCK_R: tl.constexpr,

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from custom_kernels import dispatch, norms, pointwise
 from custom_kernels.arguments import check_add_bias, check_add_layer_norm
-from custom_kernels.ops import case_of, wants_gradients
+from custom_kernels.ops import case_of, seen_by_nobody, wants_gradients
 
 
 def add_bias(x: Tensor, residual: Tensor, bias: Tensor | None = None, kernels: str = "auto") -> Tensor:
     """x + residual + bias; see `reference.add_bias`. x and residual "* C", bias "C"."""
+    if seen_by_nobody(x, residual, bias):
+        return _compute_add_bias(x, residual, bias, kernels)
     check_add_bias(x, residual, bias)
     if kernels in ("auto", "torch") and wants_gradients(x, residual, bias):
         dispatch.note("add_bias", "torch")
@@ -35,6 +37,8 @@ def add_layer_norm(
     kernels: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """The sum of two "* C", and the layer norm of the sum; see `reference.add_layer_norm`."""
+    if seen_by_nobody(x, residual, weight, bias):
+        return _compute_add_layer_norm(x, residual, weight, bias, eps, kernels)
     check_add_layer_norm(x, residual, weight, bias)
     if kernels in ("auto", "torch") and wants_gradients(x, residual, weight, bias):
         dispatch.note("add_layer_norm", "torch")
@@ -43,8 +47,7 @@ def add_layer_norm(
     return total, normed
 
 
-@torch.library.custom_op("anyloom::add_bias", mutates_args=())
-def _add_bias(x: Tensor, residual: Tensor, bias: Tensor | None, kernels: str) -> Tensor:
+def _compute_add_bias(x: Tensor, residual: Tensor, bias: Tensor | None, kernels: str) -> Tensor:
     check_add_bias(x, residual, bias)
     if x.numel() == 0:
         return x.new_empty(x.shape)
@@ -52,6 +55,9 @@ def _add_bias(x: Tensor, residual: Tensor, bias: Tensor | None, kernels: str) ->
     dispatch.note("add_bias", row.name)
     made: Tensor = row.run(x, residual, bias)
     return made.contiguous()
+
+
+_add_bias = torch.library.custom_op("anyloom::add_bias", mutates_args=())(_compute_add_bias)
 
 
 @_add_bias.register_fake
@@ -73,8 +79,7 @@ def _add_bias_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 _add_bias.register_autograd(_add_bias_backward, setup_context=_add_bias_inputs)
 
 
-@torch.library.custom_op("anyloom::add_layer_norm", mutates_args=())
-def _add_layer_norm(
+def _compute_add_layer_norm(
     x: Tensor, residual: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, kernels: str
 ) -> tuple[Tensor, Tensor]:
     check_add_layer_norm(x, residual, weight, bias)
@@ -85,6 +90,9 @@ def _add_layer_norm(
     dispatch.note("add_layer_norm", row.name)
     made: Any = row.run(x, residual, weight, bias, eps)
     return made[0].contiguous(), made[1].contiguous()
+
+
+_add_layer_norm = torch.library.custom_op("anyloom::add_layer_norm", mutates_args=())(_compute_add_layer_norm)
 
 
 @_add_layer_norm.register_fake

@@ -27,23 +27,20 @@ def with_kernels(context: NodeContext, unet: Any, kernels: str, compute: Callabl
         return compute()
     if not known:
         raise _refused(kernels, "this decoder has no UNet of diffusers, which is what the kernels are for.")
+    # On a CPU the layout of the weights may change the last bit of what is drawn after; there is nothing to keep there.
+    keep = context.device.startswith("cuda")
     try:
-        # On a CPU the layout of the weights may change the last bit of what is drawn after; there is nothing to keep there.
-        fast = accelerate_unet(unet, kernels, keep=context.device.startswith("cuda"))
+        with accelerate_unet(unet, kernels, keep=keep) as fast:
+            made = compute()
     except KernelError as error:
         raise _refused(kernels, str(error)) from error
-    with fast:
-        try:
-            made = compute()
-        except KernelError as error:
-            raise _refused(kernels, str(error)) from error
-        except Exception as error:
-            if kernels != "auto" or not is_kernels_fault(error):
-                raise
-            broken = error
-        else:
-            context.log(f"Denoised with {fast.told()}.")
-            return made
+    except Exception as error:
+        if kernels != "auto" or not is_kernels_fault(error):
+            raise
+        broken = error
+    else:
+        context.log(f"Denoised with {fast.told()}.")
+        return made
     context.log(f"The kernels failed ({type(broken).__name__}: {broken}); denoising again without them.")
     return compute()
 
