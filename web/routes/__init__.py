@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from web.routes import artifacts, documents, events, files, home, models, nodes, openapi, runs, socket, system
+from web.routes import artifacts, documents, embedded, events, files, home, models, nodes, openapi, runs, socket, system
 from web.routes.route import Route
 
 TABLE: tuple[Route, ...] = (
@@ -12,6 +12,7 @@ TABLE: tuple[Route, ...] = (
     *nodes.TABLE,
     *documents.TABLE,
     *files.TABLE,
+    *embedded.TABLE,
     *models.TABLE,
     *system.TABLE,
     *socket.TABLE,
