@@ -111,6 +111,9 @@ function dropReroutes(doc: Doc, keys: readonly string[]): Doc {
 /** Where things lie now: nodes, groups and notes alike. */
 export function move(doc: Doc, places: ReadonlyMap<string, Point>): Doc {
   const at = (id: string): Point => ({ x: Math.round(places.get(id)!.x), y: Math.round(places.get(id)!.y) });
+  const parts = [...(doc.ui?.groups ?? []), ...(doc.ui?.notes ?? [])];
+  const where = (id: string): Partial<Point> | undefined => doc.nodes[id]?.ui ?? parts.find((part) => part.id === id);
+  if ([...places.keys()].every((id) => where(id)?.x === at(id).x && where(id)?.y === at(id).y)) return doc;
   const next = setNodes(doc, [...places.keys()].filter((id) => id in doc.nodes), (node, id) => ({ ...node, ui: { ...node.ui, ...at(id) } }));
   const { groups, notes } = doc.ui ?? {};
   if (![...(groups ?? []), ...(notes ?? [])].some((part) => places.has(part.id))) return next;
