@@ -4,6 +4,7 @@ export const en = {
   "cancel": "Cancel",
   "canvas": "Canvas",
   "chat.empty": "Say something. You can drop pictures, sounds and films here.",
+  "chat.file": "Nothing in this workflow takes {name}.",
   "chat.log": "Conversation",
   "chat.message": "Message",
   "chat.new": "New chat",

@@ -6,6 +6,7 @@ export const zh: Words = {
   "cancel": "取消",
   "canvas": "画布",
   "chat.empty": "说点什么吧。图片、声音和视频可以拖到这里。",
+  "chat.file": "该工作流中没有节点接受 {name}。",
   "chat.log": "对话",
   "chat.message": "消息",
   "chat.new": "新对话",

@@ -1,6 +1,7 @@
-/** Arrange: new places for nodes, in layers from left to right, by ELK. This file is loaded when it is first asked for. */
+/** Arrange: new places for nodes, in layers from left to right, by ELK, in a worker that is fetched when it is first asked. */
 
-import ELK from "elkjs/lib/elk.bundled.js";
+import ELK, { type ELK as Elk } from "elkjs/lib/elk-api.js";
+import workerUrl from "elkjs/lib/elk-worker.min.js?url";
 
 import { links, type Doc, type Frame, type Point } from "./document";
 import { bounds } from "./shape";
@@ -15,10 +16,13 @@ const OPTIONS = {
   "elk.spacing.componentComponent": "70",
 };
 
+let elk: Elk | undefined;
+
 /** Places for the nodes in `frames`; their top left corner stays where it is. */
 export async function arrangement(doc: Doc, frames: ReadonlyMap<string, Frame>): Promise<Map<string, Point>> {
   const corner = bounds([...frames.values()]);
-  const laid = await new ELK().layout({
+  elk ??= new ELK({ workerUrl });
+  const laid = await elk.layout({
     id: "root",
     layoutOptions: OPTIONS,
     children: [...frames].map(([id, { width, height }]) => ({ id, width, height })),

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 
 import { align } from "./align";
 import { calculate } from "./arithmetic";
-import { bindChat } from "./chat";
+import { bindChat, turnOf, type ChatBinding } from "./chat";
 import { changes, reasons } from "./changes";
 import { clipText, copy, paste, readClip } from "./clipboard";
 import { DocumentRefused, emptyDoc, readDoc, toDoc, type Doc } from "./document";
@@ -13,7 +13,7 @@ import { dumpJson, parseJson, same } from "./json";
 import { Catalog, type NodeType } from "./nodetype";
 import { portFor, search } from "./search";
 import { advance } from "./seed";
-import { inside, shapeOf } from "./shape";
+import { inside, settle, shapeOf } from "./shape";
 import { closesCycle, converters, findCycle, fits, outputKind, validate } from "./validate";
 
 const type = (id: string, inputs: NodeType["inputs"], outputs: NodeType["outputs"], more: NodeType["more"] = null): NodeType => ({
@@ -269,9 +269,13 @@ describe("search", () => {
 describe("others", () => {
   it("knows a node's size before it is drawn", () => {
     const doc = chain();
-    const plain = shapeOf(catalog, doc.nodes["blur"]!, false);
+    const plain = shapeOf(catalog, doc.nodes["blur"]!);
     expect(plain.rows.map((row) => [row.input?.name, row.output?.name, row.field])).toEqual([["image", "image", false], ["radius", undefined, true]]);
-    expect(shapeOf(catalog, edit.setUi(doc, "blur", { collapsed: true }).nodes["blur"]!, false).height).toBeLessThan(plain.height);
+    expect(shapeOf(catalog, edit.setUi(doc, "blur", { collapsed: true }).nodes["blur"]!).height).toBeLessThan(plain.height);
+  });
+  it("moves apart what lies on top of something", () => {
+    const at = (x: number, y: number) => ({ x, y, width: 100, height: 100 });
+    expect(settle(new Map([["a", at(0, 0)], ["b", at(50, 40)], ["c", at(50, 150)], ["d", at(300, 0)]]))).toEqual(new Map([["b", { x: 50, y: 130 }], ["c", { x: 50, y: 260 }]]));
   });
   it("aligns and spreads", () => {
     const frames = new Map([["a", { x: 0, y: 0, width: 10, height: 10 }], ["b", { x: 100, y: 50, width: 20, height: 10 }], ["c", { x: 30, y: 20, width: 10, height: 10 }]]);
@@ -289,5 +293,20 @@ describe("others", () => {
     const doc = readDoc(readFileSync(new URL("../../../../workflows/chat.json", import.meta.url), "utf8"));
     expect(bindChat(doc)).toMatchObject({ message: "message", history: "history", save: "save_chat", reply: "reply", trace: "trace", speaker: "think" });
     expect(bindChat(emptyDoc())).toEqual({ missing: "nextgpt.message" });
+    const turn = turnOf(doc, bindChat(doc) as ChatBinding, "hello", [{ name: "a.png", kind: "image" }], "output/chat.json");
+    expect(turn.nodes["message"]!.values).toMatchObject({ text: "hello", files: ["a.png"], read_as: [""] });
+    expect(turn.nodes["history"]!.values).toEqual({ file: "output/chat.json" });
+    expect(Object.keys(turn.nodes)).toEqual(Object.keys(doc.nodes));
+  });
+  it("chats with any to any, whose history it brings itself", () => {
+    const doc = readDoc(readFileSync(new URL("../../../../workflows/any_to_any.json", import.meta.url), "utf8"));
+    const binding = bindChat(doc) as ChatBinding;
+    expect(binding).toMatchObject({ message: "prompt", reply: "reply", trace: "trace" });
+    const turn = turnOf(doc, binding, "hello", [{ name: "a.wav", kind: "audio" }], "output/chat.json");
+    expect(turn.nodes["sound"]!.values).toEqual({ file: "a.wav" });
+    expect(turn.nodes["prompt"]!.links).toMatchObject({ previous: "chat_see.conversation", image: "picture_tokens.tokens" });
+    expect(turn.nodes["chat_see"]!.links).toEqual({ conversation: "chat_history.conversation", encoder: "models.encoder", projector: "models.input_projector" });
+    expect(() => turnOf(doc, binding, "", [{ name: "a.mp4", kind: "video" }], "")).toThrow("a.mp4");
+    expect(doc.nodes["prompt"]!.links).not.toHaveProperty("previous");
   });
 });

@@ -1,6 +1,6 @@
 /** Shape: how large a node is and where its sockets are, known before it is drawn, so that a view can leave out what is far. */
 
-import type { Doc, DocNode, Frame } from "./document";
+import type { Doc, DocNode, Frame, Point } from "./document";
 import { hasField, inputsOf, type Catalog, type Input, type NodeType, type Output } from "./nodetype";
 
 export const WIDTH = 264;
@@ -8,7 +8,10 @@ export const HEAD = 34;
 export const ROW = 26;
 export const AREA = 84;
 export const PAD = 8;
-export const MEDIA = 190;
+/** The space below the fields for what a node has made, and for what one that works slowly shows meanwhile. */
+const MEDIA = 190;
+const LIVE = 132;
+const SLOW = new Set(["IMAGE", "VIDEO", "AUDIO", "LATENT", "GENERATION"]);
 
 export interface Row {
   input?: Input;
@@ -23,22 +26,22 @@ export interface Shape {
   width: number;
   height: number;
   rows: Row[];
-  media: boolean;
+  media: number;
 }
 
-const kept = new WeakMap<DocNode, { type: NodeType; media: boolean; shape: Shape }>();
+const kept = new WeakMap<DocNode, { type: NodeType; shape: Shape }>();
 
-/** `media`: the node shows a result below its fields. */
-export function shapeOf(catalog: Catalog, node: DocNode, media: boolean): Shape {
+export function shapeOf(catalog: Catalog, node: DocNode): Shape {
   const type = catalog.of(node);
   const known = kept.get(node);
-  if (known && known.type === type && known.media === media) return known.shape;
-  const shape = makeShape(catalog, type, node, media);
-  kept.set(node, { type, media, shape });
+  if (known && known.type === type) return known.shape;
+  const shape = makeShape(catalog, type, node);
+  kept.set(node, { type, shape });
   return shape;
 }
 
-function makeShape(catalog: Catalog, type: NodeType, node: DocNode, media: boolean): Shape {
+function makeShape(catalog: Catalog, type: NodeType, node: DocNode): Shape {
+  const media = mediaOf(type);
   const inputs = inputsOf(type, node);
   const plain = inputs.filter((input) => !hasField(catalog, input));
   const fields = inputs.filter((input) => hasField(catalog, input));
@@ -53,19 +56,20 @@ function makeShape(catalog: Catalog, type: NodeType, node: DocNode, media: boole
     rows.push({ input, field: true, height: input.widget?.multiline && !linked ? AREA : ROW });
   }
   const width = Math.max(160, node.ui?.width ?? WIDTH);
-  if (node.ui?.collapsed) return { width: Math.min(width, 220), height: HEAD, rows, media: false };
-  const natural = HEAD + PAD * 2 + rows.reduce((sum, row) => sum + row.height, 0) + (media ? MEDIA : 0);
+  if (node.ui?.collapsed) return { width: Math.min(width, 220), height: HEAD, rows, media: 0 };
+  const natural = HEAD + PAD * 2 + rows.reduce((sum, row) => sum + row.height, 0) + media;
   return { width, height: Math.max(natural, node.ui?.height ?? 0), rows, media };
 }
 
-export function frameOf(catalog: Catalog, node: DocNode, media: boolean): Frame {
-  const { width, height } = shapeOf(catalog, node, media);
+export function frameOf(catalog: Catalog, node: DocNode): Frame {
+  const { width, height } = shapeOf(catalog, node);
   return { x: node.ui?.x ?? 0, y: node.ui?.y ?? 0, width, height };
 }
 
-/** Does this node's type show results on the node? */
-export function showsMedia(type: NodeType): boolean {
-  return type.output;
+/** How much of a node of that type is for results. */
+function mediaOf(type: NodeType): number {
+  if (type.output) return MEDIA;
+  return type.effect === "seeded" && type.outputs.some((output) => SLOW.has(output.kind)) ? LIVE : 0;
 }
 
 export function bounds(frames: readonly Frame[]): Frame {
@@ -84,6 +88,27 @@ export function inside(doc: Doc, catalog: Catalog, group: Frame): string[] {
     const y = frame.y + frame.height / 2;
     return x >= group.x && x <= group.x + group.width && y >= group.y && y <= group.y + group.height;
   };
-  const nodes = Object.entries(doc.nodes).filter(([, node]) => holds(frameOf(catalog, node, false)));
+  const nodes = Object.entries(doc.nodes).filter(([, node]) => holds(frameOf(catalog, node)));
   return [...nodes.map(([id]) => id), ...(doc.ui?.notes ?? []).filter(holds).map((note) => note.id)];
+}
+
+/** Places for what lies on top of something else: further down. Workflows are laid out by others, who draw nodes smaller. */
+export function settle(frames: ReadonlyMap<string, Frame>, gap = 30): Map<string, Point> {
+  const laid: Frame[] = [];
+  const moved = new Map<string, Point>();
+  for (const [id, frame] of [...frames].sort(([, a], [, b]) => a.y - b.y || a.x - b.x)) {
+    let y = frame.y;
+    for (let again = true; again; ) {
+      again = false;
+      for (const other of laid) {
+        const beside = frame.x + frame.width <= other.x || other.x + other.width <= frame.x;
+        if (beside || y >= other.y + other.height || y + frame.height <= other.y) continue;
+        y = other.y + other.height + gap;
+        again = true;
+      }
+    }
+    laid.push({ ...frame, y });
+    if (y !== frame.y) moved.set(id, { x: frame.x, y });
+  }
+  return moved;
 }

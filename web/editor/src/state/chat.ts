@@ -1,7 +1,8 @@
 /** Chat: turns that a workflow answers. The history of a chat is the file that its last turn saved. */
 
 import { t } from "../i18n/t";
-import { bindChat, chatValues, type ChatBinding } from "../model/chat";
+import { bindChat, turnOf, type ChatBinding } from "../model/chat";
+import type { Doc } from "../model/document";
 import { run } from "./running";
 import { ENDED, filesOf, type FileRef, type RunState } from "./run";
 import { onEnd, runs } from "./runs";
@@ -39,10 +40,23 @@ export async function say(text: string, files: string[]): Promise<boolean> {
   const talk = talkOf(tab.id);
   const last = talk.turns[talk.turns.length - 1];
   if (last && !ENDED.has(runs.get()[last.run]?.status ?? "succeeded")) return false;
-  const id = await run({ values: chatValues(binding, text, files, files.map(() => ""), talk.history) });
+  let document: Doc;
+  try {
+    document = turnOf(tab.history.present, binding, text, files.map((name) => ({ name, kind: kindByName(name) })), talk.history);
+  } catch (error) {
+    toast(t("chat.file", { name: (error as Error).message }), "error");
+    return false;
+  }
+  const id = await run({ document });
   if (!id) return false;
   talks.set((now) => ({ ...now, [tab.id]: { ...talkOf(tab.id), turns: [...talkOf(tab.id).turns, { text, files, run: id, binding }] } }));
   return true;
+}
+
+const SUFFIXES: Record<string, string> = { png: "image", jpg: "image", jpeg: "image", webp: "image", gif: "image", bmp: "image", wav: "audio", mp3: "audio", flac: "audio", ogg: "audio", mp4: "video", webm: "video", mov: "video", mkv: "video" };
+
+function kindByName(name: string): string {
+  return SUFFIXES[name.split(".").pop()?.toLowerCase() ?? ""] ?? "other";
 }
 
 export function startAnew(tab: string): void {

@@ -6,9 +6,9 @@ import { align, type Side } from "../model/align";
 import { clipText, copy, isEmpty, paste, readClip, type Clip } from "../model/clipboard";
 import { emptyDoc, type Frame, type Point } from "../model/document";
 import * as edit from "../model/edit";
-import { bounds, frameOf, inside, showsMedia } from "../model/shape";
+import { bounds, frameOf, inside } from "../model/shape";
 import { camera } from "./camera";
-import { download, save } from "./files";
+import { download, drop, save } from "./files";
 import { cancel, cancelAll, run } from "./running";
 import { screen, toast, togglePanel } from "./screen";
 import { refresh, server } from "./server";
@@ -42,7 +42,7 @@ export function frames(ids: Iterable<string>): Map<string, Frame> {
   const found = new Map<string, Frame>();
   for (const id of ids) {
     const node = doc.nodes[id];
-    const part = node ? frameOf(catalog, node, showsMedia(catalog.of(node))) : [...(doc.ui?.groups ?? []), ...(doc.ui?.notes ?? [])].find((one) => one.id === id);
+    const part = node ? frameOf(catalog, node) : [...(doc.ui?.groups ?? []), ...(doc.ui?.notes ?? [])].find((one) => one.id === id);
     if (part) found.set(id, { x: part.x, y: part.y, width: part.width, height: part.height });
   }
   return found;
@@ -264,7 +264,7 @@ export function onPaste(event: ClipboardEvent): void {
   if (/^(INPUT|TEXTAREA)$/.test(target.tagName) || screen.get().dialog) return;
   event.preventDefault();
   const files = [...(event.clipboardData?.files ?? [])];
-  if (files.length) void import("./files").then(({ drop }) => drop(files, camera.pointer()));
+  if (files.length) void drop(files, camera.pointer());
   else void pasteHere(withLinks, event.clipboardData?.getData("text/plain") ?? "");
 }
 

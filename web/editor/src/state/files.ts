@@ -4,11 +4,19 @@ import { ApiError, get, send, upload } from "../api/http";
 import type { File as ApiFile } from "../api/schema";
 import { t } from "../i18n/t";
 import { DocumentRefused, readDoc, toDoc, type Doc, type Point } from "../model/document";
-import { addNode, setValue } from "../model/edit";
+import { addNode, move, setValue } from "../model/edit";
 import { dumpJson, same } from "../model/json";
+import { frameOf, settle } from "../model/shape";
 import { screen, toast } from "./screen";
 import { learnWorkflows, server, tell } from "./server";
 import { active, change, isDirty, newTab, openTab, select, setTab, titleOf, workspace } from "./workspace";
+
+/** As it is opened: with nothing on top of anything else. */
+function laidOut(doc: Doc): Doc {
+  const { catalog } = server.get();
+  const places = settle(new Map(Object.entries(doc.nodes).map(([id, node]) => [id, frameOf(catalog, node)])));
+  return places.size ? move(doc, places) : doc;
+}
 
 export async function openNamed(name: string): Promise<void> {
   const open = workspace.get().tabs.find((tab) => tab.name === name);
@@ -17,7 +25,7 @@ export async function openNamed(name: string): Promise<void> {
     return;
   }
   try {
-    const doc = toDoc(await get<unknown>("/api/v1/documents/{name}", { name }));
+    const doc = laidOut(toDoc(await get<unknown>("/api/v1/documents/{name}", { name })));
     openTab(newTab(doc, doc.title || name, { name }));
   } catch (error) {
     refuse(error, name);
@@ -26,7 +34,7 @@ export async function openNamed(name: string): Promise<void> {
 
 export function openText(text: string, title: string): boolean {
   try {
-    const doc = readDoc(text);
+    const doc = laidOut(readDoc(text));
     openTab(newTab(doc, doc.title || title, { saved: null }));
     return true;
   } catch (error) {
@@ -114,7 +122,7 @@ export async function drop(files: readonly File[], place: Point): Promise<void> 
 async function embedded(file: ApiFile): Promise<Doc | undefined> {
   try {
     const { document } = await get<{ document: unknown }>("/api/v1/embedded/{folder}/{name}", { folder: file.folder, name: file.name });
-    return toDoc(document);
+    return laidOut(toDoc(document));
   } catch (error) {
     if (error instanceof DocumentRefused) toast(error.message, "error", { remedy: error.remedy });
     else if (!(error instanceof ApiError && error.status === 404)) tell(error);

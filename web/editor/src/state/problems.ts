@@ -33,7 +33,10 @@ function check(): void {
   last = inputs;
   const found: Found[] = ready ? validate(doc, catalog).map((problem) => ({ ...problem, from: "check" })) : [];
   const known = new Set(found.map((problem) => `${problem.code} ${problem.node} ${problem.port}`));
-  for (const problem of refusals.get()[tab.id] ?? []) {
+  const refused = refusals.get()[tab.id];
+  for (const problem of refused?.problems ?? []) {
+    const [then, now] = [refused!.doc.nodes[problem.node ?? ""], doc.nodes[problem.node ?? ""]];
+    if (then?.links !== now?.links || then?.values !== now?.values) continue; // something was done about it
     if (!known.has(`${problem.code} ${problem.node} ${problem.port}`)) found.push({ ...problem, from: "server" });
   }
   for (const problem of run?.errors ?? []) found.push({ ...problem, from: "run" });

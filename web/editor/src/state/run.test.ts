@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { apply, filesOf, fraction, newRun, ofRecord } from "./run";
+import { apply, filesOf, fraction, newRun, ofRecord, shown } from "./run";
 
 const event = (seq: number, type: string, more: object = {}) => ({ seq, type, ...more });
 
@@ -27,6 +27,14 @@ describe("run", () => {
     const run = apply(newRun("r", "x"), [event(1, "running", { node: "m#0" }), event(2, "done", { node: "m#0", ms: 2 }), event(3, "done", { node: "m#1", ms: 3 }), event(4, "running", { node: "g/inner" })]);
     expect(run.nodes["m"]).toMatchObject({ status: "running", ms: 5, parts: 2 });
     expect(run.nodes["g"]!.status).toBe("running");
+  });
+  it("goes on showing what the runs before made of nodes that are not computed again", () => {
+    const first = apply(newRun("1", "x"), [event(1, "chunk", { node: "a", text: "hi" }), event(2, "done", { node: "a" }), event(3, "finished", { status: "succeeded" })]);
+    const second = apply(newRun("2", "x", 2, first), [event(1, "cached", { nodes: ["a"] }), event(2, "running", { node: "b" })]);
+    expect(shown(second, "a")).toMatchObject({ text: "hi" });
+    expect(shown(newRun("3", "x", 2, second), "a")).toMatchObject({ text: "hi" });
+    expect(shown(apply(second, [event(3, "running", { node: "a" })]), "a")).not.toHaveProperty("text");
+    expect(shown(second, "b")).toEqual({ status: "running" });
   });
   it("takes a run of the past from its record", () => {
     const run = ofRecord({ id: "r", status: "partial", number: 1, name: "", client: "", priority: 0, created: 1, started: 2, finished: 4, nodes: 2, result: { s: { text: "hi" } }, errors: [{ code: "x", message: "m", node: "t" }] });

@@ -29,14 +29,32 @@ export interface RunState {
   seconds?: number;
   /** of the tab that started it */
   started: number;
+  /** what the nodes showed before this run: what is cached, and so not computed again, goes on showing it */
+  before: Readonly<Record<string, Shown>>;
 }
+export type Shown = Pick<NodeRun, "preview" | "text" | "outputs">;
 
 export const ENDED: ReadonlySet<string> = new Set(["succeeded", "partial", "failed", "cancelled"]);
 const OVER: ReadonlySet<NodeStatus> = new Set(["done", "cached", "skipped", "failed", "blocked", "cancelled"]);
 const TEXT_LIMIT = 200_000;
 
-export function newRun(id: string, name: string, nodes = 0): RunState {
-  return { id, name, status: "queued", nodes: {}, total: nodes, errors: [], started: Date.now() };
+export function newRun(id: string, name: string, nodes = 0, last?: RunState): RunState {
+  return { id, name, status: "queued", nodes: {}, total: nodes, errors: [], started: Date.now(), before: last ? shownBy(last) : {} };
+}
+
+function shownBy(run: RunState): Record<string, Shown> {
+  const found: Record<string, Shown> = { ...run.before };
+  for (const [id, { preview, text, outputs }] of Object.entries(run.nodes)) {
+    if (preview || text !== undefined || outputs) found[id] = { preview, text, outputs };
+  }
+  return found;
+}
+
+/** What to show of a node that this run did not compute. */
+export function shown(run: RunState | undefined, node: string): Shown | undefined {
+  const now = run?.nodes[node];
+  if (now && (now.preview || now.text !== undefined || now.outputs || now.error)) return now;
+  return !now || now.status === "cached" ? run?.before[node] : now;
 }
 
 /** The node of the document that an event is about: "map#3" and "map/inner" are parts of "map". */
@@ -93,7 +111,7 @@ function changeOf(node: NodeRun, event: Event, part: boolean): Partial<NodeRun> 
       return { message: String(event["message"]) };
     case "done":
       if (part) return { ms: (node.ms ?? 0) + ((event["ms"] as number | undefined) ?? 0), parts: (node.parts ?? 0) + 1 };
-      return { status: "done", ms: (event["ms"] as number | undefined) ?? node.ms, preview: undefined };
+      return { status: "done", ms: (event["ms"] as number | undefined) ?? node.ms };
     case "skipped":
       return part ? undefined : { status: "skipped", message: event["message"] as string | undefined };
     case "retrying":
@@ -128,7 +146,7 @@ export function ofRecord(record: Run): RunState {
   for (const [id, outputs] of Object.entries(record.result)) nodes[ownerOf(id)] = { status: "done", outputs };
   for (const error of record.errors) if (error.node) nodes[ownerOf(error.node)] = { status: "failed", error };
   const seconds = record.finished && record.started ? record.finished - record.started : undefined;
-  return { id: record.id, name: record.name, status: record.status, nodes, total: record.nodes, errors: record.errors, seconds, started: record.created * 1000 };
+  return { id: record.id, name: record.name, status: record.status, nodes, total: record.nodes, errors: record.errors, seconds, started: record.created * 1000, before: {} };
 }
 
 export interface FileRef {

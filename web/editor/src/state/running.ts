@@ -3,7 +3,7 @@
 import { ApiError, get, send } from "../api/http";
 import type { Problem, Run } from "../api/schema";
 import { t } from "../i18n/t";
-import { toDoc } from "../model/document";
+import { toDoc, type Doc } from "../model/document";
 import type { Json } from "../model/json";
 import { advance } from "../model/seed";
 import { newRun, ofRecord, ENDED } from "./run";
@@ -14,8 +14,8 @@ import { settings } from "./settings";
 import { Store } from "./store";
 import { active, amend, newTab, openTab, setTab, titleOf, workspace } from "./workspace";
 
-/** What the server said about the last submission of a tab. */
-export const refusals = new Store<Readonly<Record<string, Problem[]>>>({});
+/** What the server said about the last submission of a tab, and about which document. */
+export const refusals = new Store<Readonly<Record<string, { doc: Doc; problems: Problem[] }>>>({});
 /** submissions on their way */
 export const sending = new Store(0);
 
@@ -24,6 +24,8 @@ export interface Wish {
   values?: Record<string, Json>;
   priority?: number;
   quiet?: boolean;
+  /** instead of the tab's own */
+  document?: Doc;
 }
 
 export async function run(wish: Wish = {}): Promise<string | undefined> {
@@ -33,20 +35,20 @@ export async function run(wish: Wish = {}): Promise<string | undefined> {
     toast(t("run.empty"), "info");
     return undefined;
   }
-  const { quiet: _quiet, ...fields } = wish;
+  const { targets, values, priority, document = doc } = wish;
   sending.set((count) => count + 1);
   try {
-    const record = await socket.request<Run>("submit", { document: doc, name: doc.title || titleOf(tab), watch: true, ...fields });
+    const record = await socket.request<Run>("submit", { document, name: doc.title || titleOf(tab), watch: true, targets, values, priority });
     socket.adopt(record.id);
-    know(newRun(record.id, record.name, record.nodes));
-    refusals.set((now) => ({ ...now, [tab.id]: [] }));
+    know(newRun(record.id, record.name, record.nodes, tab.run ? runs.get()[tab.run] : undefined));
+    refusals.set((now) => ({ ...now, [tab.id]: { doc, problems: [] } }));
     setTab(tab.id, (now) => ({ ...now, run: record.id }));
     amend(tab.id, (now) => advance(now, server.get().catalog));
     void learnRuns();
     return record.id;
   } catch (error) {
     if (error instanceof ApiError && error.status === 422) {
-      refusals.set((now) => ({ ...now, [tab.id]: error.problems }));
+      refusals.set((now) => ({ ...now, [tab.id]: { doc, problems: error.problems } }));
       if (!wish.quiet) screen.patch({ panel: "problems" });
     } else tell(error);
     return undefined;

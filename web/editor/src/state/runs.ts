@@ -1,7 +1,7 @@
 /** Runs: the state of every run that this page follows. Events are taken in once per frame, however many there are. */
 
 import type { Event } from "../api/schema";
-import { apply, ENDED, newRun, type NodeRun, type RunState } from "./run";
+import { apply, ENDED, newRun, shown, type NodeRun, type RunState, type Shown } from "./run";
 import { Store, useStore } from "./store";
 
 export const runs = new Store<Readonly<Record<string, RunState>>>({});
@@ -44,7 +44,7 @@ export function onEnd(listener: (run: RunState) => void): () => void {
 
 /** Know of a run before its first event, or as its record tells it. */
 export function know(state: RunState): void {
-  runs.set((now) => ({ ...now, [state.id]: now[state.id] && !ENDED.has(state.status) ? { ...now[state.id]!, name: state.name } : state }));
+  runs.set((now) => ({ ...now, [state.id]: now[state.id] && !ENDED.has(state.status) ? { ...now[state.id]!, name: state.name, before: state.before } : state }));
 }
 
 export function useRun(id: string | null): RunState | undefined {
@@ -53,4 +53,8 @@ export function useRun(id: string | null): RunState | undefined {
 
 export function useNodeRun(run: string | null, node: string): NodeRun | undefined {
   return useStore(runs, (all) => (run ? all[run]?.nodes[node] : undefined));
+}
+
+export function useShown(run: string | null, node: string): Shown | undefined {
+  return useStore(runs, (all) => shown(run ? all[run] : undefined, node));
 }

@@ -61,6 +61,7 @@ export function Canvas() {
   useEffect(() => {
     setEdges(new Set());
     if (view.current) void flow.setViewport(view.current);
+    else if (!Object.keys(active().history.present.nodes).length) void flow.setViewport({ x: 0, y: 0, zoom: 1 });
     else requestAnimationFrame(() => void flow.fitView({ padding: 0.12, maxZoom: 1 }));
   }, [tab.id, flow]);
 

@@ -4,7 +4,7 @@ import { useReactFlow, useStoreApi } from "@xyflow/react";
 import { useEffect, useRef } from "react";
 
 import { useT } from "../../i18n/t";
-import { bounds, frameOf, showsMedia } from "../../model/shape";
+import { bounds, frameOf } from "../../model/shape";
 import { runs } from "../../state/runs";
 import { server } from "../../state/server";
 import { active, workspace } from "../../state/workspace";
@@ -37,7 +37,7 @@ export function Minimap() {
       if (now.every((value, index) => value === last[index])) return;
       last = now;
       const view = { x: -x / zoom, y: -y / zoom, width: width / zoom, height: height / zoom };
-      const nodes = Object.entries(doc.nodes).map(([id, node]) => ({ id, node, frame: frameOf(catalog, node, showsMedia(catalog.of(node))) }));
+      const nodes = Object.entries(doc.nodes).map(([id, node]) => ({ id, node, frame: frameOf(catalog, node) }));
       const all = bounds([...nodes.map((entry) => entry.frame), ...(doc.ui?.groups ?? []), view]);
       const factor = Math.min(WIDTH / (all.width || 1), HEIGHT / (all.height || 1)) * 0.92;
       const left = all.x - (WIDTH / factor - all.width) / 2;

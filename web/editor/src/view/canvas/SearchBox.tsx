@@ -35,7 +35,9 @@ function Open({ request }: { request: SearchRequest }) {
     addEventListener("pointerdown", away, true);
     return () => removeEventListener("pointerdown", away, true);
   }, []);
-  useEffect(() => list.current?.querySelector("[aria-selected=true]")?.scrollIntoView?.({ block: "nearest" }), [at]);
+  useEffect(() => {
+    list.current?.querySelector("[aria-selected=true]")?.scrollIntoView?.({ block: "nearest" });
+  }, [at]);
   const add = (type: NodeType | undefined): void => {
     close();
     if (!type) return;

@@ -61,7 +61,7 @@ export const StepView = memo(function StepView({ id, data, selected }: NodeProps
               {row.output && <Socket node={id} port={row.output.name} side="output" kind={row.output.kind} title={row.output.name} list={row.output.as_list} />}
             </div>
           ))}
-          {shape.media && <Result id={id} run={run} height={shape.height - heightOfRows(data)} />}
+          {shape.media > 0 && <Result id={id} tab={tab} run={run} height={shape.height - heightOfRows(data)} />}
         </div>
       )}
       {selected && !node.ui?.collapsed && (

@@ -4,7 +4,7 @@ import { Position, type Edge, type Node, type NodeHandle } from "@xyflow/react";
 
 import { splitLink, type Doc, type DocNode, type Group, type Note, type Point } from "../../model/document";
 import { type Catalog, type NodeType } from "../../model/nodetype";
-import { HEAD, PAD, shapeOf, showsMedia, type Shape } from "../../model/shape";
+import { HEAD, PAD, shapeOf, type Shape } from "../../model/shape";
 import { outputKind } from "../../model/validate";
 
 export type StepNode = Node<{ node: DocNode; type: NodeType; shape: Shape }, "step">;
@@ -55,7 +55,7 @@ export class Flow {
       const type = catalog.of(node);
       const at = dragged.get(id) ?? { x: node.ui?.x ?? 0, y: node.ui?.y ?? 0 };
       put(id, node, type, at, () => {
-        const shape = shapeOf(catalog, node, showsMedia(type));
+        const shape = shapeOf(catalog, node);
         return {
           id, type: "step", position: at, width: shape.width, height: shape.height, measured: { width: shape.width, height: shape.height },
           handles: handles(shape, node.ui?.collapsed ?? false), data: { node, type, shape }, selected: selected.has(id),

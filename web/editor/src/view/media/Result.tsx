@@ -4,21 +4,23 @@ import { memo, useEffect, useMemo, useState } from "react";
 
 import { useT } from "../../i18n/t";
 import { filesOf, type NodeRun } from "../../state/run";
+import { useShown } from "../../state/runs";
 import { Icon } from "../Icon";
 import { Media } from "./Media";
 import { Text, Value } from "./Text";
 
-export const Result = memo(function Result({ id, run, height }: { id: string; run: NodeRun | undefined; height: number }) {
+export const Result = memo(function Result({ id, tab, run, height }: { id: string; tab: string | null; run: NodeRun | undefined; height: number }) {
   const t = useT();
+  const shown = useShown(tab, id);
   const [at, setAt] = useState(0);
-  const files = useMemo(() => filesOf(run?.outputs), [run?.outputs]);
+  const files = useMemo(() => filesOf(shown?.outputs), [shown?.outputs]);
   const index = Math.min(at, files.length - 1);
   let inner: React.ReactNode = <span className="quiet">{t("result.none")}</span>;
   if (run?.error) inner = <div className="failure"><b>{run.error.message}</b>{run.error.remedy && <p>{run.error.remedy}</p>}</div>;
-  else if (run?.preview && run.status === "running") inner = <Preview preview={run.preview} />;
+  else if (shown?.preview && !files.length) inner = <Preview preview={shown.preview} />;
   else if (files.length) inner = <Media key={files[index]!.name} file={files[index]!} group={files} />;
-  else if (run?.outputs) inner = <Plain outputs={run.outputs} />;
-  else if (run?.text) inner = <Text text={run.text} live={run.status === "running"} />;
+  else if (shown?.outputs) inner = <Plain outputs={shown.outputs} />;
+  else if (shown?.text) inner = <Text text={shown.text} live={run?.status === "running"} />;
   return (
     <div className="result" style={{ height: Math.max(60, height) }} data-result={id}>
       {inner}

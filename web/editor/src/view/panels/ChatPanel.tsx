@@ -25,7 +25,9 @@ export function ChatPanel() {
   const end = useRef<HTMLDivElement>(null);
   const last = talk.turns[talk.turns.length - 1];
   const state = useRun(last?.run ?? null);
-  useEffect(() => end.current?.scrollIntoView?.({ block: "end" }), [talk.turns.length, state]);
+  useEffect(() => {
+    end.current?.scrollIntoView?.({ block: "end" });
+  }, [talk.turns.length, state]);
   return (
     <aside className="chat" aria-label={t("panel.chat")}>
       <header>

@@ -115,7 +115,9 @@ function Palette() {
   const [at, setAt] = useState(0);
   const list = useRef<HTMLDivElement>(null);
   const found = COMMANDS.filter((one) => one.id !== "palette" && t(one.word).toLowerCase().includes(text.toLowerCase()));
-  useEffect(() => list.current?.querySelector("[aria-selected=true]")?.scrollIntoView?.({ block: "nearest" }), [at]);
+  useEffect(() => {
+    list.current?.querySelector("[aria-selected=true]")?.scrollIntoView?.({ block: "nearest" });
+  }, [at]);
   const go = (one: Command | undefined): void => {
     close();
     one?.run();

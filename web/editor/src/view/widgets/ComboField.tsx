@@ -46,7 +46,9 @@ function Options({ name, value, options, anchor, onPick, free }: { name: string;
     addEventListener("pointerdown", away, true);
     return () => removeEventListener("pointerdown", away, true);
   });
-  useEffect(() => panel.current?.querySelector("[aria-selected=true]")?.scrollIntoView?.({ block: "nearest" }), [at]);
+  useEffect(() => {
+    panel.current?.querySelector("[aria-selected=true]")?.scrollIntoView?.({ block: "nearest" });
+  }, [at]);
   const below = box.bottom + 300 < innerHeight || box.top < 300;
   return createPortal(
     <div ref={panel} className="options" style={{ left: Math.min(box.left, innerWidth - 260), width: Math.max(box.width, 200), ...(below ? { top: box.bottom + 4 } : { bottom: innerHeight - box.top + 4 }) }}>
