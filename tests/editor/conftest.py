@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from tests.editor.desk import Desk
 from tests.editor.serving import Serving
@@ -34,6 +34,7 @@ def playwright() -> Iterator[Playwright]:
         pytest.skip("Chromium is not installed: `make chromium`")
     if not (EDITOR / "index.html").is_file():
         pytest.skip("the editor was not built: `make editor`")
+    expect.set_options(timeout=20_000)
     with sync_playwright() as found:
         yield found
 

@@ -11,6 +11,7 @@ import * as edit from "./edit";
 import { history, push, redo, undo } from "./history";
 import { dumpJson, parseJson, same } from "./json";
 import { Catalog, type NodeType } from "./nodetype";
+import { offers } from "./offers";
 import { portFor, search } from "./search";
 import { advance } from "./seed";
 import { inside, settle, shapeOf } from "./shape";
@@ -235,6 +236,16 @@ describe("clipboard", () => {
     expect(next.ui!.notes![0]!.text).toBe("hello");
   });
   it.each(["", "hello", "{", '{"format":"anyloom-clip"}', '{"format":"anyloom-clip","nodes":{"a":1},"groups":[],"notes":[]}'])("takes %j for no clip", (text) => expect(readClip(text)).toBeUndefined());
+});
+
+describe("offers", () => {
+  it("lists the links that a node could have, those that replace one last", () => {
+    const doc = chain();
+    const found = offers(doc, catalog, "image").map(({ target, input, taken }) => [target, input, taken]);
+    expect(found).toEqual([["describe", "image", true]]);
+    const [more] = edit.addNode(doc, "t.gather", { x: 0, y: 0 });
+    expect(offers(more, catalog, "gather").filter((one) => one.target === "gather").map((one) => `${one.source} ${one.input}`)).toEqual(["image item_1", "blur item_1", "describe item_1"]);
+  });
 });
 
 describe("fields", () => {

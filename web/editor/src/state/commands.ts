@@ -177,6 +177,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "dissolve", word: "cmd.dissolve", keys: "Shift+Delete", group: "edit", run: () => { const ids = new Set(chosenNodes()); change(t("edit.delete"), (doc) => edit.removeKeepingLinks(doc, server.get().catalog, ids)); } },
   { id: "all", word: "cmd.all", keys: "Ctrl+A", group: "edit", run: () => { const doc = active().history.present; select([...Object.keys(doc.nodes), ...(doc.ui?.groups ?? []).map((one) => one.id), ...(doc.ui?.notes ?? []).map((one) => one.id)]); } },
   { id: "add", word: "cmd.add", keys: "Tab", group: "edit", run: () => screen.patch({ search: { at: camera.middle(), place: camera.pointer() } }) },
+  { id: "link", word: "cmd.link", keys: "K", group: "edit", run: () => screen.patch({ dialog: "link" }) },
   { id: "group", word: "cmd.group", keys: "Ctrl+G", group: "edit", run: group },
   { id: "note", word: "cmd.note", keys: "Shift+N", group: "edit", run: note },
   { id: "mute", word: "cmd.mute", keys: "Ctrl+M", group: "edit", run: () => change(t("edit.mode"), (doc) => edit.toggleMode(doc, withMembers(), "muted")) },

@@ -33,6 +33,7 @@ export const Socket = memo(function Socket({ node, port, side, kind, title, list
       data-fit={fit || undefined}
       style={{ "--kind": catalog.color(kind) } as React.CSSProperties}
       title={`${title}: ${kind}`}
+      role="img"
       aria-label={`${title}, ${kind}`}
     />
   );

@@ -20,7 +20,7 @@ import type { StepNode } from "./flow";
 import { Socket } from "./Socket";
 import { hueOf } from "./hue";
 
-const FAR = 0.42;
+const FAR = 0.38;
 
 export const StepView = memo(function StepView({ id, data, selected }: NodeProps<StepNode>) {
   const far = useFlow((flow) => flow.transform[2] < FAR);

@@ -3,12 +3,15 @@
 import { useEffect, useRef, useState } from "react";
 
 import { useT, type Word } from "../../i18n/t";
+import { connect } from "../../model/edit";
+import { offers } from "../../model/offers";
 import { COMMANDS, type Command } from "../../state/commands";
 import { save } from "../../state/files";
 import { screen, type Dialog } from "../../state/screen";
+import { server } from "../../state/server";
 import { settings, type Settings } from "../../state/settings";
 import { useStore } from "../../state/store";
-import { active } from "../../state/workspace";
+import { active, change } from "../../state/workspace";
 import { Icon } from "../Icon";
 import { useFocusTrap } from "./focus";
 import { Tour } from "./Tour";
@@ -22,8 +25,8 @@ export function Dialogs() {
   return <Frame key={dialog} dialog={dialog} />;
 }
 
-const TITLES: Record<Exclude<Dialog, "tour">, Word> = { settings: "cmd.settings", help: "cmd.help", save: "cmd.save.as", palette: "cmd.palette", token: "token.title" };
-const VIEWS: Record<Exclude<Dialog, "tour">, () => React.ReactNode> = { settings: SettingsForm, help: Help, save: SaveForm, palette: Palette, token: TokenForm };
+const TITLES: Record<Exclude<Dialog, "tour">, Word> = { settings: "cmd.settings", help: "cmd.help", save: "cmd.save.as", palette: "cmd.palette", link: "cmd.link", token: "token.title" };
+const VIEWS: Record<Exclude<Dialog, "tour">, () => React.ReactNode> = { settings: SettingsForm, help: Help, save: SaveForm, palette: Palette, link: LinkList, token: TokenForm };
 
 function Frame({ dialog }: { dialog: Exclude<Dialog, "tour"> }) {
   const t = useT();
@@ -111,21 +114,48 @@ function TokenForm() {
 
 function Palette() {
   const t = useT();
+  return <Pick label={t("cmd.palette")} entries={COMMANDS.filter((one) => one.id !== "palette").map((one) => ({ key: one.id, text: t(one.word), keys: one.keys, run: one.run }))} />;
+}
+
+/** Every link that the selected node could have: linking without a pointer. */
+function LinkList() {
+  const t = useT();
+  const doc = active().history.present;
+  const { catalog } = server.get();
+  const name = (id: string): string => doc.nodes[id]!.title || catalog.of(doc.nodes[id]!).title;
+  const entries = [...active().selected].filter((id) => id in doc.nodes).slice(0, 1).flatMap((id) =>
+    offers(doc, catalog, id).map(({ source, output, target, input, taken }) => ({
+      key: `${source}.${output} ${target}.${input}`, text: `${name(source)} · ${output} → ${name(target)} · ${input}`, keys: taken ? t("link.replaces") : undefined,
+      run: () => change(t("edit.link"), (now) => connect(now, source, output, target, input)),
+    })),
+  );
+  return <Pick label={t("cmd.link")} entries={entries} none={t("link.choose")} />;
+}
+
+interface Entry {
+  key: string;
+  text: string;
+  keys?: string;
+  run: () => void;
+}
+
+function Pick({ label, entries, none }: { label: string; entries: Entry[]; none?: string }) {
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
   const list = useRef<HTMLDivElement>(null);
-  const found = COMMANDS.filter((one) => one.id !== "palette" && t(one.word).toLowerCase().includes(text.toLowerCase()));
+  const words = text.toLowerCase().split(/\s+/);
+  const found = entries.filter((one) => words.every((word) => one.text.toLowerCase().includes(word))).slice(0, 200);
   useEffect(() => {
     list.current?.querySelector("[aria-selected=true]")?.scrollIntoView?.({ block: "nearest" });
   }, [at]);
-  const go = (one: Command | undefined): void => {
+  const go = (one: Entry | undefined): void => {
     close();
     one?.run();
   };
   return (
     <div className="search inner">
       <input
-        autoFocus role="combobox" aria-expanded="true" aria-controls="palette" aria-activedescendant={`palette-${at}`} aria-label={t("cmd.palette")} value={text} onChange={(event) => { setText(event.target.value); setAt(0); }}
+        autoFocus role="combobox" aria-expanded="true" aria-controls="pick" aria-activedescendant={`pick-${at}`} aria-label={label} value={text} onChange={(event) => { setText(event.target.value); setAt(0); }}
         onKeyDown={(event) => {
           if (event.key === "ArrowDown") setAt(Math.min(at + 1, found.length - 1));
           else if (event.key === "ArrowUp") setAt(Math.max(at - 1, 0));
@@ -134,8 +164,9 @@ function Palette() {
           event.preventDefault();
         }}
       />
-      <div ref={list} id="palette" role="listbox" aria-label={t("cmd.palette")} tabIndex={-1}>
-        {found.map((one, index) => <div key={one.id} id={`palette-${index}`} role="option" aria-selected={index === at} onPointerMove={() => setAt(index)} onClick={() => go(one)}><b>{t(one.word)}</b><kbd>{one.keys}</kbd></div>)}
+      <div ref={list} id="pick" role="listbox" aria-label={label} tabIndex={-1}>
+        {found.map((one, index) => <div key={one.key} id={`pick-${index}`} role="option" aria-selected={index === at} onPointerMove={() => setAt(index)} onClick={() => go(one)}><b>{one.text}</b>{one.keys && <kbd>{one.keys}</kbd>}</div>)}
+        {!found.length && none && <p className="quiet">{none}</p>}
       </div>
     </div>
   );
