@@ -51,7 +51,8 @@ export function connect(doc: Doc, source: string, output: string, target: string
 export function disconnect(doc: Doc, target: string, input: string): Doc {
   const cut = setNode(doc, target, (node) => {
     if (!node.links || !(input in node.links)) return node;
-    const { [input]: _gone, ...rest } = node.links;
+    const rest = { ...node.links };
+    delete rest[input];
     return { ...node, links: rest };
   });
   return dropReroutes(cut, [`${target}.${input}`]);
@@ -125,7 +126,11 @@ export function move(doc: Doc, places: ReadonlyMap<string, Point>): Doc {
 export function toggleMode(doc: Doc, ids: readonly string[], mode: Mode): Doc {
   const nodes = ids.filter((id) => doc.nodes[id]);
   const on = nodes.some((id) => doc.nodes[id]!.mode !== mode);
-  return setNodes(doc, nodes, ({ mode: _old, ...node }) => (on ? { ...node, mode } : node) as DocNode);
+  return setNodes(doc, nodes, (node) => {
+    const next = { ...node, mode };
+    if (!on) delete (next as DocNode).mode;
+    return next;
+  });
 }
 
 export function toggleFlag(doc: Doc, ids: readonly string[], flag: "collapsed" | "pinned"): Doc {

@@ -94,7 +94,7 @@ export async function recover(): Promise<boolean> {
   };
   workspace.subscribe(() => {
     clearTimeout(timer);
-    timer = setTimeout(save, WAIT_MS);
+    timer = setTimeout(() => ("requestIdleCallback" in window ? requestIdleCallback(save, { timeout: 2000 }) : save()), WAIT_MS);
   });
   addEventListener("pagehide", save);
   return found !== undefined;

@@ -1,7 +1,7 @@
 /** Canvas: the workflow of the active tab. React Flow draws what is derived from the document; every change goes to the document. */
 
 import {
-  Background, BackgroundVariant, ReactFlow, SelectionMode, useReactFlow, type Connection, type EdgeChange, type FinalConnectionState, type NodeChange, type OnConnectStartParams,
+  Background, BackgroundVariant, ReactFlow, SelectionMode, useReactFlow, useStore as useFlowStore, type Connection, type EdgeChange, type FinalConnectionState, type NodeChange, type OnConnectStartParams,
 } from "@xyflow/react";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 
@@ -19,7 +19,8 @@ import { server } from "../../state/server";
 import { settings } from "../../state/settings";
 import { useStore } from "../../state/store";
 import { active, activeOf, change, select, workspace } from "../../state/workspace";
-import { Flow, type AnyNode, type LinkEdge } from "./flow";
+import { FarLinks } from "./FarLinks";
+import { FAR, Flow, type AnyNode, type LinkEdge } from "./flow";
 import { GroupView } from "./GroupView";
 import { LinkView } from "./LinkView";
 import { Minimap } from "./Minimap";
@@ -44,7 +45,8 @@ export function Canvas() {
   const members = useRef(new Map<string, { group: string; from: Point; groupFrom: Point }>());
   const doc = tab.history.present;
   const nodes = useMemo(() => derive.nodesOf(doc, catalog, tab.selected, dragged), [derive, doc, catalog, tab.selected, dragged]);
-  const shown = useMemo(() => derive.edgesOf(doc, catalog, hideLinks ? tab.selected : NONE, edges, hideLinks), [derive, doc, catalog, tab.selected, edges, hideLinks]);
+  const far = useFlowStore((state) => state.transform[2] < FAR);
+  const shown = useMemo(() => far ? NO_EDGES : derive.edgesOf(doc, catalog, hideLinks ? tab.selected : NONE, edges, hideLinks), [derive, doc, catalog, tab.selected, edges, hideLinks, far]);
 
   useEffect(() => {
     camera.use({
@@ -180,12 +182,14 @@ export function Canvas() {
         disableKeyboardA11y={false} proOptions={PRO} defaultEdgeOptions={EDGE}
       >
         {grid && <Background variant={BackgroundVariant.Dots} gap={24} size={1.4} className="grid" />}
+        {far && !hideLinks && <FarLinks doc={doc} catalog={catalog} dragged={dragged} />}
       </ReactFlow>
       {minimap && <Minimap />}
     </main>
   );
 }
 
+const NO_EDGES: LinkEdge[] = [];
 const NONE: ReadonlySet<string> = new Set();
 const NOOP = (): void => undefined;
 const SNAP: [number, number] = [GRID, GRID];

@@ -16,11 +16,9 @@ import { Result } from "../media/Result";
 import { Field } from "../widgets/Field";
 import { Icon } from "../Icon";
 import { EditableText } from "../widgets/EditableText";
-import type { StepNode } from "./flow";
+import { FAR, type StepNode } from "./flow";
 import { Socket } from "./Socket";
 import { hueOf } from "./hue";
-
-const FAR = 0.38;
 
 export const StepView = memo(function StepView({ id, data, selected }: NodeProps<StepNode>) {
   const far = useFlow((flow) => flow.transform[2] < FAR);

@@ -7,6 +7,9 @@ import { type Catalog, type NodeType } from "../../model/nodetype";
 import { HEAD, PAD, shapeOf, type Shape } from "../../model/shape";
 import { outputKind } from "../../model/validate";
 
+/** Below this zoom nobody can read a field: nodes are plates with a name, and links are one drawing. */
+export const FAR = 0.38;
+
 export type StepNode = Node<{ node: DocNode; type: NodeType; shape: Shape }, "step">;
 export type GroupNode = Node<{ group: Group }, "group">;
 export type NoteNode = Node<{ note: Note }, "note">;
