@@ -5,21 +5,39 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo serve test lint bench bench-gpu docs install clean
+.PHONY: demo serve test lint editor editor-check chromium bench bench-editor bench-gpu docs install clean
 
 demo: install
 	$(BIN)/anyloom demo --out out/demo
 
-serve: install
+serve: editor
 	$(BIN)/anyloom serve
 
-test: install lint
+test: install lint editor-check chromium
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: install
 	$(BIN)/ruff check graph_engine nodes web custom_kernels tests workflows docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The browser editor, where its sources have changed. Installing the package builds it too.
+editor: install
+	$(BIN)/python build_editor.py
+
+# Types, rules and unit tests of the editor. Where there is no npm, this is left out: the bundle was built without it.
+editor-check: editor
+	@if command -v npm >/dev/null && test "$(ANYLOOM_SKIP_EDITOR)" != 1; then cd web/editor && \
+		{ test -d node_modules/vitest || npm ci --ignore-scripts --no-audit --no-fund; } && npm run --silent check && npm run --silent lint && npm run --silent test; \
+		else echo "no npm: the editor's own tests are left out"; fi
+
+# The browser for the editor's scenarios; where it cannot be installed, they are skipped and say so.
+chromium:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		{ apt-get install -y -qq chromium || { apt-get update -qq && apt-get install -y -qq chromium; }; } >/dev/null; } || echo "no chromium"
+
+bench-editor: editor chromium
+	$(BIN)/python -m tests.bench.editor
 
 bench: install
 	$(BIN)/python -m tests.bench.scheduling
@@ -46,4 +64,5 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
+	rm -rf web/static/editor web/editor/node_modules
 	rm -rf $(VENV) out data .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -5,6 +5,7 @@ from __future__ import annotations
 from web.routes import (
     artifacts,
     documents,
+    embedded,
     events,
     files,
     history,
@@ -33,6 +34,7 @@ TABLE: tuple[Route, ...] = (
     *kinds.TABLE,
     *documents.TABLE,
     *files.TABLE,
+    *embedded.TABLE,
     *models.TABLE,
     *system.TABLE,
     *metrics.TABLE,

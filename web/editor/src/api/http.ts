@@ -1,0 +1,67 @@
+/** http: the routes under /api/v1. Answers are JSON; what goes wrong is an ApiError with the server's own words. */
+
+import { dumpJson, isObject, parseJson } from "../model/json";
+import type { Paths, Problem } from "./schema";
+
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly problem: Problem,
+    readonly problems: Problem[] = [],
+  ) {
+    super(problem.message);
+  }
+}
+
+type Path = keyof Paths & string;
+const BASE = "";
+
+/** The address of a path of the API, its parameters filled in. */
+export function address(path: Path, names: Record<string, string> = {}, query: Record<string, string | number | undefined> = {}): string {
+  const filled = path.replace(/\{(\w+)\}/g, (_all, name: string) => (names[name] ?? "").split("/").map(encodeURIComponent).join("/"));
+  const wanted = Object.entries(query).filter((entry): entry is [string, string | number] => entry[1] !== undefined);
+  return BASE + filled + (wanted.length ? `?${new URLSearchParams(wanted.map(([key, value]) => [key, String(value)]))}` : "");
+}
+
+export async function get<T>(path: Path, names?: Record<string, string>, query?: Record<string, string | number | undefined>): Promise<T> {
+  return ask<T>(address(path, names, query), {});
+}
+
+export async function send<T>(method: "POST" | "PUT" | "DELETE", path: Path, names?: Record<string, string>, body?: unknown): Promise<T> {
+  const init: RequestInit = { method };
+  if (body !== undefined) Object.assign(init, { body: dumpJson(body), headers: { "Content-Type": "application/json" } });
+  return ask<T>(address(path, names), init);
+}
+
+export async function upload<T>(files: readonly File[]): Promise<T> {
+  const form = new FormData();
+  for (const file of files) form.append("file", file, file.name);
+  return ask<T>(address("/api/v1/files"), { method: "POST", body: form });
+}
+
+async function ask<T>(url: string, init: RequestInit): Promise<T> {
+  let answer: Response;
+  try {
+    answer = await fetch(url, { ...init, credentials: "same-origin" });
+  } catch {
+    throw new ApiError(0, { code: "no_server", message: "The server does not answer.", remedy: "Is it running? It is asked again by itself." });
+  }
+  const text = await answer.text();
+  let value: unknown;
+  try {
+    value = parseJson(text);
+  } catch {
+    value = undefined;
+  }
+  if (answer.ok && value !== undefined) return value as T;
+  throw toError(answer.status, value);
+}
+
+export function toError(status: number, value: unknown): ApiError {
+  const error = isObject(value) ? value["error"] : undefined;
+  if (isObject(error)) {
+    const problem = error as unknown as Problem & { problems?: Problem[] };
+    return new ApiError(status, problem, problem.problems ?? [problem]);
+  }
+  return new ApiError(status, { code: "bad_answer", message: `The server answered ${status} without saying why.` });
+}

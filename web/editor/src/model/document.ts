@@ -1,0 +1,192 @@
+/**
+ * Doc: a workflow as the server keeps it. What the editor alone needs stands under `ui`, of the document and of a node,
+ * which the server keeps and does not read. Fields that nobody here knows stay where they are.
+ */
+
+import { isObject, parseJson, type Json } from "./json";
+
+export type Mode = "active" | "muted" | "bypassed";
+
+export interface NodeUi {
+  x?: number;
+  y?: number;
+  width?: number;
+  height?: number;
+  collapsed?: boolean;
+  pinned?: boolean;
+  color?: string;
+  /** input -> what happens to its seed after a run was started */
+  control?: Record<string, SeedControl>;
+  [more: string]: unknown;
+}
+export type SeedControl = "fixed" | "increment" | "decrement" | "randomize";
+
+export interface DocNode {
+  type: string;
+  title?: string;
+  mode?: Mode;
+  values?: Record<string, Json>;
+  /** input -> "node.output" */
+  links?: Record<string, string>;
+  ui?: NodeUi;
+  [more: string]: unknown;
+}
+
+export interface Frame {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+export interface Group extends Frame {
+  id: string;
+  title: string;
+  color: string;
+}
+export interface Note extends Frame {
+  id: string;
+  text: string;
+  color: string;
+}
+export interface Point {
+  x: number;
+  y: number;
+}
+
+export interface DocUi {
+  groups?: Group[];
+  notes?: Note[];
+  /** "node.input" -> the points that its link passes through */
+  reroutes?: Record<string, Point[]>;
+  [more: string]: unknown;
+}
+
+export interface Ask {
+  node: string;
+  input: string;
+  label?: string;
+  description?: string;
+}
+
+export interface Doc {
+  format: "anyloom";
+  version: number;
+  title?: string;
+  description?: string;
+  nodes: Record<string, DocNode>;
+  asks?: Ask[];
+  targets?: string[];
+  ui?: DocUi;
+  [more: string]: unknown;
+}
+
+export const VERSION = 1;
+export const MAX_BYTES = 16 << 20;
+export const MAX_NODES = 20_000;
+
+export function emptyDoc(title = ""): Doc {
+  return { format: "anyloom", version: VERSION, title, nodes: {} };
+}
+
+export class DocumentRefused extends Error {
+  constructor(
+    readonly code: string,
+    message: string,
+    readonly remedy = "",
+  ) {
+    super(message);
+  }
+}
+
+/** A document out of text. Raises DocumentRefused, never anything else. */
+export function readDoc(text: string): Doc {
+  if (text.length > MAX_BYTES) {
+    throw new DocumentRefused("document_too_large", `The file has ${text.length} bytes, more than ${MAX_BYTES}.`, "Put large data into files.");
+  }
+  let value: unknown;
+  try {
+    value = parseJson(text);
+  } catch (error) {
+    throw new DocumentRefused("bad_json", `This is no JSON: ${(error as Error).message}`, "Correct the text.");
+  }
+  return toDoc(value);
+}
+
+/** A document out of JSON: what is broken in one node does not lose the others. Raises DocumentRefused. */
+export function toDoc(value: unknown): Doc {
+  if (!isObject(value)) throw new DocumentRefused("not_a_workflow", "A workflow is a JSON object.");
+  if (Array.isArray(value["nodes"]) || looksLikePrompt(value) || value["dialect"] === "comfyui") {
+    throw new DocumentRefused("foreign_format", "This is a workflow of ComfyUI.", "Convert it first: the server says how under /status.");
+  }
+  if (value["format"] !== "anyloom" || !isObject(value["nodes"])) {
+    throw new DocumentRefused("not_a_workflow", "This JSON is no Anyloom workflow.", 'It starts with {"format": "anyloom", "nodes": {...}}.');
+  }
+  if (typeof value["version"] !== "number" || value["version"] > VERSION) {
+    throw new DocumentRefused("newer_version", `This workflow has version ${String(value["version"])}, newer than this editor.`, "Update Anyloom.");
+  }
+  const entries = Object.entries(value["nodes"]);
+  if (entries.length > MAX_NODES) {
+    throw new DocumentRefused("too_many_nodes", `${entries.length} nodes are more than ${MAX_NODES}.`, "Split the workflow.");
+  }
+  for (const [id, node] of entries) {
+    if (!isObject(node) || typeof node["type"] !== "string") {
+      throw new DocumentRefused("bad_node", `Node ${id.slice(0, 80)} has no type.`, 'Write {"type": "pack.name"}.');
+    }
+    for (const part of ["values", "links", "ui"]) {
+      if (node[part] !== undefined && !isObject(node[part])) {
+        throw new DocumentRefused("bad_node", `"${part}" of node ${id.slice(0, 80)} is no object.`);
+      }
+    }
+  }
+  const doc = value as unknown as Doc;
+  return doc.ui === undefined || isObject(doc.ui) ? arrange(doc) : arrange({ ...doc, ui: {} });
+}
+
+function looksLikePrompt(value: Record<string, unknown>): boolean {
+  const parts = Object.values(value);
+  return parts.length > 0 && parts.every((part) => isObject(part) && typeof part["class_type"] === "string");
+}
+
+/** Nodes without a place get one, in columns, so that nothing lies on top of another. */
+function arrange(doc: Doc): Doc {
+  const lost = Object.entries(doc.nodes).filter(([, node]) => !Number.isFinite(node.ui?.x) || !Number.isFinite(node.ui?.y));
+  if (!lost.length) return doc;
+  const nodes = { ...doc.nodes };
+  lost.forEach(([id, node], index) => {
+    nodes[id] = { ...node, ui: { ...node.ui, x: Math.floor(index / 6) * 320, y: (index % 6) * 280 } };
+  });
+  return { ...doc, nodes };
+}
+
+export interface Link {
+  source: string;
+  output: string;
+  target: string;
+  input: string;
+}
+
+export function splitLink(text: string): [string, string] {
+  const dot = text.indexOf(".");
+  return dot < 0 ? [text, ""] : [text.slice(0, dot), text.slice(dot + 1)];
+}
+
+export function links(doc: Doc): Link[] {
+  const found: Link[] = [];
+  for (const [target, node] of Object.entries(doc.nodes)) {
+    for (const [input, text] of Object.entries(node.links ?? {})) {
+      if (typeof text !== "string") continue;
+      const [source, output] = splitLink(text);
+      found.push({ source, output, target, input });
+    }
+  }
+  return found;
+}
+
+/** A node id that is free: the type's last word, with a number when it is taken. */
+export function freshId(doc: Doc, type: string, taken: ReadonlySet<string> = new Set()): string {
+  const word = (type.split(".").pop() ?? "node").replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 40) || "node";
+  for (let count = 1; ; count++) {
+    const id = count === 1 ? word : `${word}_${count}`;
+    if (!(id in doc.nodes) && !taken.has(id)) return id;
+  }
+}

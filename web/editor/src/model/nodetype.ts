@@ -1,0 +1,159 @@
+/** NodeTypes: what can be put on the canvas, as the server tells, and what fits to what. */
+
+import type { Kind, NodeType as ApiNodeType } from "../api/schema";
+import type { DocNode } from "./document";
+import type { Json } from "./json";
+
+export interface Widget {
+  min?: number;
+  max?: number;
+  step?: number;
+  options?: string[];
+  multiline?: boolean;
+  upload?: string;
+  control?: string;
+  label?: string;
+  placeholder?: string;
+}
+export interface Input {
+  name: string;
+  kind: string;
+  required: boolean;
+  default?: Json;
+  widget?: Widget;
+  as_list?: boolean;
+  lazy?: boolean;
+  match?: string;
+}
+export interface Output {
+  name: string;
+  kind: string;
+  as_list?: boolean;
+  match?: string;
+}
+export interface NodeType extends Pick<ApiNodeType, "id" | "version" | "category" | "title" | "description" | "effect" | "output" | "lane"> {
+  inputs: Input[];
+  more: Input | null;
+  outputs: Output[];
+  /** a placeholder for a type that this server does not have */
+  missing?: boolean;
+}
+
+const GREY = "#8a8a8a";
+const MODEL_GREY = "#b39ddb";
+
+export class Catalog {
+  readonly types: ReadonlyMap<string, NodeType>;
+  private readonly accepted = new Map<string, Set<string>>();
+  private readonly placeholders = new WeakMap<DocNode, NodeType>();
+
+  constructor(
+    types: readonly NodeType[],
+    readonly kinds: Readonly<Record<string, Kind>>,
+    readonly failures: Readonly<Record<string, string>> = {},
+  ) {
+    this.types = new Map(types.map((type) => [type.id, type]));
+    for (const [name, kind] of Object.entries(kinds)) this.accepted.set(name, new Set(kind.accepts));
+  }
+
+  /** The node's type; a placeholder made from what the node has where the server does not know it. */
+  of(node: DocNode): NodeType {
+    const known = this.types.get(node.type);
+    if (known) return known;
+    let made = this.placeholders.get(node);
+    if (!made) this.placeholders.set(node, (made = placeholder(node)));
+    return made;
+  }
+
+  accepts(input: string, output: string): boolean {
+    if (input === output || input === "*" || output === "*") return true;
+    return this.accepted.get(input)?.has(output) ?? false;
+  }
+
+  literal(kind: string): boolean {
+    return this.kinds[kind]?.literal ?? false;
+  }
+
+  /** The kind's colour; kinds of models, which share one, are told apart by a hue of their own. */
+  color(kind: string): string {
+    const color = this.kinds[kind]?.color ?? GREY;
+    if (color !== MODEL_GREY) return color;
+    let hash = 0;
+    for (const letter of kind) hash = (hash * 31 + letter.charCodeAt(0)) % 360;
+    return `hsl(${225 + (hash % 120)} 48% 74%)`;
+  }
+}
+
+/** The input by that name: declared, or one more of a node that takes any number. */
+export function inputOf(type: NodeType, name: string): Input | undefined {
+  return type.inputs.find((input) => input.name === name) ?? (type.more ? { ...type.more, name } : undefined);
+}
+
+export function outputOf(type: NodeType, name: string): Output | undefined {
+  return type.outputs.find((output) => output.name === name);
+}
+
+/** All inputs that this node has, further ones included, in their order. */
+export function inputsOf(type: NodeType, node: DocNode): Input[] {
+  if (!type.more) return type.inputs;
+  const known = new Set(type.inputs.map((input) => input.name));
+  const names = new Set([...Object.keys(node.links ?? {}), ...Object.keys(node.values ?? {})].filter((name) => !known.has(name)));
+  return [...type.inputs, ...[...names].sort(naturally).map((name) => ({ ...type.more!, name }))];
+}
+
+export function naturally(a: string, b: string): number {
+  return a.localeCompare(b, "en", { numeric: true });
+}
+
+/** The name of the next further input. */
+export function nextMore(type: NodeType, node: DocNode): string {
+  const base = type.more?.name ?? "more";
+  for (let count = 1; ; count++) {
+    const name = `${base}_${count}`;
+    if (!(name in (node.links ?? {})) && !(name in (node.values ?? {}))) return name;
+  }
+}
+
+/** Is this input shown as a field? Only kinds that can be written into a document are. */
+export function hasField(catalog: Catalog, input: Input): boolean {
+  if (input.kind === "*") return false;
+  return catalog.literal(input.kind) && (input.kind !== "JSON" || input.default !== undefined || input.required);
+}
+
+export function valueOf(node: DocNode, input: Input): Json | undefined {
+  return node.values?.[input.name] ?? input.default ?? (input.required ? blank(input) : undefined);
+}
+
+function blank(input: Input): Json | undefined {
+  switch (input.kind) {
+    case "STRING":
+      return "";
+    case "INT":
+    case "FLOAT":
+      return Math.max(input.widget?.min ?? 0, Math.min(input.widget?.max ?? 0, 0));
+    case "BOOLEAN":
+      return false;
+    case "COMBO":
+      return input.widget?.options?.[0];
+    default:
+      return undefined;
+  }
+}
+
+function placeholder(node: DocNode): NodeType {
+  const names = [...Object.keys(node.links ?? {}), ...Object.keys(node.values ?? {}).filter((name) => !(name in (node.links ?? {})))];
+  return {
+    id: node.type,
+    version: "",
+    category: "",
+    title: node.type,
+    description: "",
+    inputs: names.map((name) => ({ name, kind: "*", required: false })),
+    more: null,
+    outputs: [],
+    effect: "pure",
+    output: false,
+    lane: "",
+    missing: true,
+  };
+}

@@ -1,0 +1,146 @@
+/** Files: workflows out of and into files and the server's library; media into the input folder. */
+
+import { ApiError, get, send, upload } from "../api/http";
+import type { File as ApiFile } from "../api/schema";
+import { t } from "../i18n/t";
+import { DocumentRefused, readDoc, toDoc, type Doc, type Point } from "../model/document";
+import { addNode, move, setValue } from "../model/edit";
+import { dumpJson, same } from "../model/json";
+import { frameOf, settle } from "../model/shape";
+import { screen, toast } from "./screen";
+import { learnWorkflows, server, tell } from "./server";
+import { active, change, isDirty, newTab, openTab, select, setTab, titleOf, workspace } from "./workspace";
+
+/** As it is opened: with nothing on top of anything else. */
+function laidOut(doc: Doc): Doc {
+  const { catalog } = server.get();
+  const places = settle(new Map(Object.entries(doc.nodes).map(([id, node]) => [id, frameOf(catalog, node)])));
+  return places.size ? move(doc, places) : doc;
+}
+
+export async function openNamed(name: string): Promise<void> {
+  const open = workspace.get().tabs.find((tab) => tab.name === name);
+  if (open && !isDirty(open)) {
+    workspace.patch({ active: open.id });
+    return;
+  }
+  try {
+    const doc = laidOut(toDoc(await get<unknown>("/api/v1/documents/{name}", { name })));
+    openTab(newTab(doc, doc.title || name, { name }));
+  } catch (error) {
+    refuse(error, name);
+  }
+}
+
+export function openText(text: string, title: string): boolean {
+  try {
+    const doc = laidOut(readDoc(text));
+    openTab(newTab(doc, doc.title || title, { saved: null }));
+    return true;
+  } catch (error) {
+    refuse(error, title);
+    return false;
+  }
+}
+
+function refuse(error: unknown, name: string): void {
+  if (error instanceof DocumentRefused) toast(`${name}: ${error.message}`, "error", { remedy: error.remedy });
+  else tell(error);
+}
+
+/** Keep the active workflow. What somebody else kept under the name meanwhile is not written over unasked. */
+export async function save(as?: string, overwrite = false): Promise<void> {
+  const tab = active();
+  const name = as ?? tab.name;
+  const entry = server.get().workflows.find((one) => one.name === name);
+  if (!name || (entry && !entry.writable && !as)) {
+    screen.patch({ dialog: "save" });
+    return;
+  }
+  const doc = tab.history.present;
+  try {
+    if (!overwrite) {
+      const there = await get<Doc>("/api/v1/documents/{name}", { name }).catch((error: unknown) => {
+        if (error instanceof ApiError && error.status === 404) return undefined;
+        throw error;
+      });
+      if (there && !same(there, doc) && (tab.name !== name || !same(there, tab.saved))) {
+        toast(t("save.conflict", { name }), "error", { remedy: t("save.conflict.remedy"), action: { label: t("save.overwrite"), run: () => void save(name, true) } });
+        return;
+      }
+    }
+    await send("PUT", "/api/v1/documents/{name}", { name }, doc);
+    setTab(tab.id, (now) => ({ ...now, name, title: titleOf({ ...now, name }), saved: doc }));
+    toast(t("save.done", { name }), "done");
+    await learnWorkflows();
+  } catch (error) {
+    tell(error);
+  }
+}
+
+export function download(): void {
+  const tab = active();
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([dumpJson(tab.history.present, 2)], { type: "application/json" }));
+  link.download = `${titleOf(tab).replace(/[^\p{L}\p{N} _-]/gu, "_") || "workflow"}.json`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+export async function bringIn(files: readonly File[]): Promise<ApiFile[]> {
+  try {
+    return (await upload<{ files: ApiFile[] }>(files)).files;
+  } catch (error) {
+    tell(error);
+    return [];
+  }
+}
+
+const LOADERS: Record<string, string> = { image: "media.load_image", audio: "media.load_audio", video: "media.load_video", text: "media.load_text" };
+const JSON_LIMIT = 16 << 20;
+
+/** Files that were dropped: workflows and media that carry one are opened, other media become a load node. */
+export async function drop(files: readonly File[], place: Point): Promise<void> {
+  let offset = 0;
+  for (const file of files) {
+    if (file.name.endsWith(".json") || file.type === "application/json") {
+      if (file.size > JSON_LIMIT) toast(t("drop.large", { name: file.name }), "error");
+      else openText(await file.text(), file.name.replace(/\.json$/, ""));
+      continue;
+    }
+    const [there] = await bringIn([file]);
+    if (!there) continue;
+    const carried = await embedded(there);
+    if (carried) {
+      openTab(newTab(carried, carried.title || file.name, { saved: null }));
+      toast(t("drop.workflow", { name: file.name }), "done");
+    } else addLoader(there, { x: place.x + offset, y: place.y + offset });
+    offset += 30;
+  }
+}
+
+async function embedded(file: ApiFile): Promise<Doc | undefined> {
+  try {
+    const { document } = await get<{ document: unknown }>("/api/v1/embedded/{folder}/{name}", { folder: file.folder, name: file.name });
+    return laidOut(toDoc(document));
+  } catch (error) {
+    if (error instanceof DocumentRefused) toast(error.message, "error", { remedy: error.remedy });
+    else if (!(error instanceof ApiError && error.status === 404)) tell(error);
+    return undefined;
+  }
+}
+
+export function addLoader(file: { folder: string; name: string; media_type: string }, place: Point): void {
+  const type = LOADERS[file.media_type.split("/")[0] ?? ""];
+  if (!type || !server.get().catalog.types.has(type)) {
+    toast(t("drop.unknown", { name: file.name }), "error");
+    return;
+  }
+  let added = "";
+  change(t("edit.add"), (doc) => {
+    const [next, id] = addNode(doc, type, place);
+    added = id;
+    return setValue(next, id, "file", file.folder === "input" ? file.name : `${file.folder}/${file.name}`);
+  });
+  select([added]);
+}

@@ -1,0 +1,121 @@
+/** Running: submit, cancel, load back. */
+
+import { ApiError, get, send } from "../api/http";
+import type { Problem, Run } from "../api/schema";
+import { t } from "../i18n/t";
+import { toDoc, type Doc } from "../model/document";
+import type { Json } from "../model/json";
+import { advance } from "../model/seed";
+import { newRun, ofRecord, ENDED } from "./run";
+import { know, onEnd, runs } from "./runs";
+import { screen, toast } from "./screen";
+import { learnRuns, server, socket, tell } from "./server";
+import { settings } from "./settings";
+import { Store } from "./store";
+import { active, amend, newTab, openTab, setTab, titleOf, workspace } from "./workspace";
+
+/** What the server said about the last submission of a tab, and about which document. */
+export const refusals = new Store<Readonly<Record<string, { doc: Doc; problems: Problem[] }>>>({});
+/** submissions on their way */
+export const sending = new Store(0);
+
+export interface Wish {
+  targets?: string[];
+  values?: Record<string, Json>;
+  priority?: number;
+  quiet?: boolean;
+  /** instead of the tab's own */
+  document?: Doc;
+}
+
+export async function run(wish: Wish = {}): Promise<string | undefined> {
+  const tab = active();
+  const doc = tab.history.present;
+  if (!Object.keys(doc.nodes).length) {
+    toast(t("run.empty"), "info");
+    return undefined;
+  }
+  const { targets, values, priority, document = doc } = wish;
+  sending.set((count) => count + 1);
+  try {
+    const record = await socket.request<Run>("submit", { document, name: doc.title || titleOf(tab), watch: true, targets, values, priority });
+    socket.adopt(record.id);
+    know(newRun(record.id, record.name, record.nodes, tab.run ? runs.get()[tab.run] : undefined));
+    refusals.set((now) => ({ ...now, [tab.id]: { doc, problems: [] } }));
+    setTab(tab.id, (now) => ({ ...now, run: record.id }));
+    amend(tab.id, (now) => advance(now, server.get().catalog));
+    void learnRuns();
+    return record.id;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 422) {
+      refusals.set((now) => ({ ...now, [tab.id]: { doc, problems: error.problems } }));
+      if (!wish.quiet) screen.patch({ panel: "problems" });
+    } else tell(error);
+    return undefined;
+  } finally {
+    sending.set((count) => count - 1);
+  }
+}
+
+export async function cancel(id: string): Promise<void> {
+  try {
+    await send("POST", "/api/v1/runs/{id}/cancel", { id });
+  } catch (error) {
+    tell(error);
+  }
+}
+
+export async function cancelAll(): Promise<void> {
+  await Promise.all(Object.values(runs.get()).filter((state) => !ENDED.has(state.status)).map((state) => cancel(state.id)));
+  for (const record of server.get().history) if (!ENDED.has(record.status)) await cancel(record.id);
+  void learnRuns();
+}
+
+/** A run of the past: its workflow in a tab, its results on the nodes. */
+export async function loadBack(record: Run): Promise<void> {
+  try {
+    const doc = toDoc(await get<unknown>("/api/v1/runs/{id}/document", { id: record.id }));
+    know(ofRecord(await get<Run>("/api/v1/runs/{id}", { id: record.id })));
+    openTab(newTab(doc, record.name || t("untitled"), { run: record.id }));
+    if (!ENDED.has(record.status)) await socket.watch(record.id);
+  } catch (error) {
+    tell(error);
+  }
+}
+
+/** After a reload: results of the runs that the tabs show, and the events of those that go on. */
+export async function reviveRuns(): Promise<void> {
+  for (const tab of workspace.get().tabs) {
+    if (!tab.run || runs.get()[tab.run]) continue;
+    try {
+      const record = await get<Run>("/api/v1/runs/{id}", { id: tab.run });
+      know(ofRecord(record));
+      await socket.watch(tab.run);
+    } catch {
+      setTab(tab.id, (now) => ({ ...now, run: null })); // forgotten by the server
+    }
+  }
+}
+
+onEnd((state) => {
+  void learnRuns();
+  if (state.status === "failed" || state.status === "partial") {
+    const error = state.errors[0];
+    toast(t(state.status === "partial" ? "run.partial" : "run.failed", { name: state.name }), "error", {
+      remedy: error ? `${error.node ?? ""}: ${error.message}` : undefined,
+      action: { label: t("problems.show"), run: () => screen.patch({ panel: "problems" }) },
+    });
+  }
+});
+
+/** Run on change: a little after the last edit. */
+let timer: ReturnType<typeof setTimeout> | undefined;
+let last: unknown;
+workspace.subscribe(() => {
+  if (!settings.get().runOnChange) return;
+  const doc = active().history.present;
+  if (doc.nodes === last) return;
+  last = doc.nodes;
+  clearTimeout(timer);
+  timer = setTimeout(() => void run({ quiet: true }).then(() => (last = active().history.present.nodes)), 700);
+});

@@ -1,0 +1,60 @@
+/** Runs: the state of every run that this page follows. Events are taken in once per frame, however many there are. */
+
+import type { Event } from "../api/schema";
+import { apply, ENDED, newRun, shown, type NodeRun, type RunState, type Shown } from "./run";
+import { Store, useStore } from "./store";
+
+export const runs = new Store<Readonly<Record<string, RunState>>>({});
+
+const inbox = new Map<string, Event[]>();
+const ends = new Set<(run: RunState) => void>();
+let waiting = false;
+
+export function hear(run: string, events: readonly Event[]): void {
+  const known = inbox.get(run);
+  if (known) known.push(...events);
+  else inbox.set(run, [...events]);
+  if (waiting) return;
+  waiting = true;
+  // a page in the background has no frames, but its runs go on
+  if (document.hidden) setTimeout(takeIn, 100);
+  else requestAnimationFrame(takeIn);
+}
+
+function takeIn(): void {
+  waiting = false;
+  const ended: RunState[] = [];
+  runs.set((now) => {
+    const next = { ...now };
+    for (const [id, events] of inbox) {
+      const before = next[id] ?? newRun(id, "");
+      next[id] = apply(before, events);
+      if (ENDED.has(next[id].status) && !ENDED.has(before.status)) ended.push(next[id]);
+    }
+    inbox.clear();
+    return next;
+  });
+  for (const run of ended) for (const listener of ends) listener(run);
+}
+
+export function onEnd(listener: (run: RunState) => void): () => void {
+  ends.add(listener);
+  return () => ends.delete(listener);
+}
+
+/** Know of a run before its first event, or as its record tells it. */
+export function know(state: RunState): void {
+  runs.set((now) => ({ ...now, [state.id]: now[state.id] && !ENDED.has(state.status) ? { ...now[state.id]!, name: state.name, before: state.before } : state }));
+}
+
+export function useRun(id: string | null): RunState | undefined {
+  return useStore(runs, (all) => (id ? all[id] : undefined));
+}
+
+export function useNodeRun(run: string | null, node: string): NodeRun | undefined {
+  return useStore(runs, (all) => (run ? all[run]?.nodes[node] : undefined));
+}
+
+export function useShown(run: string | null, node: string): Shown | undefined {
+  return useStore(runs, (all) => shown(run ? all[run] : undefined, node));
+}

@@ -1,0 +1,70 @@
+/** Screen: what is open beside the canvas. */
+
+import type { Point } from "../model/document";
+import type { Wanted } from "../model/search";
+import type { FileRef } from "./run";
+import { Store } from "./store";
+
+export type Panel = "nodes" | "workflows" | "runs" | "models" | "problems";
+export type Dialog = "settings" | "help" | "tour" | "save" | "palette" | "link" | "token";
+
+export interface SearchRequest {
+  /** on the page */
+  at: Point;
+  /** on the canvas */
+  place: Point;
+  wanted?: Wanted;
+  from?: { node: string; port: string };
+}
+export interface Menu {
+  at: Point;
+  place: Point;
+  target: { kind: "node" | "link" | "canvas" | "group" | "note"; id: string };
+}
+export interface Toast {
+  id: number;
+  kind: "info" | "error" | "done";
+  text: string;
+  remedy?: string;
+  action?: { label: string; run: () => void };
+}
+export interface Screen {
+  panel: Panel | null;
+  chat: boolean;
+  dialog: Dialog | null;
+  search: SearchRequest | null;
+  menu: Menu | null;
+  viewing: { files: FileRef[]; index: number } | null;
+  toasts: Toast[];
+  /** a link is being drawn from here: what fits lights up */
+  drawing: (Wanted & { node: string }) | null;
+  docs: string | null;
+}
+
+export const screen = new Store<Screen>({
+  panel: null,
+  chat: false,
+  dialog: null,
+  search: null,
+  menu: null,
+  viewing: null,
+  toasts: [],
+  drawing: null,
+  docs: null,
+});
+
+let count = 0;
+
+export function toast(text: string, kind: Toast["kind"] = "info", more: Partial<Toast> = {}): void {
+  const id = ++count;
+  screen.set((now) => ({ ...now, toasts: [...now.toasts.slice(-3), { id, kind, text, ...more }] }));
+  setTimeout(() => dismiss(id), kind === "error" ? 12_000 : 4500);
+}
+
+export function dismiss(id: number): void {
+  screen.set((now) => ({ ...now, toasts: now.toasts.filter((entry) => entry.id !== id) }));
+}
+
+export function togglePanel(panel: Panel): void {
+  screen.set((now) => ({ ...now, panel: now.panel === panel ? null : panel }));
+}

@@ -1,0 +1,59 @@
+/** RunsPanel: what runs, what waits, what has been: with thumbnails, and every run can be had back. */
+
+import { useEffect } from "react";
+
+import type { Run } from "../../api/schema";
+import { useT } from "../../i18n/t";
+import { cancel, loadBack } from "../../state/running";
+import { command } from "../../state/commands";
+import { ENDED, filesOf, fraction, type FileRef } from "../../state/run";
+import { useRun } from "../../state/runs";
+import { screen } from "../../state/screen";
+import { learnRuns, server } from "../../state/server";
+import { useStore } from "../../state/store";
+import { Icon } from "../Icon";
+import { kindOf, Media } from "../media/Media";
+
+export function RunsPanel() {
+  const t = useT();
+  const history = useStore(server, (now) => now.history);
+  useEffect(() => {
+    void learnRuns();
+    const timer = setInterval(() => void learnRuns(), 5000);
+    return () => clearInterval(timer);
+  }, []);
+  const open = history.filter((run) => !ENDED.has(run.status));
+  const past = history.filter((run) => ENDED.has(run.status));
+  return (
+    <>
+      {open.length > 0 && <div className="buttons"><button onClick={() => command("cancel.all")}><Icon name="stop" size={13} /> {t("cmd.cancel.all")}</button></div>}
+      <div className="scroll">
+        {open.length > 0 && <section><h3>{t("runs.now")}</h3>{open.map((run) => <Entry key={run.id} run={run} />)}</section>}
+        {past.length > 0 && <section><h3>{t("runs.past")}</h3>{past.map((run) => <Entry key={run.id} run={run} />)}</section>}
+        {!history.length && <p className="quiet">{t("runs.none")}</p>}
+      </div>
+    </>
+  );
+}
+
+function Entry({ run }: { run: Run }) {
+  const t = useT();
+  const state = useRun(run.id);
+  const status = state?.status ?? run.status;
+  const files: FileRef[] = Object.values(run.result).flatMap((outputs) => filesOf(outputs));
+  const pictures = files.filter((file) => kindOf(file) !== "other" && kindOf(file) !== "text").slice(0, 4);
+  const seconds = run.finished && run.started ? run.finished - run.started : undefined;
+  const share = state ? fraction(state) : 0;
+  return (
+    <article className={`card run ${status}`}>
+      <button className="open" title={t("runs.load")} onClick={() => void loadBack(run)}>
+        <b>{run.name || t("untitled")} <small>#{run.number}</small></b>
+        <small><i className={`state ${status}`} /> {t(`run.${status}` as "run.succeeded", { name: "" })}{seconds !== undefined ? ` · ${seconds.toFixed(1)} s` : ""} · {new Date(run.created * 1000).toLocaleTimeString()}</small>
+        {run.errors[0] && <span className="bad">{run.errors[0].message}</span>}
+        {!ENDED.has(status) && <progress max={1} value={share} aria-label={t("run.progress")} />}
+      </button>
+      {pictures.length > 0 && <div className="thumbs">{pictures.map((file) => <button key={file.name} className="thumb" aria-label={file.name} onClick={() => screen.patch({ viewing: { files: pictures, index: pictures.indexOf(file) } })}><Media file={file} small /></button>)}</div>}
+      {!ENDED.has(status) && <button className="icon-button" aria-label={`${t("cmd.cancel")} ${run.name}`} onClick={() => void cancel(run.id)}><Icon name="close" size={14} /></button>}
+    </article>
+  );
+}
