@@ -57,7 +57,9 @@ def _paired(
 
     def score(order: Sequence[picture.Seen]) -> int:
         return sum(
-            _is(getattr(seen, name), value) for seen, thing in zip(order, wanted, strict=False) for name, value in thing.items()
+            _is(getattr(seen, name), value)
+            for seen, thing in zip(order, wanted, strict=False)
+            for name, value in thing.items()
         )
 
     if not found:
@@ -99,5 +101,3 @@ def _text(wish: Mapping[str, Any], text: str) -> Verdict:
     if "relation" in about:
         facts["place"] = _is(told.relation, about["relation"])
     return facts
-
-

@@ -40,9 +40,7 @@ def modality_of(medium: Medium) -> str:
     return "image" if isinstance(medium, Scene) else "audio" if isinstance(medium, Sound) else "video"
 
 
-def caption(
-    medium: Medium, language: Language = "en", mention: Collection[str] = EVERYTHING, style: int = 0
-) -> str:
+def caption(medium: Medium, language: Language = "en", mention: Collection[str] = EVERYTHING, style: int = 0) -> str:
     """One sentence without a full stop."""
     if isinstance(medium, Scene):
         return _scene(medium, language, mention, style)

@@ -32,13 +32,13 @@ from nodes.nextgpt.training.world.terms import (
     Language,
     word,
 )
+from nodes.nextgpt.training.world.wish import wish_of
 from nodes.nextgpt.training.world.withheld import (
     is_clip_withheld,
     is_pair_trained,
     is_scene_withheld,
     is_sound_withheld,
 )
-from nodes.nextgpt.training.world.wish import wish_of
 
 Part = str | Medium
 
@@ -69,7 +69,9 @@ class Talk:
     @property
     def made(self) -> list[Medium]:
         """The media of the assistant's turns, in order."""
-        return [part for turn in self.turns if turn.role == "assistant" for part in turn.parts if not isinstance(part, str)]
+        return [
+            part for turn in self.turns if turn.role == "assistant" for part in turn.parts if not isinstance(part, str)
+        ]
 
     @property
     def given(self) -> list[Medium]:
@@ -294,10 +296,16 @@ class Talker:
         table: Mapping[str, Any] = {"colour": COLOURS, "place": PLACES, "size": SIZES}[what]
         value = word(table, getattr(thing, what), language)
         if language == "en":
-            question = {"colour": f"What colour is the {shape}?", "place": f"Where is the {shape}?", "size": f"How large is the {shape}?"}[what]
+            question = {
+                "colour": f"What colour is the {shape}?",
+                "place": f"Where is the {shape}?",
+                "size": f"How large is the {shape}?",
+            }[what]
             answer = f"The {shape} is {value}."
         else:
-            question = {"colour": f"{shape}是什么颜色的？", "place": f"{shape}在哪里？", "size": f"{shape}有多大？"}[what]
+            question = {"colour": f"{shape}是什么颜色的？", "place": f"{shape}在哪里？", "size": f"{shape}有多大？"}[
+                what
+            ]
             answer = f"{shape}{'在' if what == 'place' else '是'}{value}。"
         turns = (Said("user", (scene, question)), Said("assistant", (answer,)))
         return Talk("", language, turns, ({"modality": "text", "says": {what: getattr(thing, what)}},))
