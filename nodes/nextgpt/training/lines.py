@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nodes.nextgpt.model.prompts import FeaturePart, Part, SignalPart, TextPart, Turn, lay_out
-from nodes.nextgpt.training.media import modality_of
+from nodes.nextgpt.training.media import MediaFile, modality_of
 from nodes.nextgpt.training.world.talk import Said
 from nodes.nextgpt.words import Words
 
@@ -67,7 +67,8 @@ def turns_of(said: Sequence[Said], blocks: Sequence[Tensor] | None, spoken: bool
                 if spoken:
                     parts.append(SignalPart(modality_of(part)))
             elif blocks is None:
-                parts.append(TextPart(caption(part) + ". "))
+                told = part.caption if isinstance(part, MediaFile) else caption(part)
+                parts.append(TextPart(f"{told}. "))
             else:
                 parts.append(FeaturePart(next(rest)))
         turns.append(Turn(turn.role, tuple(parts)))
