@@ -127,7 +127,9 @@ def _parts(turn: Mapping[str, Any], role: str, media: dict[str, list[MediaFile]]
 
     def place(modality: str) -> None:
         if not media[modality]:
-            raise Broken("media_mismatch", f"turn {number + 1} has a place for a {modality}, but none is left in the list")
+            raise Broken(
+                "media_mismatch", f"turn {number + 1} has a place for a {modality}, but none is left in the list"
+            )
         parts.append(media[modality].pop(0))
 
     pieces = _PLACEHOLDER.split(turn["value"])

@@ -37,10 +37,14 @@ class DataSet:
 
 def read_set(path: Path) -> DataSet:
     """Everything that can be read, and everything that cannot. Raises RequestError for a path without annotations."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in ENDINGS) if path.is_dir() else []
+    files = (
+        [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in ENDINGS) if path.is_dir() else []
+    )
     if not files:
         raise RequestError(
-            f"{path} holds no data set.", remedy="Give a .json, .jsonl or .tar file, or a folder with some.", code="no_data"
+            f"{path} holds no data set.",
+            remedy="Give a .json, .jsonl or .tar file, or a folder with some.",
+            code="no_data",
         )
     talks: list[Talk] = []
     problems: list[Problem] = []

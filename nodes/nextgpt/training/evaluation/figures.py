@@ -67,13 +67,16 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
     found |= {name: sum(values) / len(values) for name, values in sorted(votes.items())}
     found |= _router(outcomes)
     by_language = {
-        language: [outcome.good for outcome in outcomes if outcome.prompt.language == language] for language in ("en", "zh")
+        language: [outcome.good for outcome in outcomes if outcome.prompt.language == language]
+        for language in ("en", "zh")
     }
     shares = {language: sum(values) / len(values) for language, values in by_language.items() if values}
     found |= {f"all_{language}": share for language, share in shares.items()}
     if len(shares) == 2:
         found["chinese_gap"] = shares["en"] - shares["zh"]
-    described = [outcome for outcome in outcomes if outcome.prompt.kind.startswith("describe") and outcome.prompt.reference]
+    described = [
+        outcome for outcome in outcomes if outcome.prompt.kind.startswith("describe") and outcome.prompt.reference
+    ]
     if described:
         found["caption_exact"] = sum(o.text == o.prompt.reference for o in described) / len(described)
         found["caption_bleu"] = bleu([(o.text, o.prompt.reference) for o in described])

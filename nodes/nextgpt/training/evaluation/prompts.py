@@ -73,7 +73,9 @@ def read_prompts(path: Path) -> list[Prompt]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RequestError(f"{path} cannot be read: {error}.", remedy="Give a JSON list.", code="bad_prompts") from error
+        raise RequestError(
+            f"{path} cannot be read: {error}.", remedy="Give a JSON list.", code="bad_prompts"
+        ) from error
     if not isinstance(entries, list) or not entries:
         raise RequestError(f"{path} holds no list of prompts.", remedy="Give a JSON list.", code="bad_prompts")
     prompts = []
@@ -86,7 +88,9 @@ def read_prompts(path: Path) -> list[Prompt]:
                 code="bad_prompts",
             )
         for wish in wishes:
-            complete = isinstance(wish, dict) and (wish.get("modality") != "image" or isinstance(wish.get("things"), list))
+            complete = isinstance(wish, dict) and (
+                wish.get("modality") != "image" or isinstance(wish.get("things"), list)
+            )
             if not complete or wish.get("modality") not in ("image", "audio", "video", "text"):
                 raise RequestError(
                     f"{path}: a wish of prompt {number} is for no modality, or for a picture without things.",

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
+
+from nodes.nextgpt.glyphs import draw_line
 
 TILE = 128
 _FONT = 11
@@ -47,14 +49,14 @@ def sheet(entries: Sequence[tuple[str, str, Tensor, bool | None]], columns: int 
     height = TILE + _CAPTION + 12
     rows = -(-len(tiles) // columns)
     canvas = Image.new("RGB", (columns * width, max(1, rows) * height), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_FONT)
+    draw = ImageDraw.Draw(canvas)
     for number, (caption, picture, good) in enumerate(tiles):
         left, top = number % columns * width + 6, number // columns * height + 4
         canvas.paste(picture, (left, top))
         colour = {True: "#2e8b57", False: "#c0392b", None: "#888888"}[good]
         draw.rectangle((left - 2, top - 2, left + picture.width + 1, top + TILE + 1), outline=colour, width=2)
         for line, text in enumerate(_wrapped(caption, width // 6)[:3]):
-            draw.text((left, top + TILE + 3 + line * (_FONT + 2)), text, fill="#222222", font=font)
+            draw_line(draw, (left, top + TILE + 3 + line * (_FONT + 2)), text, _FONT, "#222222")
     return canvas
 
 
