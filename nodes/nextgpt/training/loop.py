@@ -179,7 +179,7 @@ def _step(
             loss, told = stage.loss(drawer(*facts), plan.batch // plan.accumulate)
         if not bool(torch.isfinite(loss)):
             raise ModelError(
-                f"the loss of step {step + 1} is no number ({', '.join(f'{k} {float(v):g}' for k, v in told.items())}).",
+                f"the loss of step {step + 1} is no number ({', '.join(f'{k} {float(v.detach()):g}' for k, v in told.items())}).",
                 remedy="Lower the learning rate or train in float32; the last snapshot is from before it.",
                 code="loss_not_finite",
             )

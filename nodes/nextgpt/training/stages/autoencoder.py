@@ -23,6 +23,12 @@ DIVERGENCE = 1e-4
 """Weight of the divergence from a normal distribution, per latent value: enough that latents stay of one order."""
 EDGES = 0.5
 """Weight of the error of differences between neighbours, which keeps edges sharp."""
+COLOUR = 10.0
+"""How much more a fully coloured pixel counts than a plain one, and what is within two pixels of it: things fill a tenth
+of a picture, and an autoencoder that is asked for all pixels alike learns backgrounds for a long time."""
+QUIET = -6.0
+"""Where the logarithm of the latents' variance begins. At 0, its start otherwise, noise drowns what the encoder says, and
+half of the channels are given up before they carry anything (seen: docs/training.md)."""
 MEASURED = 256
 """Media by which mean and deviation are measured."""
 
@@ -37,17 +43,32 @@ class Autoencoder(Stage):
         self.modules = {part: parts.get(part)}
         self.saved = (part,)
         self.deviation = self._fit_range() if plan.modality == "audio" else 1.0
+        self._start_quiet()
+
+    @torch.no_grad()
+    def _start_quiet(self) -> None:
+        channels = self.vae.config.latent_channels
+        self.vae.quant_conv.weight[channels:] *= 0.1
+        self.vae.quant_conv.bias[channels:] = QUIET
 
     def loss(self, draw: random.Random, count: int) -> Losses:
         target = self._target(draw, count)
         moments = self.vae.encode(target).latent_dist
         shown = self.vae.decode(moments.sample()).sample.float()
         error = (shown - target) / self.deviation
+        error = error * self._importance(target)
         absolute, square = error.abs().mean(), error.square().mean()
         edges = sum(error.diff(dim=axis).abs().mean() for axis in (-1, -2))
         divergence = moments.kl().mean() / moments.mean[0].numel()
         loss = absolute + square + EDGES * edges + DIVERGENCE * divergence
         return loss, {"absolute": absolute, "divergence": divergence}
+
+    def _importance(self, target: Tensor) -> Tensor | float:
+        """ "N 1 H W" of pictures, by their colour; every part of a spectrogram counts alike."""
+        if self.modality == "audio":
+            return 1.0
+        chroma = target.amax(1, keepdim=True) - target.amin(1, keepdim=True)  # 0..2
+        return 1 + COLOUR / 2 * torch.nn.functional.max_pool2d(chroma, 5, 1, 2)
 
     @torch.no_grad()
     def _fit_range(self) -> float:
