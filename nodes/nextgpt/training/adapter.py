@@ -52,7 +52,7 @@ class Adapted:
 
         layers = [(name, layer) for name, layer in self.model.causal.named_modules() if isinstance(layer, LoraLayer)]
         for name, layer in layers:
-            layer.merge(adapter_names=["trained"])  # type: ignore[operator]
+            layer.merge(adapter_names=["trained"])
             parent, _, leaf = name.rpartition(".")
             setattr(self.model.causal.get_submodule(parent), leaf, layer.get_base_layer())
         if hasattr(self.model.causal, "peft_config"):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nodes.nextgpt.model.prompts import FeaturePart, Part, SignalPart, TextPart, Turn, lay_out
-from nodes.nextgpt.training.media import MediaFile, modality_of
+from nodes.nextgpt.training.world.caption import caption, modality_of
 from nodes.nextgpt.training.world.talk import Said
 from nodes.nextgpt.words import Words
 
@@ -54,8 +54,6 @@ class Lines:
 def turns_of(said: Sequence[Said], blocks: Sequence[Tensor] | None, spoken: bool = True) -> list[Turn]:
     """Turns for the prompt builder. blocks: the features of the user's media, in order; None puts their captions there
     instead, in the words of the world. spoken: an assistant's media become signals, else nothing."""
-    from nodes.nextgpt.training.world.caption import caption
-
     rest = iter(blocks or ())
     turns = []
     for turn in said:
@@ -67,8 +65,7 @@ def turns_of(said: Sequence[Said], blocks: Sequence[Tensor] | None, spoken: bool
                 if spoken:
                     parts.append(SignalPart(modality_of(part)))
             elif blocks is None:
-                told = part.caption if isinstance(part, MediaFile) else caption(part)
-                parts.append(TextPart(f"{told}. "))
+                parts.append(TextPart(f"{caption(part)}. "))
             else:
                 parts.append(FeaturePart(next(rest)))
         turns.append(Turn(turn.role, tuple(parts)))

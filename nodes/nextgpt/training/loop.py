@@ -178,8 +178,9 @@ def _step(
         with torch.autocast(device, torch.bfloat16, enabled=plan.precision == "bfloat16"):
             loss, told = stage.loss(drawer(*facts), plan.batch // plan.accumulate)
         if not bool(torch.isfinite(loss)):
+            parts = ", ".join(f"{key} {float(value.detach()):g}" for key, value in told.items())
             raise ModelError(
-                f"the loss of step {step + 1} is no number ({', '.join(f'{k} {float(v.detach()):g}' for k, v in told.items())}).",
+                f"the loss of step {step + 1} is no number ({parts}).",
                 remedy="Lower the learning rate or train in float32; the last snapshot is from before it.",
                 code="loss_not_finite",
             )

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nodes.nextgpt.training.media_file import MediaFile
+from nodes.nextgpt.training.world.caption import AnyMedium
 from nodes.nextgpt.training.world.clip import FPS, Clip, film
 from nodes.nextgpt.training.world.picture import draw_scenes
 from nodes.nextgpt.training.world.scene import Scene
 from nodes.nextgpt.training.world.sound import SAMPLE_RATE, Sound, play
-
-
-@dataclass(frozen=True)
-class MediaFile:
-    """A medium of a data set: read when it is needed."""
-
-    modality: str
-    path: Path
-    caption: str = ""
-
-
-AnyMedium = Scene | Sound | Clip | MediaFile
-
-
-def modality_of(medium: AnyMedium) -> str:
-    if isinstance(medium, MediaFile):
-        return medium.modality
-    return "image" if isinstance(medium, Scene) else "audio" if isinstance(medium, Sound) else "video"
 
 
 def pictures(media: Sequence[AnyMedium], size: tuple[int, int], device: torch.device | str) -> Tensor:

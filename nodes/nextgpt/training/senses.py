@@ -18,8 +18,10 @@ from nodes.nextgpt.model.mel import training_mel
 from nodes.nextgpt.model.preprocess_audio import SAMPLE_RATE, spectrogram
 from nodes.nextgpt.model.preprocess_image import normalise
 from nodes.nextgpt.model.preprocess_video import frame_indices
-from nodes.nextgpt.training.media import AnyMedium, MediaFile, as_value, films, modality_of, pictures, waves
+from nodes.nextgpt.training.media import as_value, films, pictures, waves
+from nodes.nextgpt.training.media_file import MediaFile
 from nodes.nextgpt.training.parts import Parts
+from nodes.nextgpt.training.world.caption import AnyMedium, modality_of
 from nodes.nextgpt.training.world.clip import FPS, FRAMES
 
 MOST_KEPT = 20_000

@@ -104,7 +104,7 @@ def loss_curve(
             code="no_losses",
             port="reports",
         )
-    return curve(lines, width, height)  # type: ignore[arg-type]
+    return curve(lines, width, height)
 
 
 def place_of(models_dir: Path, folder: str) -> Path:

@@ -16,7 +16,8 @@ from PIL import Image
 from graph_engine.errors import InvalidError, RequestError
 from nodes.nextgpt.training.data.talks import read_set, read_talks
 from nodes.nextgpt.training.loop import train
-from nodes.nextgpt.training.media import MediaFile, pictures, waves
+from nodes.nextgpt.training.media import pictures, waves
+from nodes.nextgpt.training.media_file import MediaFile
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 
@@ -120,7 +121,7 @@ def test_an_archive_of_samples(folder):
     with tarfile.open(folder / "set.tar", "w") as archive:
         for name, data in (
             ("0001.png", picture),
-            ("0001.txt", "a red cat".encode()),
+            ("0001.txt", b"a red cat"),
             ("0002.png", picture),
             ("0002.json", json.dumps({"caption": "又一只猫"}).encode()),
             ("0003.png", picture),
@@ -131,9 +132,15 @@ def test_an_archive_of_samples(folder):
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     found = read_set(folder / "set.tar")
-    assert [talk.captions for talk in found.talks if talk.captions] == [("a red cat",), ("又一只猫",), ("from outside",)]
+    assert [talk.captions for talk in found.talks if talk.captions] == [
+        ("a red cat",),
+        ("又一只猫",),
+        ("from outside",),
+    ]
     assert [(p.code, p.place.endswith("0003")) for p in found.problems] == [("bad_line", True)]
-    unpacked = {path for talk in found.talks for turn in talk.turns for path in turn.parts if isinstance(path, MediaFile)}
+    unpacked = {
+        path for talk in found.talks for turn in talk.turns for path in turn.parts if isinstance(path, MediaFile)
+    }
     assert all(medium.path.parent == folder / "set.tar.unpacked" for medium in unpacked)
 
 

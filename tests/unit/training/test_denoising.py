@@ -12,7 +12,9 @@ torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-@pytest.mark.parametrize("schedule", [TrainingSchedule(), TrainingSchedule(0.0015, 0.0195), TrainingSchedule(beta_schedule="linear")])
+@pytest.mark.parametrize(
+    "schedule", [TrainingSchedule(), TrainingSchedule(0.0015, 0.0195), TrainingSchedule(beta_schedule="linear")]
+)
 def test_noise_and_velocity_are_those_of_the_training_schedule(schedule):
     from diffusers import DDPMScheduler
 
@@ -23,7 +25,9 @@ def test_noise_and_velocity_are_those_of_the_training_schedule(schedule):
     steps = torch.tensor([0, 420, 999])
     kept = alphas(schedule)[steps]
     assert torch.allclose(noised(clean, noise, kept), theirs.add_noise(clean, noise, steps), atol=1e-5)
-    assert torch.allclose(target(clean, noise, kept, "v_prediction"), theirs.get_velocity(clean, noise, steps), atol=1e-5)
+    assert torch.allclose(
+        target(clean, noise, kept, "v_prediction"), theirs.get_velocity(clean, noise, steps), atol=1e-5
+    )
     assert target(clean, noise, kept, "epsilon") is noise
     assert target(clean, noise, kept, "sample") is clean
 

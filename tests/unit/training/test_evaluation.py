@@ -67,7 +67,9 @@ def test_the_truth_reaches_every_bar(talks):
 
 def test_silence_misses_what_asks_for_media_and_only_that(talks):
     found = figures([outcome(talk, Answer("", (), 20.0)) for talk in talks])
-    assert {"router_recall", "text_to_image_colour", "mixed_order", "turn_seconds", "image_to_text"} <= set(missed(found))
+    assert {"router_recall", "text_to_image_colour", "mixed_order", "turn_seconds", "image_to_text"} <= set(
+        missed(found)
+    )
     assert found["router_recall"] == 0
     assert found["text_to_image_colour"] == 0
 
@@ -129,8 +131,14 @@ def test_an_untrained_model_is_evaluated_and_reported(tmp_path):
     assert found.figures["all"] < 1
     assert missed(found.figures)
     # Pictures and films as well, without waiting for an untrained model to say signals.
-    made = (Made("image", torch.rand(64, 64, 3), "x"), Made("video", torch.rand(8, 64, 64, 3), "y"), Made("audio", shown, "z"))
-    page = write_page(replace(found, answers=(replace(found.answers[0], made=made), *found.answers[1:])), tmp_path / "page", "T", "c")
+    made = (
+        Made("image", torch.rand(64, 64, 3), "x"),
+        Made("video", torch.rand(8, 64, 64, 3), "y"),
+        Made("audio", shown, "z"),
+    )
+    page = write_page(
+        replace(found, answers=(replace(found.answers[0], made=made), *found.answers[1:])), tmp_path / "page", "T", "c"
+    )
     text = page.read_text()
     assert "missed" in text
     assert (tmp_path / "page" / "make_image.png").stat().st_size > 1000
@@ -143,7 +151,14 @@ def test_other_prompts_are_read_and_bad_ones_named(tmp_path):
     file.write_text(json.dumps([{"text": "Draw a red star.", "wishes": [wish]}, {"text": "Hello!", "wishes": []}]))
     draw, chat = read_prompts(file)
     assert (draw.kind, draw.wanted, chat.kind) == ("make image", ["image"], "chat")
-    for content in ("{}", "[]", "[1]", '[{"text": "x"}]', '[{"text": "x", "wishes": [{"modality": "smell"}]}]', "nonsense"):
+    for content in (
+        "{}",
+        "[]",
+        "[1]",
+        '[{"text": "x"}]',
+        '[{"text": "x", "wishes": [{"modality": "smell"}]}]',
+        "nonsense",
+    ):
         file.write_text(content)
         with pytest.raises(RequestError) as caught:
             read_prompts(file)

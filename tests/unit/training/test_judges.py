@@ -54,7 +54,10 @@ def test_pictures_are_seen_as_they_were_drawn(how):
 @pytest.mark.parametrize("how", ["clean", "blur"])
 def test_clips_are_seen_as_they_were_filmed(how):
     draw = random.Random(12)
-    made = [random_clip(draw, motion=motion) for motion in ("right", "left", "up", "down", "grows", "shrinks", "turns", "still")]
+    made = [
+        random_clip(draw, motion=motion)
+        for motion in ("right", "left", "up", "down", "grows", "shrinks", "turns", "still")
+    ]
     shown = film(made)
     for number, clip in enumerate(made):
         assert all(clips.agrees(clips.watch(degraded(shown[number], how)), clip).values()), clip
@@ -77,9 +80,7 @@ def test_a_picture_with_one_thing_changed_is_not_accepted():
     scene = Scene((Thing("star", "red", "large", "top left"), Thing("cross", "blue", "small", "right")), "grey")
     wish = {
         "modality": "image",
-        "things": [
-            {"shape": t.shape, "colour": t.colour, "size": t.size, "place": t.place} for t in scene.things
-        ],
+        "things": [{"shape": t.shape, "colour": t.colour, "size": t.size, "place": t.place} for t in scene.things],
         "background": "grey",
     }
     assert all(judge(wish, draw_scenes([scene])[0]).values())

@@ -95,7 +95,14 @@ def test_a_killed_process_goes_on_from_its_last_snapshot(whole, tmp_path):
         file.write('{"step": 5}\n{"step"')
     again = train(PLAN, parts(tmp_path), "words", resume=True)
     assert again.losses == whole[1].losses
-    assert [json.loads(line)["step"] for line in (folder / "trace.jsonl").read_text().splitlines()] == [1, 2, 3, 4, 5, 6]
+    assert [json.loads(line)["step"] for line in (folder / "trace.jsonl").read_text().splitlines()] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]
 
 
 def test_what_is_begun_is_not_overwritten_and_another_recipe_is_refused(whole, tmp_path):

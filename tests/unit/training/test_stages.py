@@ -38,7 +38,11 @@ STAGES = [
     ("denoiser", "audio", {"audio_decoder", "audio_text_encoder"}),
     ("encoding_side", "all", {"input_projector", "language_model"}),
     ("decoding_side", "all", {"image_projector", "video_projector", "audio_projector", "language_model"}),
-    ("instruction", "all", {"input_projector", "image_projector", "video_projector", "audio_projector", "language_model"}),
+    (
+        "instruction",
+        "all",
+        {"input_projector", "image_projector", "video_projector", "audio_projector", "language_model"},
+    ),
     ("reconstruction", "image", {"image_projector", "input_projector", "language_model"}),
     ("reconstruction", "audio", {"audio_projector", "input_projector", "language_model"}),
 ]

@@ -20,7 +20,13 @@ from nodes.nextgpt.training.world.sound import SAMPLES, Sound, play, random_soun
 from nodes.nextgpt.training.world.talk import KINDS, Talker
 from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, PEAKS, SHAPES, STEPS
 from nodes.nextgpt.training.world.wish import wish_of
-from nodes.nextgpt.training.world.withheld import is_clip_withheld, is_pair_rare, is_pair_withheld, is_scene_withheld, is_sound_withheld
+from nodes.nextgpt.training.world.withheld import (
+    is_clip_withheld,
+    is_pair_rare,
+    is_pair_withheld,
+    is_scene_withheld,
+    is_sound_withheld,
+)
 
 torch.set_num_threads(1)
 
@@ -112,9 +118,7 @@ def test_what_a_caption_says_can_be_read_again_in_every_wording(language):
 def test_a_wrong_caption_is_told_from_a_right_one():
     scene = Scene((Thing("star", "red", "small", "left"), Thing("ring", "blue", "large", "right")), "black")
     wish = {"modality": "text", "about": wish_of(scene, EVERYTHING)}
-    swapped = replace(
-        scene, things=(replace(scene.things[0], colour="blue"), replace(scene.things[1], colour="red"))
-    )
+    swapped = replace(scene, things=(replace(scene.things[0], colour="blue"), replace(scene.things[1], colour="red")))
     assert not judge(wish, caption(swapped))["colour"]
     assert judge(wish, caption(swapped))["shape"]
     assert not any(judge(wish, "nothing of the kind").values())

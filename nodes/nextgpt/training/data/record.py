@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nodes.nextgpt.training.media import MediaFile
+from nodes.nextgpt.training.media_file import MediaFile
 from nodes.nextgpt.training.world.talk import Part, Said, Talk
 from nodes.nextgpt.training.world.terms import Language
 

@@ -12,9 +12,9 @@ import torch
 
 from nodes.nextgpt.training.judges import picture
 from nodes.nextgpt.training.world.clip import GROWTH, REACH, Clip
-from nodes.nextgpt.training.world.picture import SHAPE_NAMES
+from nodes.nextgpt.training.world.picture import SHAPE_NAMES, coverage
 from nodes.nextgpt.training.world.scene import SIDE
-from nodes.nextgpt.training.world.terms import SYMMETRY
+from nodes.nextgpt.training.world.terms import GREY, SYMMETRY
 
 _MOVES = 0.35 * (REACH[1] - REACH[0])
 """Pixels from the first to the last frame; a third of what a moving thing makes."""
@@ -68,7 +68,7 @@ def watch(frames: Any) -> Watched | None:
     else:
         least = 0.3 * 360 / SYMMETRY[shape] if SYMMETRY[shape] else math.inf
         motion = "turns" if abs(turned) > least else "still"
-    grey_of = min(picture.GREY, key=lambda name: abs(picture.GREY[name] - float(np.median(looks))))
+    grey_of = min(GREY, key=lambda name: abs(GREY[name] - float(np.median(looks))))
     return Watched(shape, Counter(colours).most_common(1)[0][0], motion, grey_of, dx, dy, growth, turned)
 
 
@@ -99,7 +99,7 @@ def _fit(cover: np.ndarray, shape: int, angles: list[float]) -> np.ndarray:
     patch = torch.from_numpy(cover[top : int(y) + reach, left : int(x) + reach]).float()
     across = torch.arange(left, left + patch.shape[1]) + 0.5 - x
     down = torch.arange(top, top + patch.shape[0]) + 0.5 - y
-    drawn = picture.coverage(
+    drawn = coverage(
         torch.full((count,), shape),
         across[None, None, :].expand(count, 1, -1),
         down[None, :, None].expand(count, -1, 1),

@@ -11,12 +11,12 @@ import random
 import torch
 from torch import Tensor
 
-from nodes.nextgpt.training.media import AnyMedium
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.seeds import drawer
 from nodes.nextgpt.training.senses import Senses
 from nodes.nextgpt.training.stage import Losses, Stage
+from nodes.nextgpt.training.world.caption import AnyMedium
 from nodes.nextgpt.training.world.talk import Talker
 
 DIVERGENCE = 1e-4

@@ -17,13 +17,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nodes.nextgpt.model.preprocess import pad_text_ids
-from nodes.nextgpt.training.media import AnyMedium, modality_of
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.senses import Senses
 from nodes.nextgpt.training.stage import Losses, Stage
 from nodes.nextgpt.training.world import rule
-from nodes.nextgpt.training.world.caption import caption
+from nodes.nextgpt.training.world.caption import AnyMedium, caption, modality_of
 from nodes.nextgpt.training.world.clip import Clip
 from nodes.nextgpt.training.world.scene import variations
 from nodes.nextgpt.training.world.sound import Sound, random_sound
@@ -108,7 +107,7 @@ def relatives(draw: random.Random, modality: str, count: int) -> list[AnyMedium]
         else:
             family = [talker.clip()]
             family += [_varied_clip(family[0], draw) for _ in range(RELATIVES - 1)]  # type: ignore[arg-type]
-        found.update({caption(medium): medium for medium in family})  # type: ignore[arg-type]
+        found.update({caption(medium): medium for medium in family})
     return list(found.values())[:count]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from nodes.nextgpt.training.world import rule
-from nodes.nextgpt.training.world.caption import EVERYTHING, Medium, caption, modality_of
+from nodes.nextgpt.training.world.caption import EVERYTHING, AnyMedium, Medium, caption, modality_of
 from nodes.nextgpt.training.world.clip import Clip, random_clip
 from nodes.nextgpt.training.world.scene import (
     RELATION_NAMES,
@@ -24,6 +24,7 @@ from nodes.nextgpt.training.world.scene import (
 from nodes.nextgpt.training.world.sound import Sound, random_sound
 from nodes.nextgpt.training.world.terms import (
     COLOURS,
+    LANGUAGES,
     MOTIONS,
     PLACES,
     SHAPES,
@@ -40,7 +41,7 @@ from nodes.nextgpt.training.world.withheld import (
     is_sound_withheld,
 )
 
-Part = str | Medium
+Part = str | AnyMedium
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,14 @@ class Talk:
     captions: tuple[str, ...] = ()
 
     @property
-    def made(self) -> list[Medium]:
+    def made(self) -> list[AnyMedium]:
         """The media of the assistant's turns, in order."""
         return [
             part for turn in self.turns if turn.role == "assistant" for part in turn.parts if not isinstance(part, str)
         ]
 
     @property
-    def given(self) -> list[Medium]:
+    def given(self) -> list[AnyMedium]:
         """The media of the user's turns, in order."""
         return [part for turn in self.turns if turn.role == "user" for part in turn.parts if not isinstance(part, str)]
 
@@ -216,7 +217,7 @@ class Talker:
         chosen = kind or self.draw.choices(tuple(KINDS), tuple(KINDS.values()))[0]
         if chosen not in KINDS:
             raise ValueError(f"there is no kind of talk {chosen!r}; choose one of {', '.join(KINDS)}")
-        spoken: Language = language or self.draw.choice(("en", "zh"))
+        spoken = language or self.draw.choice(LANGUAGES)
         name, _, modality = chosen.partition(" ")
         maker: Callable[..., Talk] = getattr(self, f"_{name}")
         made = maker(spoken, modality) if modality else maker(spoken)
@@ -281,7 +282,7 @@ class Talker:
         return self._answered(language, (request,), wanted)
 
     def _describe(self, language: Language, modality: str) -> Talk:
-        medium: Medium = {"image": self.scene, "audio": self.sound, "video": self.clip}[modality]()
+        medium: Medium = self.scene() if modality == "image" else self.sound() if modality == "audio" else self.clip()
         question = self.draw.choice(DESCRIBE[modality][language])
         answer = caption(medium, language)
         turns = (Said("user", (medium, question)), Said("assistant", (answer,)))
