@@ -1,5 +1,5 @@
-"""The command line: `anyloom serve`, `run`, `chat`, `plan`, `demo`, `nodes`, `workflows`, `models`, `convert`, `runs`,
-`cancel`, `inspect`."""
+"""The command line: `anyloom serve`, `run`, `chat`, `plan`, `demo`, `nodes`, `workflows`, `models`, `convert`, `train`,
+`evaluate`, `runs`, `cancel`, `inspect`."""
 
 from __future__ import annotations
 
@@ -188,6 +188,47 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument("--force", action="store_true", help="write over what is there")
     add_engine_flags(convert)
 
+    train = commands.add_parser(
+        "train",
+        help="train the models of a recipe",
+        description="Follow a recipe, a workflow of nextgpt.train nodes, stage by stage. What was done is kept; stopped "
+        "anywhere, it goes on with --resume to the same losses.",
+        epilog="Exit codes: 0 the recipe is done, 2 a limit was reached before its end, 1 failed, 130 interrupted, "
+        "64 wrong use. See docs/training.md.",
+    )
+    train.add_argument("recipe", metavar="RECIPE", help="a name (mini, nextgpt-7b-tiva-v0 ...) or a .json file")
+    train.add_argument("--resume", action="store_true", help="go on from the last snapshot")
+    train.add_argument("--steps", type=int, metavar="N", help="no more than N steps in this call")
+    train.add_argument("--minutes", type=float, metavar="N", help="no longer than N minutes in this call")
+    train.add_argument("--only", action="append", default=[], metavar="STAGE", help="only this stage (may be repeated)")
+    train.add_argument("--list", action="store_true", help="list the stages and stop")
+    train.add_argument("--folder", type=Path, metavar="DIR", help="where it is kept (default: MODELS/training/RECIPE)")
+    train.add_argument("--device", metavar="NAME", help="cpu, cuda:0 ... (default: the first that is there)")
+    train.add_argument("--tensorboard", type=Path, metavar="DIR", help="losses for TensorBoard")
+    train.add_argument(
+        "--publish", action="store_true", help="at the end, put the weights where the preset looks for them"
+    )
+    train.add_argument("--json", action="store_true", help="the reports as JSON, on standard output")
+    add_engine_flags(train)
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="judge what a trained preset answers",
+        description="Let a preset answer prompts whose combinations were withheld from training; rules judge the answers.",
+        epilog="Exit code 1 if a bar is missed.",
+    )
+    evaluate.add_argument("preset", metavar="PRESET", help="mini, for example")
+    evaluate.add_argument("--folder", type=Path, metavar="DIR", help="a training folder whose weights come first")
+    evaluate.add_argument("--prompts", type=Path, metavar="FILE", help="other prompts, a JSON list of text and wishes")
+    evaluate.add_argument(
+        "--scale", type=float, default=1.0, metavar="X", help="of the number of prompts (default: 1, 366)"
+    )
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the figures, one flat object")
+    evaluate.add_argument("--page", type=Path, metavar="DIR", help="write a report with sample sheets")
+    evaluate.add_argument("--device", metavar="NAME", help="cpu, cuda:0 ... (default: the first that is there)")
+    evaluate.add_argument("--quiet", action="store_true", help="only the figures")
+    add_engine_flags(evaluate)
+
     runs = commands.add_parser(
         "runs",
         help="list the runs of a server",
@@ -247,10 +288,19 @@ async def dispatch(arguments: argparse.Namespace) -> int:
 def main(words: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(words)
     try:
-        if arguments.command == "chat":  # reads lines where Ctrl-C arrives, in the main thread
+        # These three run where Ctrl-C arrives, in the main thread.
+        if arguments.command == "chat":
             from web.commands.chat import chat
 
             return chat(arguments)
+        if arguments.command == "train":
+            from web.commands.train import train
+
+            return train(arguments)
+        if arguments.command == "evaluate":
+            from web.commands.evaluate import evaluate
+
+            return evaluate(arguments)
         return asyncio.run(dispatch(arguments))
     except AnyloomError as error:
         print(f"anyloom: {error}", file=sys.stderr)

@@ -40,6 +40,7 @@ from nodes.nextgpt.projector_file import (
 from nodes.nextgpt.reason import reason
 from nodes.nextgpt.route import route
 from nodes.nextgpt.trace_picture import trace_picture
+from nodes.nextgpt.training.train_node import loss_curve, train
 from nodes.nextgpt.trim import trim_conversation
 from nodes.nextgpt.upscale_video import load_upscaler, upscale_video
 from nodes.nextgpt.vision_tower import load_vision_tower
@@ -81,6 +82,7 @@ __all__ = [
     "load_text_encoder",
     "load_upscaler",
     "load_vision_tower",
+    "loss_curve",
     "message",
     "project_in",
     "project_out",
@@ -91,6 +93,7 @@ __all__ = [
     "sample_video",
     "save_conversation",
     "trace_picture",
+    "train",
     "trim_conversation",
     "upscale_video",
     "video_to_latent",

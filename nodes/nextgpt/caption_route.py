@@ -88,7 +88,8 @@ def caption_route(context: NodeContext, signals: Signals, text_encoder: TextEnco
 def condition_of(context: NodeContext, text: str, text_encoder: Any) -> Any:
     """The condition "1 rows width" of a text, on the CPU."""
     kind, length = text_encoder.config["kind"], text_encoder.config["length"]
-    tokens = _tokenise(_tokenizer_of(text_encoder, context.models_dir), kind, length)(text)
+    name = text_encoder.extras.get("tokenizer", "tiny")
+    tokens = tokeniser(name, context.models_dir, kind, length)(text)
     if tokens.dropped:
         context.log(f"the caption is cut off after {length - 2} tokens; {tokens.dropped} more did not fit")
     return lease(context, text_encoder)(tokens.ids).float().cpu()
@@ -102,20 +103,16 @@ def _rows(text_encoder: Any) -> int:
     return text_encoder.config["length"] if text_encoder.config["kind"] == "clip" else 1
 
 
-def _tokenizer_of(text_encoder: Any, models_dir: Path) -> Path | None:
-    """`extras["tokenizer"]` is "tiny" (None) or a folder under the models folder."""
-    name = text_encoder.extras.get("tokenizer", "tiny")
-    return None if name == "tiny" else models_dir / name
-
-
 @lru_cache(maxsize=8)
-def _tokenise(folder: Path | None, kind: str, length: int) -> Tokenise:
-    """Reading a vocabulary takes a while; the same one is read once."""
-    from nodes.nextgpt.model.caption_tokens import folder_tokens, tiny_tokens
-    from nodes.nextgpt.model.tokenizer import TokenizerError
+def tokeniser(name: str, models_dir: Path, kind: str, length: int) -> Tokenise:
+    """By the vocabulary that ships under this name, or in that folder; reading one takes a while, so it is kept."""
+    from nodes.nextgpt.model.caption_tokens import folder_tokens, shipped_tokens
+    from nodes.nextgpt.model.tokenizer import Tokenizer, TokenizerError
 
-    if folder is None:
-        return tiny_tokens(kind, length)
+    shipped = Tokenizer.shipped(name)
+    if shipped is not None:
+        return shipped_tokens(shipped, kind, length)
+    folder = models_dir / name
     try:
         return folder_tokens(folder, kind, length)
     except TokenizerError as error:

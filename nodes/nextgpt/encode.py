@@ -172,16 +172,16 @@ def _reader(encoder: Any, modality: str) -> tuple[Any, Callable[[str, Any, Any],
 
 
 def _text_ids(text: str, encoder: Any, models_dir: Path) -> Any:
-    """Ids "1 77" in the vocabulary of the encoder: CLIP's in a folder under the models folder, or the tiny one."""
+    """Ids "1 77" in the vocabulary of the encoder: CLIP's in a folder under the models folder, or one that ships."""
     from nodes.nextgpt.model.preprocess import pad_text_ids
     from nodes.nextgpt.words import tokenizer_of
 
     name, length = encoder.extras.get("tokenizer", "tiny"), encoder.config["text_length"]
-    # ImageBind finds the end of a text by its largest id: CLIP's vocabulary has it last, the tiny one has it added.
+    # ImageBind finds the end of a text by its largest id: CLIP's vocabulary has it last, those that ship have it added.
     end = encoder.config["text_vocabulary"] - 1
-    if name == "tiny":
-        tiny = tokenizer_of(encoder.extras, models_dir)
-        return pad_text_ids([[tiny.bos_id, *tiny.encode(text)]], end, length)
+    if name in ("tiny", "mini"):
+        own = tokenizer_of(encoder.extras, models_dir)
+        return pad_text_ids([[own.bos_id, *own.encode(text)]], end, length)
     folder = models_dir / name
     with refusals("tokenizer_missing", "encoder"):
         changes = [file.stat().st_mtime_ns for file in folder.glob("*") if file.is_file()]

@@ -7,14 +7,15 @@ classes in small, with random weights that are made on first use (`checkpoint.py
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
+from nodes.nextgpt import mini
 from nodes.nextgpt.families import ENCODER, INPUT_PROJECTOR, LANGUAGE_MODEL, TEXT_ENCODER
 from nodes.nextgpt.modality import SPOKEN, Modality
 
-PresetName = Literal["tiny", "tiny-v1.5", "nextgpt-7b-tiva-v0", "nextgpt-v1.5-7b"]
+PresetName = Literal["tiny", "tiny-v1.5", "mini", "nextgpt-7b-tiva-v0", "nextgpt-v1.5-7b"]
 
 RECIPE = 2
 """Goes up when the random weights of the tiny presets have to change; files of an older recipe are made again."""
@@ -205,6 +206,38 @@ def _tiny(name: str, mode: str, form: str, spelling: str, widths: Mapping[str, i
     return Preset(name, parts, made=True)
 
 
+def _mini() -> Preset:
+    """The v1.5 topology in small, for the world of `training/world`; its weights are trained, not made."""
+    spoken = [row for row in SPOKEN.values() if row.name in mini.WIDTHS]
+    words = {
+        "tokenizer": "mini",
+        "spelling": "current",
+        "template": "current",
+        "speaks": [row.name for row in spoken],
+    }
+    shown = {"form": "patch", "tokenizer": "mini"}
+    parts = {
+        "encoder": Part(ENCODER, mini.encoder, "mini", extras=shown),
+        "input_projector": Part(INPUT_PROJECTOR, mini.input_projector, "mini"),
+        "language_model": Part(
+            LANGUAGE_MODEL, lambda: mini.language_model(sum(row.signals for row in spoken)), "mini", extras=words
+        ),
+        **_spoken(
+            "mini",
+            "mini",
+            mini.WIDTHS,
+            mini.output_projector,
+            lambda modality, _: mini.decoder(modality),
+            spoken=spoken,
+        ),
+        **_text_encoders("mini", "mini", lambda _, kind, width: mini.text_encoder(kind, width), mini.WIDTHS),
+    }
+    for name, part in parts.items():
+        if "tokenizer" in part.extras:
+            parts[name] = replace(part, extras={**part.extras, "tokenizer": "mini"})
+    return Preset("mini", parts)
+
+
 def _published(
     name: str,
     mode: str,
@@ -244,6 +277,7 @@ PRESETS: Mapping[str, Preset] = {
     for preset in (
         _tiny("tiny", "linear", "global", "legacy", {}),
         _tiny("tiny-v1.5", "group", "patch", "current", {"image": 1024}),
+        _mini(),
         _published(
             "nextgpt-7b-tiva-v0",
             "linear",

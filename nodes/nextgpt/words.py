@@ -31,7 +31,7 @@ class Words:
 def words_of(extras: Mapping[str, Any], models_dir: Path, template: str = "auto") -> Words:
     """From the extras of a language model's spec. Raises ModelError when its tokenizer is not there.
 
-    tokenizer     "tiny", or a folder under the models folder
+    tokenizer     "tiny", "mini", or a folder under the models folder
     spelling      how its signal tokens are spelled; `signals` how many each modality has; `first_signal` where they begin
     template      "legacy", "current" or "model"
     wrap          whether media stand between wrap tokens; as the spelling and the template have it, if not said
@@ -54,9 +54,11 @@ def words_of(extras: Mapping[str, Any], models_dir: Path, template: str = "auto"
 
 
 def tokenizer_of(extras: Mapping[str, Any], models_dir: Path, vocabulary: SignalVocabulary | None = None) -> Tokenizer:
-    """`extras["tokenizer"]` is "tiny" or a folder under the models folder. Raises ModelError when it is not there."""
+    """`extras["tokenizer"]` is "tiny", "mini" or a folder under the models folder. Raises ModelError when it is not
+    there."""
     name = extras.get("tokenizer", "tiny")
-    return _tiny() if name == "tiny" else folder_tokenizer(name, models_dir, vocabulary)
+    shipped = _shipped(name)
+    return folder_tokenizer(name, models_dir, vocabulary) if shipped is None else shipped
 
 
 def folder_tokenizer(name: str, models_dir: Path, vocabulary: SignalVocabulary | None = None) -> Tokenizer:
@@ -96,11 +98,11 @@ def vocabulary_of(extras: Mapping[str, Any], tokenizer_size: int) -> SignalVocab
     return replace(vocabulary, wrap=(first, first + 1), wrap_texts=SPELLINGS["legacy"]["wrap"])
 
 
-@lru_cache(maxsize=1)
-def _tiny() -> Tokenizer:
+@lru_cache(maxsize=4)
+def _shipped(name: str) -> Tokenizer | None:
     from nodes.nextgpt.model.tokenizer import Tokenizer
 
-    return Tokenizer.tiny()
+    return Tokenizer.shipped(name)
 
 
 @lru_cache(maxsize=4)

@@ -17,9 +17,8 @@ class CaptionTokens(NamedTuple):
 Tokenise = Callable[[str], CaptionTokens]
 
 
-def tiny_tokens(kind: str, length: int) -> Tokenise:
-    """Tokens of the shipped small vocabulary."""
-    tokenizer = Tokenizer.tiny()
+def shipped_tokens(tokenizer: Tokenizer, kind: str, length: int) -> Tokenise:
+    """Tokens of a vocabulary that ships (`Tokenizer.shipped`)."""
     return lambda text: _framed(
         tokenizer.encode(text), tokenizer.bos_id, tokenizer.eos_id, tokenizer.eos_id, kind, length
     )

@@ -102,6 +102,16 @@ class ImageBind(nn.Module):
 
     forward = encode
 
+    def unit_rows(self, modality: str, tensor: Tensor) -> Tensor:
+        """All tokens through the head, the class token first: unit rows ``"B 1+N out_dim"`` of items without clips (or of
+        one clip each). For training, which reads both kinds at once; not for text."""
+        stem = self.modality_preprocessors[modality]
+        assert isinstance(stem, Stem)
+        items, _ = _split_clips(modality, tensor, stem)
+        states = self.modality_trunks[modality](stem(items.to(self.dtype)))
+        rows: Tensor = F.normalize(self.modality_heads[modality](states).float(), dim=-1)
+        return rows
+
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the weights; inputs are cast to it."""

@@ -17,10 +17,13 @@ _POWER_FLOOR = 1e-9
 """Keeps the square root away from zero."""
 
 
-def training_mel(waveform: Tensor, samples: int, bands: int, hop: int, sample_rate: int) -> Tensor:
+def training_mel(
+    waveform: Tensor, samples: int, bands: int, hop: int, sample_rate: int, *, level: bool = True
+) -> Tensor:
     """ "B S" in -1..1 to log-mel "B samples/hop bands", float32.
 
     The mean is removed and the peak brought to 0.5, as in training; silence fills up to `samples`, a multiple of `hop`.
+    level: without it the sound keeps its own loudness.
     Raises ValueError for an empty waveform.
     """
     if not waveform.numel():
@@ -28,7 +31,8 @@ def training_mel(waveform: Tensor, samples: int, bands: int, hop: int, sample_ra
     # In float64, because the rounding of a loud band's FFT would show in the logarithm of a silent one.
     wave = waveform.double()
     wave = wave - wave.mean(dim=-1, keepdim=True)
-    wave = wave / wave.abs().amax(dim=-1, keepdim=True).clamp_min(1e-8) * PEAK
+    if level:
+        wave = wave / wave.abs().amax(dim=-1, keepdim=True).clamp_min(1e-8) * PEAK
     wave = F.pad(wave, (0, samples - wave.shape[-1]))
     # Half a window at both ends, less half a hop: the frames number exactly samples / hop.
     margin = (WINDOW - hop) // 2

@@ -14,6 +14,7 @@ from .signals import SignalVocabulary
 from .tokenizer_files import TokenizerError, TokenizerFiles
 
 TINY_PATH = Path(__file__).with_name("tiny_tokenizer.json")
+MINI_PATH = Path(__file__).with_name("mini_tokenizer.json")
 CONTROL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 __all__ = ["TextStream", "Tokenizer", "TokenizerError"]
@@ -73,6 +74,17 @@ class Tokenizer:
     def tiny(cls) -> "Tokenizer":
         """The shipped vocabulary: 0 unknown, 1 begin, 2 end, 3-258 bytes, then words, parts of words and characters."""
         return cls(TINY_PATH.read_text(encoding="utf-8"))
+
+    @classmethod
+    def mini(cls) -> "Tokenizer":
+        """The shipped vocabulary of the mini models (`training/world/vocabulary.py`): laid out as the tiny one, with the
+        words of the world, English and Chinese."""
+        return cls(MINI_PATH.read_text(encoding="utf-8"))
+
+    @classmethod
+    def shipped(cls, name: str) -> "Tokenizer | None":
+        """The tokenizer that ships under this name, "tiny" or "mini"; None for any other."""
+        return cls.tiny() if name == "tiny" else cls.mini() if name == "mini" else None
 
     @classmethod
     def from_folder(cls, folder: Path, vocabulary: SignalVocabulary | None = None) -> "Tokenizer":

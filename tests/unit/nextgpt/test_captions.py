@@ -15,7 +15,7 @@ from nodes.nextgpt.decode_video import sample_video
 from nodes.nextgpt.families import FAMILIES
 from nodes.nextgpt.load import load_decoder
 from nodes.nextgpt.modality import SPOKEN
-from nodes.nextgpt.model.caption_tokens import tiny_tokens
+from nodes.nextgpt.model.caption_tokens import shipped_tokens
 from nodes.nextgpt.model.text_encoder import TextEncoder, TextEncoderConfig, published_state
 from nodes.nextgpt.model.tokenizer import Tokenizer
 from tests.contexts import FolderContext
@@ -136,7 +136,7 @@ def test_the_newer_preset_has_its_own_widths(context):
 
 
 def test_tokens_are_framed_padded_and_cut():
-    clip, clap = tiny_tokens("clip", 77), tiny_tokens("clap", 77)
+    clip, clap = (shipped_tokens(Tokenizer.tiny(), kind, 77) for kind in ("clip", "clap"))
     short, long = clip("a boat"), clip("boat " * 100)
     words = clap("a boat").ids
     assert (words[0], words[-1]) == (1, 2)

@@ -12,15 +12,15 @@ import torch
 
 from nodes.nextgpt.training.judges import picture
 from nodes.nextgpt.training.world.clip import GROWTH, REACH, Clip
-from nodes.nextgpt.training.world.picture import SHAPE_NAMES
+from nodes.nextgpt.training.world.picture import SHAPE_NAMES, coverage
 from nodes.nextgpt.training.world.scene import SIDE
-from nodes.nextgpt.training.world.terms import SYMMETRY
+from nodes.nextgpt.training.world.terms import GREY, SYMMETRY
 
 _MOVES = 0.35 * (REACH[1] - REACH[0])
 """Pixels from the first to the last frame; a third of what a moving thing makes."""
 _GROWS = math.sqrt(GROWTH[1] / GROWTH[0])
 """Ratio of radii from the first to the last frame; half (in logarithm) of what a growing thing makes."""
-_STEPS = 24
+_STEPS = 16
 """Angles that are tried over what a shape's symmetry leaves apart."""
 
 
@@ -43,8 +43,8 @@ def watch(frames: Any) -> Watched | None:
     tensor = torch.as_tensor(frames)
     looks, covers, colours, moments = [], [], [], []
     for number, frame in enumerate(tensor):
-        smooth = picture._smooth(picture._pixels(frame))
-        grey = picture._background(picture._pixels(frame))
+        pixels = picture.pixels_of(frame)
+        smooth, grey = picture.smoothed(pixels), picture.background_of(pixels)
         looks.append(grey.mean())
         found = picture.objects(smooth, grey)
         if found:
@@ -68,7 +68,7 @@ def watch(frames: Any) -> Watched | None:
     else:
         least = 0.3 * 360 / SYMMETRY[shape] if SYMMETRY[shape] else math.inf
         motion = "turns" if abs(turned) > least else "still"
-    grey_of = min(picture.GREY, key=lambda name: abs(picture.GREY[name] - float(np.median(looks))))
+    grey_of = min(GREY, key=lambda name: abs(GREY[name] - float(np.median(looks))))
     return Watched(shape, Counter(colours).most_common(1)[0][0], motion, grey_of, dx, dy, growth, turned)
 
 
@@ -94,18 +94,19 @@ def _fit(cover: np.ndarray, shape: int, angles: list[float]) -> np.ndarray:
     ys, xs = np.mgrid[0:SIDE, 0:SIDE] + 0.5
     x, y = float((cover * xs).sum()) / area, float((cover * ys).sum()) / area
     radius = math.sqrt(area / math.pi)
-    count = len(angles)
-    across = torch.arange(SIDE) + 0.5 - x
-    down = torch.arange(SIDE) + 0.5 - y
-    drawn = picture.coverage(
+    count, reach = len(angles), math.ceil(1.9 * radius) + 2
+    left, top = max(0, int(x) - reach), max(0, int(y) - reach)
+    patch = torch.from_numpy(cover[top : int(y) + reach, left : int(x) + reach]).float()
+    across = torch.arange(left, left + patch.shape[1]) + 0.5 - x
+    down = torch.arange(top, top + patch.shape[0]) + 0.5 - y
+    drawn = coverage(
         torch.full((count,), shape),
-        across[None, None, :].expand(count, 1, SIDE),
-        down[None, :, None].expand(count, SIDE, 1),
+        across[None, None, :].expand(count, 1, -1),
+        down[None, :, None].expand(count, -1, 1),
         torch.full((count,), radius),
         torch.tensor(angles),
     )
-    patch = torch.from_numpy(cover).float()
-    drawn = picture._blur(drawn)
+    drawn = picture.blurred(drawn)
     return (torch.minimum(drawn, patch).sum((1, 2)) / torch.maximum(drawn, patch).sum((1, 2))).numpy()
 
 

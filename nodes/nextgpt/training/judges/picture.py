@@ -62,9 +62,9 @@ class Look:
 
 def look(picture: Any) -> Look:
     """What a picture "H W 3" (square, values in 0..1) shows."""
-    pixels = _pixels(picture)
-    smooth = _smooth(pixels)
-    grey = _background(pixels)
+    pixels = pixels_of(picture)
+    smooth = smoothed(pixels)
+    grey = background_of(pixels)
     found = [_seen(smooth, grey, cover, colour) for cover, colour in objects(smooth, grey)]
     nearest = min(GREY, key=lambda name: abs(GREY[name] - float(grey.mean())))
     return Look(tuple(sorted(found, key=lambda seen: (_column(seen), seen.y))), nearest)
@@ -104,7 +104,7 @@ def shape_fits(cover: np.ndarray, angles: Sequence[float] = (0.0,)) -> np.ndarra
     ys, xs = np.mgrid[0:SIDE, 0:SIDE] + 0.5
     x, y = float((cover * xs).sum()) / area, float((cover * ys).sum()) / area
     radius = math.sqrt(area / math.pi)
-    reach = int(math.ceil(2.2 * radius)) + 2
+    reach = math.ceil(2.2 * radius) + 2
     left, top = max(0, int(x) - reach), max(0, int(y) - reach)
     patch = torch.from_numpy(cover[top : int(y) + reach, left : int(x) + reach]).float()
     grid = [
@@ -123,7 +123,7 @@ def shape_fits(cover: np.ndarray, angles: Sequence[float] = (0.0,)) -> np.ndarra
     )
     fits = []
     for deviation in _BLURS:
-        soft = _blur(drawn, deviation)
+        soft = blurred(drawn, deviation)
         fits.append(torch.minimum(soft, patch).sum((1, 2)) / torch.maximum(soft, patch).sum((1, 2)))
     # One blur for all shapes, or a sharp one could excuse itself as another one out of focus.
     best = torch.stack(fits).reshape(len(_BLURS), len(SHAPE_NAMES), len(angles), -1).amax(-1)
@@ -143,7 +143,7 @@ def _seen(smooth: np.ndarray, grey: np.ndarray, cover: np.ndarray, colour: str) 
     return Seen(shape, colour, size, place, x, y, radius, float(fits[order[0]]), float(fits[order[1]]))
 
 
-def _pixels(picture: Any) -> np.ndarray:
+def pixels_of(picture: Any) -> np.ndarray:
     """float64 "64 64 3": another size is brought to the world's by area."""
     tensor = torch.as_tensor(picture).float()
     if tensor.ndim != 3 or tensor.shape[-1] not in (3, 4) or tensor.shape[0] != tensor.shape[1]:
@@ -154,13 +154,13 @@ def _pixels(picture: Any) -> np.ndarray:
     return plane[0].movedim(0, -1).double().cpu().numpy()
 
 
-def _smooth(pixels: np.ndarray) -> np.ndarray:
+def smoothed(pixels: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     return np.asarray(ndimage.gaussian_filter(pixels, (SMOOTHING, SMOOTHING, 0)))
 
 
-def _blur(masks: torch.Tensor, deviation: float = SMOOTHING) -> torch.Tensor:
+def blurred(masks: torch.Tensor, deviation: float = SMOOTHING) -> torch.Tensor:
     """The same blur for drawings, "N H W"."""
     taps = torch.exp(-0.5 * (torch.arange(-3, 4) / deviation) ** 2)
     taps = taps / taps.sum()
@@ -168,7 +168,7 @@ def _blur(masks: torch.Tensor, deviation: float = SMOOTHING) -> torch.Tensor:
     return torch.nn.functional.conv2d(plane, taps.view(1, 1, 1, 7), padding=(0, 3))[:, 0]
 
 
-def _background(pixels: np.ndarray) -> np.ndarray:
+def background_of(pixels: np.ndarray) -> np.ndarray:
     """The middle value of the least coloured half of the pixels."""
     flat = pixels.reshape(-1, 3)
     chroma = flat.max(-1) - flat.min(-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nodes.nextgpt.training.judges import clip, picture, sound, words
@@ -19,15 +19,18 @@ def judge(wish: Mapping[str, Any], value: Any) -> Verdict:
         return _image(wish, None if value is None else picture.look(value))
     if modality == "audio":
         heard = None if value is None else sound.listen(value)
-        names = ("note", "octave", "timbre", "beats", "direction", "loudness")
-        return {name: heard is not None and _is(getattr(heard, name), wish[name]) for name in names if name in wish}
+        return _facts(wish, heard, ("note", "octave", "timbre", "beats", "direction", "loudness"))
     if modality == "video":
         seen = None if value is None else clip.watch(value)
-        names = ("shape", "colour", "motion", "background")
-        return {name: seen is not None and _is(getattr(seen, name), wish[name]) for name in names if name in wish}
+        return _facts(wish, seen, ("shape", "colour", "motion", "background"))
     if modality == "text":
         return _text(wish, "" if value is None else str(value))
     raise ValueError(f"a wish is for image, audio, video or text, not {modality!r}")
+
+
+def _facts(wish: Mapping[str, Any], found: Any, names: Sequence[str]) -> Verdict:
+    """Of those that are wished for; of nothing, nothing is right."""
+    return {name: found is not None and _is(getattr(found, name), wish[name]) for name in names if name in wish}
 
 
 def _is(value: Any, wanted: Any) -> bool:
@@ -55,14 +58,16 @@ def _paired(
     """Each wished thing with the object that has most of it; each object once. At most three, so all ways are tried."""
     from itertools import permutations
 
-    def score(order: Sequence[picture.Seen]) -> int:
+    def score(order: Iterable[picture.Seen]) -> int:
         return sum(
-            _is(getattr(seen, name), value) for seen, thing in zip(order, wanted, strict=False) for name, value in thing.items()
+            _is(getattr(seen, name), value)
+            for seen, thing in zip(order, wanted, strict=False)
+            for name, value in thing.items()
         )
 
     if not found:
         return []
-    orders = permutations(found[:4], min(len(found[:4]), len(wanted)))
+    orders: list[tuple[picture.Seen, ...]] = list(permutations(found[:4], min(len(found[:4]), len(wanted))))
     return list(zip(max(orders, key=score), wanted, strict=False))
 
 
@@ -99,5 +104,3 @@ def _text(wish: Mapping[str, Any], text: str) -> Verdict:
     if "relation" in about:
         facts["place"] = _is(told.relation, about["relation"])
     return facts
-
-

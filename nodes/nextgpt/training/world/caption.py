@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from nodes.nextgpt.training.media_file import MediaFile
 from nodes.nextgpt.training.world.clip import Clip
 from nodes.nextgpt.training.world.scene import Scene, Thing
 from nodes.nextgpt.training.world.sound import Sound
@@ -31,19 +32,22 @@ from nodes.nextgpt.training.world.terms import (
 )
 
 Medium = Scene | Sound | Clip
+AnyMedium = Medium | MediaFile
 
 EVERYTHING = frozenset({"size", "place", "background", "octave", "timbre", "beats", "direction", "loudness"})
 """All that a caption may leave out. With "relation" instead of "place" two things are said to stand to each other."""
 
 
-def modality_of(medium: Medium) -> str:
+def modality_of(medium: AnyMedium) -> str:
+    if isinstance(medium, MediaFile):
+        return medium.modality
     return "image" if isinstance(medium, Scene) else "audio" if isinstance(medium, Sound) else "video"
 
 
-def caption(
-    medium: Medium, language: Language = "en", mention: Collection[str] = EVERYTHING, style: int = 0
-) -> str:
-    """One sentence without a full stop."""
+def caption(medium: AnyMedium, language: Language = "en", mention: Collection[str] = EVERYTHING, style: int = 0) -> str:
+    """One sentence without a full stop; of a file what its data set says, whatever is asked for."""
+    if isinstance(medium, MediaFile):
+        return medium.caption
     if isinstance(medium, Scene):
         return _scene(medium, language, mention, style)
     if isinstance(medium, Sound):

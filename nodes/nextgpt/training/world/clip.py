@@ -47,13 +47,13 @@ def random_clip(draw_from: random.Random, allowed: Allowed = _anything, motion: 
             return Clip(shape, colour, chosen, draw_from.choice(tuple(BACKGROUNDS)), draw_from.uniform(-10, 10))
 
 
-def film(clips: Sequence[Clip], side: int = SIDE, device: torch.device | str = "cpu") -> Tensor:
-    """Frames "B FRAMES side side 3" in 0..1."""
+def film(clips: Sequence[Clip], side: int = SIDE, device: torch.device | str = "cpu", frames: int = FRAMES) -> Tensor:
+    """Frames "B frames side side 3" in 0..1."""
     count = len(clips)
-    progress = torch.linspace(0, 1, FRAMES)
+    progress = torch.linspace(0, 1, frames)
     middle = SIDE / 2
-    x, y = torch.full((count, FRAMES), middle), torch.full((count, FRAMES), middle)
-    radius, angle = torch.full((count, FRAMES), RADIUS), torch.zeros(count, FRAMES)
+    x, y = torch.full((count, frames), middle), torch.full((count, frames), middle)
+    radius, angle = torch.full((count, frames), RADIUS), torch.zeros(count, frames)
     ahead = REACH[0] + (REACH[1] - REACH[0]) * progress
     bigger = GROWTH[0] + (GROWTH[1] - GROWTH[0]) * progress
     for row, clip in enumerate(clips):
@@ -74,12 +74,12 @@ def film(clips: Sequence[Clip], side: int = SIDE, device: torch.device | str = "
     colours = torch.tensor([RGB[clip.colour] for clip in clips])
     greys = torch.tensor([GREY[clip.background] for clip in clips])
     marks = Marks(
-        shapes.repeat_interleave(FRAMES)[:, None],
-        colours.repeat_interleave(FRAMES, 0)[:, None],
+        shapes.repeat_interleave(frames)[:, None],
+        colours.repeat_interleave(frames, 0)[:, None],
         x.reshape(-1, 1),
         y.reshape(-1, 1),
         radius.reshape(-1, 1),
         angle.reshape(-1, 1),
-        greys.repeat_interleave(FRAMES),
+        greys.repeat_interleave(frames),
     )
-    return draw(marks, side, device).unflatten(0, (count, FRAMES))
+    return draw(marks, side, device).unflatten(0, (count, frames))

@@ -87,29 +87,46 @@ def random_sound(draw: random.Random) -> Sound:
 
 def play(sounds: Sequence[Sound], device: torch.device | str = "cpu") -> Tensor:
     """Waveforms "B SAMPLES" in -1..1 at 16 kHz, float32, of exactly the peak that their loudness says."""
+    # On a CPU a few at a time: beyond its caches each of the many passes over them waits for memory.
+    few = 4 if torch.device(device).type == "cpu" else 512
+    return torch.cat([_played(sounds[start : start + few], device) for start in range(0, len(sounds), few)])
+
+
+def _played(sounds: Sequence[Sound], device: torch.device | str) -> Tensor:
     time = torch.arange(SAMPLES, device=device, dtype=torch.float64) / SAMPLE_RATE
-    waves = []
+    hz, glide, last, decay, peak, level = _numbers(sounds, device)
+    # Octaves above the note: none, 0 to 1, or 1 to 0.
+    octaves = glide.clamp_min(0) * time / SECONDS - glide.clamp_max(0) * (1 - time / SECONDS)
+    periods = torch.cumsum(hz * torch.exp2(octaves), -1) / SAMPLE_RATE
+    wave = torch.zeros_like(time).float().expand(len(sounds), -1).clone()
+    for number in range(1, level.shape[1] + 1):
+        # Whole periods are taken off in float64; the sine of the rest needs no more than float32.
+        part = torch.frac(number * periods).float() * (2 * math.pi)
+        wave += level[:, number - 1, None].float() * torch.sin(part)
+    wave = wave * _envelope(time, last, decay)
+    return (wave / wave.abs().amax(-1, keepdim=True) * peak).float()
+
+
+def _numbers(sounds: Sequence[Sound], device: torch.device | str) -> tuple[Tensor, ...]:
+    """Frequency, glide (1, 0, -1), strokes, decay in seconds and peak, "B 1" each; levels of the harmonics "B H"."""
+    most = max(map(len, HARMONICS.values()))
+    rows, levels = [], []
     for sound in sounds:
-        octaves = {"steady": torch.zeros_like(time), "rising": time / SECONDS, "falling": 1 - time / SECONDS}
-        phase = 2 * math.pi * sound.hz * torch.cumsum(2 ** octaves[sound.direction], 0) / SAMPLE_RATE
-        highest = sound.hz * (1 if sound.direction == "steady" else 2)
-        wave = torch.zeros_like(time)
-        for number, amplitude in enumerate(HARMONICS[sound.timbre], 1):
-            if amplitude and number * highest < LIMIT_HZ:
-                wave += amplitude * torch.sin(number * phase)
-        wave = wave * _envelope(sound, time)
-        waves.append(wave / wave.abs().max() * PEAKS[sound.loudness])
-    return torch.stack(waves).float()
-
-
-def _envelope(sound: Sound, time: Tensor) -> Tensor:
-    slot = SECONDS / sound.strokes
-    since = torch.remainder(time, slot)
-    length = slot if sound.strokes == 1 else slot * DUTY
-    rise = (since / FADE_S).clamp(0, 1)
-    fall = ((length - since) / FADE_S).clamp(0, 1)
-    envelope = rise * fall
-    if sound.timbre in DECAY_S:
+        glide = {"steady": 0.0, "rising": 1.0, "falling": -1.0}[sound.direction]
+        decay = DECAY_S.get(sound.timbre, math.inf)
         # What sounds once rings through its two seconds, so that a glide can be heard to its end.
-        envelope = envelope * torch.exp(-since / (DECAY_S[sound.timbre] * (3 if sound.strokes == 1 else 1)))
-    return envelope
+        rows.append([sound.hz, glide, sound.strokes, decay * (3 if sound.strokes == 1 else 1), PEAKS[sound.loudness]])
+        highest = sound.hz * (2 if glide else 1)
+        audible = [a if n * highest < LIMIT_HZ else 0.0 for n, a in enumerate(HARMONICS[sound.timbre], 1)]
+        levels.append(audible + [0.0] * (most - len(audible)))
+    table = torch.tensor(rows, dtype=torch.float64, device=device)
+    return (*table.T[..., None].unbind(0), torch.tensor(levels, dtype=torch.float64, device=device))
+
+
+def _envelope(time: Tensor, strokes: Tensor, decay: Tensor) -> Tensor:
+    """Loudness "B S" in 0..1."""
+    slot = SECONDS / strokes
+    since = torch.remainder(time, slot)
+    length = torch.where(strokes == 1, slot, slot * DUTY)
+    rise, fall = (since / FADE_S).clamp(0, 1), ((length - since) / FADE_S).clamp(0, 1)
+    return rise * fall * torch.exp(-since / decay)

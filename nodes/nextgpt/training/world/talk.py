@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from nodes.nextgpt.training.world import rule
-from nodes.nextgpt.training.world.caption import EVERYTHING, Medium, caption, modality_of
+from nodes.nextgpt.training.world.caption import EVERYTHING, AnyMedium, Medium, caption, modality_of
 from nodes.nextgpt.training.world.clip import Clip, random_clip
 from nodes.nextgpt.training.world.scene import (
     RELATION_NAMES,
@@ -24,6 +24,7 @@ from nodes.nextgpt.training.world.scene import (
 from nodes.nextgpt.training.world.sound import Sound, random_sound
 from nodes.nextgpt.training.world.terms import (
     COLOURS,
+    LANGUAGES,
     MOTIONS,
     PLACES,
     SHAPES,
@@ -32,15 +33,15 @@ from nodes.nextgpt.training.world.terms import (
     Language,
     word,
 )
+from nodes.nextgpt.training.world.wish import wish_of
 from nodes.nextgpt.training.world.withheld import (
     is_clip_withheld,
     is_pair_trained,
     is_scene_withheld,
     is_sound_withheld,
 )
-from nodes.nextgpt.training.world.wish import wish_of
 
-Part = str | Medium
+Part = str | AnyMedium
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,14 @@ class Talk:
     captions: tuple[str, ...] = ()
 
     @property
-    def made(self) -> list[Medium]:
+    def made(self) -> list[AnyMedium]:
         """The media of the assistant's turns, in order."""
-        return [part for turn in self.turns if turn.role == "assistant" for part in turn.parts if not isinstance(part, str)]
+        return [
+            part for turn in self.turns if turn.role == "assistant" for part in turn.parts if not isinstance(part, str)
+        ]
 
     @property
-    def given(self) -> list[Medium]:
+    def given(self) -> list[AnyMedium]:
         """The media of the user's turns, in order."""
         return [part for turn in self.turns if turn.role == "user" for part in turn.parts if not isinstance(part, str)]
 
@@ -214,7 +217,7 @@ class Talker:
         chosen = kind or self.draw.choices(tuple(KINDS), tuple(KINDS.values()))[0]
         if chosen not in KINDS:
             raise ValueError(f"there is no kind of talk {chosen!r}; choose one of {', '.join(KINDS)}")
-        spoken: Language = language or self.draw.choice(("en", "zh"))
+        spoken = language or self.draw.choice(LANGUAGES)
         name, _, modality = chosen.partition(" ")
         maker: Callable[..., Talk] = getattr(self, f"_{name}")
         made = maker(spoken, modality) if modality else maker(spoken)
@@ -279,7 +282,7 @@ class Talker:
         return self._answered(language, (request,), wanted)
 
     def _describe(self, language: Language, modality: str) -> Talk:
-        medium: Medium = {"image": self.scene, "audio": self.sound, "video": self.clip}[modality]()
+        medium: Medium = self.scene() if modality == "image" else self.sound() if modality == "audio" else self.clip()
         question = self.draw.choice(DESCRIBE[modality][language])
         answer = caption(medium, language)
         turns = (Said("user", (medium, question)), Said("assistant", (answer,)))
@@ -294,10 +297,16 @@ class Talker:
         table: Mapping[str, Any] = {"colour": COLOURS, "place": PLACES, "size": SIZES}[what]
         value = word(table, getattr(thing, what), language)
         if language == "en":
-            question = {"colour": f"What colour is the {shape}?", "place": f"Where is the {shape}?", "size": f"How large is the {shape}?"}[what]
+            question = {
+                "colour": f"What colour is the {shape}?",
+                "place": f"Where is the {shape}?",
+                "size": f"How large is the {shape}?",
+            }[what]
             answer = f"The {shape} is {value}."
         else:
-            question = {"colour": f"{shape}是什么颜色的？", "place": f"{shape}在哪里？", "size": f"{shape}有多大？"}[what]
+            question = {"colour": f"{shape}是什么颜色的？", "place": f"{shape}在哪里？", "size": f"{shape}有多大？"}[
+                what
+            ]
             answer = f"{shape}{'在' if what == 'place' else '是'}{value}。"
         turns = (Said("user", (scene, question)), Said("assistant", (answer,)))
         return Talk("", language, turns, ({"modality": "text", "says": {what: getattr(thing, what)}},))

@@ -1,0 +1,54 @@
+"""A crew: several processes that train one model, each on a device of its own, by way of `accelerate`.
+
+    accelerate launch --num_processes 2 -m web.cli train RECIPE
+
+Each takes its own share of the world (its rank is in every seed) and gradients are averaged after each backward pass;
+a stage needs to know nothing of it. Weights start alike because they follow from the seed or from files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from nodes.nextgpt.training.parts import Parts
+
+
+class Crew:
+    """One process of the crew; `leads` is the one that writes."""
+
+    def __init__(self, accelerator: Any = None) -> None:
+        self._accelerator = accelerator
+        self.rank: int = 0 if accelerator is None else accelerator.process_index
+        self.size: int = 1 if accelerator is None else accelerator.num_processes
+
+    @classmethod
+    def join(cls, parts: Parts) -> Crew:
+        """The crew that `accelerate launch` started, or nobody but oneself. Moves `parts` to the process's device."""
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+            return cls()
+        from accelerate import Accelerator
+
+        accelerator = Accelerator(cpu=parts.device == "cpu")
+        parts.device = str(accelerator.device)
+        return cls(accelerator)
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def share(self, gradients: Sequence[Tensor | None]) -> None:
+        """Every gradient becomes the mean of the crew's."""
+        if self.size < 2:
+            return
+        for gradient in gradients:
+            if gradient is not None:
+                gradient.copy_(self._accelerator.reduce(gradient, reduction="mean"))
+
+    def wait(self) -> None:
+        if self._accelerator is not None:
+            self._accelerator.wait_for_everyone()

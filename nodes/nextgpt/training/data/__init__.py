@@ -1,0 +1,1 @@
+"""Data sets of NExT-GPT's original formats, read and checked."""

@@ -1,0 +1,1 @@
+"""Evaluation: prompts that were withheld from training, answered, and judged by rule."""

@@ -1,0 +1,65 @@
+"""The language model in training: reads lines, gives logits and last states, and knows its signal tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nodes.nextgpt.training.ledger import Rows
+from nodes.nextgpt.training.lines import Lines, embedded
+from nodes.nextgpt.training.parts import Parts
+from nodes.nextgpt.words import words_of
+
+
+class Speech:
+    """checkpointing: activations are computed again in the backward pass."""
+
+    def __init__(self, parts: Parts, checkpointing: bool = False) -> None:
+        self.model: Any = parts.get("language_model")
+        self.words = words_of(parts.extras("language_model"), parts.models_dir)
+        self.device = parts.device
+        if checkpointing:
+            self.model.causal.gradient_checkpointing_enable({"use_reentrant": False})
+            # Recomputation is done by layers in training mode only; they have no dropout.
+            self.model.train()
+
+    def read(self, batch: Lines, features: Tensor | None, states: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Logits "B L V", and the last states "B L H" after the final norm if asked for."""
+        out = self.model.causal(
+            inputs_embeds=embedded(self.model, batch, features),
+            attention_mask=batch.mask,
+            output_hidden_states=states,
+            use_cache=False,
+        )
+        return out.logits, out.hidden_states[-1] if states else None
+
+    def free_embeddings(self, which: str) -> dict[str, Rows]:
+        """Let token embeddings be trained: all, those of signals, or none. Returns the rows, "language_model.NAME".
+
+        Decided here and not by what a library does when a vocabulary grows: NExT-GPT trained all of them unawares.
+        """
+        from nodes.nextgpt.model.language_weights import vocabulary_keys
+
+        if which == "none":
+            return {}
+        start = 0 if which == "all" else min(self.words.vocabulary.ids())
+        parameters = dict(self.model.named_parameters())
+        rows = {}
+        for key in vocabulary_keys(self.model):
+            if key in parameters:
+                parameters[key].requires_grad_(True)
+                rows[f"language_model.{key}"] = Rows(start)
+        return rows
+
+    def signal_states(self, batch: Lines, states: Tensor, modality: str) -> tuple[Tensor, Tensor, list[int]]:
+        """Of every run of a modality: states "N n H", the tokens' input embeddings "N n H", and which media they are."""
+        run = self.words.vocabulary.run(modality)
+        found = [entry for entry in batch.runs if entry.modality == modality]
+        rows = torch.tensor([entry.row for entry in found], device=states.device)
+        places = torch.tensor([entry.start for entry in found], device=states.device)
+        spread = places[:, None] + torch.arange(len(run), device=states.device)
+        hidden = states[rows[:, None], spread]
+        embeds = self.model.causal.get_input_embeddings()(torch.tensor(run, device=states.device))
+        return hidden, embeds.expand(len(found), -1, -1), [entry.medium for entry in found]

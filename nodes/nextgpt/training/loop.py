@@ -1,0 +1,322 @@
+"""The loop: steps of one stage, with snapshots, an average, and an account of what was trained.
+
+Interrupted anywhere and resumed, it gives the losses it would have given, bit for bit on the same machine: weights,
+moments and average come from the snapshot, and every pass seeds itself (`seeds.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from graph_engine.errors import ModelError, StoreError
+from nodes.nextgpt.training import snapshot
+from nodes.nextgpt.training.average import Average
+from nodes.nextgpt.training.crew import Crew
+from nodes.nextgpt.training.ledger import Ledger, frozen_digest, ledger, parameters, untouched
+from nodes.nextgpt.training.parts import Parts
+from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.rate import rate
+from nodes.nextgpt.training.seeds import drawer, seed_of
+from nodes.nextgpt.training.stage import Stage
+from nodes.nextgpt.training.stages import open_stage
+
+Event = Mapping[str, Any]
+OnEvent = Callable[[Event], None]
+DONE = "done.json"
+TRACE = "trace.jsonl"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a call of `train` did. status: "finished"; "stopped" (go on with resume); "before": it was finished already.
+
+    losses: of every step since the stage began. seconds: of this call.
+    """
+
+    stage: str
+    status: Literal["finished", "stopped", "before"]
+    steps: int
+    losses: tuple[float, ...]
+    ledger: Ledger
+    seconds: float
+    files: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "status": self.status,
+            "steps": self.steps,
+            "losses": list(self.losses),
+            **self.ledger.to_json(),
+            "seconds": self.seconds,
+            "files": list(self.files),
+        }
+
+
+def train(
+    plan: Plan,
+    parts: Parts,
+    name: str,
+    *,
+    resume: bool = False,
+    steps: int | None = None,
+    seconds: float | None = None,
+    on_event: OnEvent | None = None,
+    stopped: Callable[[], bool] | None = None,
+) -> Report:
+    """Follow a plan to its end, or for `steps` steps or `seconds` seconds, whichever comes first.
+
+    name: of the stage; its snapshots and trace lie under this name in the folder of `parts`. Stopped by a limit, by
+    `stopped()` or by Ctrl-C, it saves where it is; Ctrl-C is raised again. Raises StoreError for a folder that holds
+    the beginnings of the stage when `resume` is not set, or those of another recipe when it is, and for a full disk;
+    ModelError for a loss that is no number, and for frozen weights that changed.
+    """
+    began = time.monotonic()
+    folder = parts.folder / name
+    finished = _finished(folder, plan, resume)
+    if finished is not None:
+        return finished
+    crew = Crew.join(parts)
+    saved = snapshot.latest(folder, plan.digest)
+    if saved is not None and not resume:
+        raise StoreError(
+            f"{folder} holds step {saved.step} of this stage already.",
+            remedy="Go on with --resume, or train in another folder.",
+            code="training_exists",
+        )
+    with _thread_seeds():
+        torch.manual_seed(seed_of(plan.seed, name))
+        stage = open_stage(plan, parts)
+        weights = {key: tensor for key, tensor in parameters(stage.modules) if tensor.requires_grad}
+        account, frozen = ledger(stage.modules, stage.rows), frozen_digest(stage.modules, stage.rows)
+        optimiser = _optimiser(plan, stage, weights)
+        average = Average(weights, plan.ema) if plan.ema else None
+        losses: list[float] = []
+        if saved is not None:
+            losses = list(saved.losses)
+            _restore(saved.tensors, weights, optimiser, average)
+        done = len(losses)
+        trace = _Trace(folder / TRACE, done) if crew.leads else None
+        last = min(plan.steps, done + steps) if steps is not None else plan.steps
+
+        def keep(step: int) -> None:
+            if crew.leads:
+                tensors = _state(weights, optimiser, average)
+                snapshot.save(folder, snapshot.Snapshot(step, plan.digest, tensors, tuple(losses)))
+
+        try:
+            while done < last:
+                if stopped is not None and stopped():
+                    break
+                if seconds is not None and time.monotonic() - began > seconds:
+                    break
+                _set_rate(optimiser, plan.learning_rate * rate(plan, done))
+                facts = _step(plan, stage, name, done, weights, optimiser, crew)
+                if average is not None:
+                    average.update(weights, done)
+                done += 1
+                losses.append(facts["loss"])
+                event = {"stage": name, "step": done, "steps": plan.steps, **facts, "rate": _rate_of(optimiser)}
+                if trace is not None:
+                    trace.add(event)
+                if on_event is not None:
+                    on_event({**event, "seconds": time.monotonic() - began})
+                if done % plan.checkpoint_every == 0 and done < last:
+                    keep(done)
+        except KeyboardInterrupt:
+            keep(done)
+            raise
+        finally:
+            if trace is not None:
+                trace.close()
+        optimiser.zero_grad(set_to_none=True)
+        untouched(frozen, frozen_digest(stage.modules, stage.rows), name)
+        if done < plan.steps:
+            keep(done)
+            return Report(name, "stopped", done, tuple(losses), account, time.monotonic() - began)
+        keep(done)
+        with average.in_place(weights) if average is not None else contextlib.nullcontext():
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                torch.manual_seed(seed_of(plan.seed, name, "finish"))
+                stage.finish()
+            files = _publish(stage, parts, plan, name) if crew.leads else []
+        # What stays in memory is what a later stage would read from the folder.
+        for part in stage.saved:
+            parts.forget(part)
+        report = Report(name, "finished", done, tuple(losses), account, time.monotonic() - began, tuple(files))
+        if crew.leads:
+            _write_json(folder / DONE, {"digest": plan.digest, "plan": plan.to_json(), **report.to_json()})
+        crew.wait()
+        return report
+
+
+def _step(
+    plan: Plan,
+    stage: Stage,
+    name: str,
+    step: int,
+    weights: Mapping[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    crew: Crew,
+) -> dict[str, float]:
+    optimiser.zero_grad(set_to_none=True)
+    sums: dict[str, Tensor] = {}
+    device = next(iter(weights.values())).device.type
+    for part in range(plan.accumulate):
+        facts = (plan.seed, name, step, part, crew.rank)
+        torch.manual_seed(seed_of(*facts))
+        with torch.autocast(device, torch.bfloat16, enabled=plan.precision == "bfloat16"):
+            loss, told = stage.loss(drawer(*facts), plan.batch // plan.accumulate)
+        if not bool(torch.isfinite(loss)):
+            parts = ", ".join(f"{key} {float(value.detach()):g}" for key, value in told.items())
+            raise ModelError(
+                f"the loss of step {step + 1} is no number ({parts}).",
+                remedy="Lower the learning rate or train in float32; the last snapshot is from before it.",
+                code="loss_not_finite",
+            )
+        (loss / plan.accumulate).backward()
+        for key, value in {"loss": loss, **told}.items():
+            sums[key] = sums.get(key, torch.zeros(())).to(value.device) + value.detach() / plan.accumulate
+    for key, rows in stage.rows.items():
+        if weights[key].grad is not None:
+            weights[key].grad[: rows.start] = 0  # type: ignore[index]
+    crew.share([tensor.grad for tensor in weights.values() if tensor.grad is not None])
+    length = torch.nn.utils.clip_grad_norm_(list(weights.values()), plan.clip)
+    if not bool(torch.isfinite(length)):
+        raise ModelError(
+            f"the gradient of step {step + 1} is no number.",
+            remedy="Lower the learning rate or train in float32; the last snapshot is from before it.",
+            code="loss_not_finite",
+        )
+    optimiser.step()
+    return {key: float(value) for key, value in {**sums, "gradient": length}.items()}
+
+
+def _optimiser(plan: Plan, stage: Stage, weights: Mapping[str, Tensor]) -> torch.optim.AdamW:
+    """AdamW; no decay on rows of embeddings (it would move the frozen ones), biases and norms."""
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for key, tensor in weights.items():
+        scale = stage.rates.get(key.partition(".")[0], 1.0)
+        decay = 0.0 if key in stage.rows or tensor.ndim < 2 else plan.weight_decay
+        groups.setdefault((scale, decay), []).append(tensor)
+    return torch.optim.AdamW(
+        [{"params": found, "scale": scale, "weight_decay": decay} for (scale, decay), found in groups.items()],
+        lr=plan.learning_rate,
+        betas=(0.9, 0.95),
+    )
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = value * group["scale"]
+
+
+def _rate_of(optimiser: torch.optim.Optimizer) -> float:
+    group = optimiser.param_groups[0]
+    return float(group["lr"] / group["scale"])
+
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+def _state(
+    weights: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, average: Average | None
+) -> dict[str, Tensor]:
+    tensors = {f"weights/{key}": tensor for key, tensor in weights.items()}
+    for key, tensor in weights.items():
+        for moment, value in optimiser.state.get(tensor, {}).items():
+            tensors[f"{moment}/{key}"] = torch.as_tensor(value)
+    if average is not None:
+        tensors |= {f"average/{key}": tensor for key, tensor in average.shadow.items()}
+    return {key: tensor.detach().clone() for key, tensor in tensors.items()}
+
+
+@torch.no_grad()
+def _restore(
+    tensors: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    average: Average | None,
+) -> None:
+    for key, tensor in weights.items():
+        tensor.copy_(tensors[f"weights/{key}"])
+        found = {moment: tensors[f"{moment}/{key}"] for moment in _MOMENTS if f"{moment}/{key}" in tensors}
+        # The count stays on the CPU, where AdamW keeps it.
+        optimiser.state[tensor] = {m: v.clone() if m == "step" else v.to(tensor) for m, v in found.items()}
+        if average is not None:
+            average.shadow[key].copy_(tensors[f"average/{key}"])
+
+
+def _publish(stage: Stage, parts: Parts, plan: Plan, name: str) -> list[str]:
+    facts = {"trained": json.dumps({"stage": name, "digest": plan.digest, "preset": plan.preset})}
+    files = parts.save(stage.saved, facts)
+    return [str(path) for path in (*files, *stage.publish(parts.folder / name, facts))]
+
+
+def _finished(folder: Path, plan: Plan, resume: bool) -> Report | None:
+    path = folder / DONE
+    if not path.is_file():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    if told["digest"] != plan.digest:
+        raise StoreError(
+            f"{folder} was trained by another recipe.",
+            remedy="Train with the recipe it was begun with, or in another folder.",
+            code="other_recipe",
+        )
+    if not resume:
+        raise StoreError(f"{folder} is trained already.", remedy="Train in another folder.", code="training_exists")
+    account = Ledger(told["trained"], told["total"], told["embeddings"], told["by_part"])
+    return Report(told["stage"], "before", told["steps"], tuple(told["losses"]), account, 0.0, tuple(told["files"]))
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    draft = path.with_suffix(".part")
+    try:
+        draft.write_text(json.dumps(value, indent=1), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            remedy="Make room and go on with --resume; nothing is lost.",
+            code="checkpoint_unwritable",
+        ) from error
+
+
+class _Trace:
+    """One line of JSON per step; lines after the snapshot from which training goes on are dropped."""
+
+    def __init__(self, path: Path, done: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:done] if path.is_file() else []
+        self._file = path.open("w", encoding="utf-8")
+        self._file.writelines(kept)
+
+    def add(self, event: Event) -> None:
+        rounded = {
+            key: round(value, 6) if isinstance(value, float) and math.isfinite(value) else value
+            for key, value in event.items()
+        }
+        self._file.write(json.dumps(rounded) + "\n")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
+@contextlib.contextmanager
+def _thread_seeds() -> Iterator[None]:
+    """torch's generators are those of the process; they are given back as they were."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+        yield

@@ -1,0 +1,159 @@
+"""A plan: one stage of training with its numbers. A recipe is a workflow whose `nextgpt.train` nodes are plans."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from graph_engine.errors import RequestError
+
+StageName = Literal[
+    "autoencoder",
+    "vocoder",
+    "binding",
+    "wording",
+    "denoiser",
+    "encoding_side",
+    "decoding_side",
+    "instruction",
+    "reconstruction",
+]
+STAGES: tuple[str, ...] = get_args(StageName)
+NODE_TYPE = "nextgpt.train"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, on what, and how.
+
+    stage            one of `STAGES`
+    modality         of the decoder that a part of it belongs to; "all" for stages over every modality
+    data             a folder of data (`data/`), or "" for the small world
+    pool             so many samples of the world are drawn once and kept with their frozen embeddings; 0 draws anew
+    steps, batch     optimiser steps, and samples of each; `accumulate` splits a batch into so many passes
+    learning_rate    at its highest; projectors have it times `projector_rate` where language model and projectors are trained
+    warmup           share of the steps in which the rate rises from 0; then by `schedule`
+    ema              decay of the moving average whose weights are saved; 0 saves the weights themselves
+    checkpoint_every steps between checkpoints
+    checkpointing    compute activations again in the backward pass instead of keeping them
+    caption_weight, denoise_weight, words_weight   of the three losses of the decoding side
+    rank, alpha, dropout, targets  of the adapter (stage 3)
+    embeddings       which rows of the token embeddings are trained: of "signals", "all" or "none"
+    rare             captions leave out the colour of rare pairs (the bias that RecA is to undo)
+    condition_drop   share of samples that are trained without a condition, for guidance
+    """
+
+    preset: str
+    stage: StageName
+    modality: str = "all"
+    data: str = ""
+    pool: int = 0
+    steps: int = 1000
+    batch: int = 32
+    accumulate: int = 1
+    learning_rate: float = 3e-4
+    projector_rate: float = 1.0
+    weight_decay: float = 0.0
+    warmup: float = 0.03
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    clip: float = 1.0
+    ema: float = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    checkpointing: bool = False
+    checkpoint_every: int = 500
+    caption_weight: float = 1.0
+    denoise_weight: float = 1.0
+    words_weight: float = 1.0
+    condition_drop: float = 0.1
+    rank: int = 32
+    alpha: float = 32.0
+    dropout: float = 0.1
+    targets: str = "q_proj,k_proj,v_proj,o_proj"
+    embeddings: Literal["signals", "all", "none"] = "signals"
+    rare: bool = False
+    seed: int = 13
+
+    def __post_init__(self) -> None:
+        wrong = []
+        if self.stage not in STAGES:
+            wrong.append(f"stage {self.stage!r} is none of {', '.join(STAGES)}")
+        for name in ("steps", "batch", "accumulate", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                wrong.append(f"{name} must be at least 1, is {getattr(self, name)}")
+        if self.accumulate >= 1 and self.batch % self.accumulate:
+            wrong.append(f"a batch of {self.batch} cannot be split into {self.accumulate} equal passes")
+        if not 0 <= self.ema < 1:
+            wrong.append(f"ema must be at least 0 and below 1, is {self.ema}")
+        if not self.learning_rate > 0:
+            wrong.append(f"learning_rate must be above 0, is {self.learning_rate}")
+        if not 0 <= self.warmup <= 1:
+            wrong.append(f"warmup is a share of the steps from 0 to 1, is {self.warmup}")
+        if self.stage in ("autoencoder", "denoiser") and self.modality not in ("image", "video", "audio"):
+            wrong.append(f"{self.stage} is of one modality: image, video or audio, not {self.modality!r}")
+        if wrong:
+            raise RequestError(
+                f"the plan cannot be followed: {'; '.join(wrong)}.", remedy="Correct the recipe.", code="bad_recipe"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Plan:
+        """Raises RequestError for an entry that no plan has, so that a misspelt number is not passed over."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown or "preset" not in values or "stage" not in values:
+            raise RequestError(
+                f"the plan has entries that are not known: {', '.join(unknown)}."
+                if unknown
+                else "a plan names its preset and its stage.",
+                remedy=f"A plan knows {', '.join(sorted(known))}.",
+                code="bad_recipe",
+            )
+        return cls(**values)
+
+    @property
+    def digest(self) -> str:
+        """Of everything that decides the weights; how often they are saved does not."""
+        told = {name: value for name, value in self.to_json().items() if name != "checkpoint_every"}
+        return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+
+def plans_of(document: Mapping[str, Any]) -> dict[str, Plan]:
+    """The plans of a recipe by node name, in the order in which they depend on each other.
+
+    Raises RequestError for a workflow without any, for plans that wait for each other in a ring, and for a bad plan.
+    """
+    nodes: Mapping[str, Any] = document.get("nodes") or {}
+    found = {name: node for name, node in nodes.items() if node.get("type") == NODE_TYPE}
+    if not found:
+        raise RequestError(
+            "the workflow trains nothing.",
+            remedy=f"A recipe has nodes of the type {NODE_TYPE}; see workflows/train.",
+            code="bad_recipe",
+        )
+    plans: dict[str, Plan] = {}
+    waiting = dict(found)
+    while waiting:
+        ready = [name for name, node in waiting.items() if not set(_sources(node)) & set(waiting)]
+        if not ready:
+            raise RequestError(
+                f"the stages {', '.join(waiting)} wait for each other.", remedy="Cut a link.", code="bad_recipe"
+            )
+        for name in ready:
+            values = {key: value for key, value in (waiting.pop(name).get("values") or {}).items() if key != "folder"}
+            try:
+                plans[name] = Plan.from_json(values)
+            except RequestError as error:
+                raise RequestError(
+                    f"stage {name!r}: {error.message}", remedy=error.problem.remedy, code="bad_recipe", node=name
+                ) from error
+    return plans
+
+
+def _sources(node: Mapping[str, Any]) -> Sequence[str]:
+    return [str(link).partition(".")[0] for link in (node.get("links") or {}).values()]

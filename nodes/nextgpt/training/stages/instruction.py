@@ -1,0 +1,74 @@
+"""Stage 3, modality-switching instruction tuning: whole talks, media on both sides, in any mixture (NExT-GPT, section 5).
+
+An adapter on the language model, the projectors of both sides and the signal tokens' embeddings learn; the base of the
+language model, the encoder and the decoders stay. The adapter is saved as peft saves it and, for a preset whose weights
+are trained here, folded into the language model.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nodes.nextgpt.training.adapter import Adapted
+from nodes.nextgpt.training.language import Speech
+from nodes.nextgpt.training.lines import accuracy, lines, turns_of, words_loss
+from nodes.nextgpt.training.parts import Parts
+from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.snapshot import write
+from nodes.nextgpt.training.source import Source
+from nodes.nextgpt.training.stage import Losses, Stage
+from nodes.nextgpt.training.stages.decoding_side import Outputs, total
+from nodes.nextgpt.training.stages.encoding_side import features_of, joined
+from nodes.nextgpt.training.world.talk import KINDS
+
+
+class Instruction(Stage):
+    def __init__(self, plan: Plan, parts: Parts) -> None:
+        self.plan, self.parts = plan, parts
+        self.source = Source(plan, tuple(KINDS), tuple(KINDS.values()))
+        self.speech = Speech(parts, plan.checkpointing)
+        self.outputs = Outputs(plan, parts, self.speech, self.source.recurs)
+        self.projector: Any = parts.get("input_projector").requires_grad_(True).train()
+        self.outputs.free()
+        self.adapted = Adapted(self.speech.model, plan)
+        self.rows = self.speech.free_embeddings(plan.embeddings)
+        self.modules: dict[str, nn.Module] = {
+            "encoder": parts.get("encoder"),
+            "input_projector": self.projector,
+            "language_model": self.speech.model,
+            **self.outputs.modules,
+        }
+        self.rates = dict.fromkeys(("input_projector", *self.outputs.projectors), plan.projector_rate)
+        self.saved = ("input_projector", "language_model", *self.outputs.projectors)
+
+    def loss(self, draw: random.Random, count: int) -> Losses:
+        talks = self.source.talks(draw, count)
+        blocks = features_of(talks, self.outputs.senses, self.projector)
+        batch = lines(
+            [turns_of(t.turns, b) for t, b in zip(talks, blocks, strict=True)], self.speech.words, self.speech.device
+        )
+        logits, states = self.speech.read(batch, joined(blocks), states=True)
+        assert states is not None
+        told = {
+            "words": words_loss(logits, batch.labels),
+            "accuracy": accuracy(logits, batch.labels),
+            **self.outputs.losses(talks, batch, states),
+        }
+        return total(self.plan, told), told
+
+    def finish(self) -> None:
+        self.adapted.gather()
+        self.adapted.fold()
+
+    def publish(self, folder: Path, facts: Mapping[str, str]) -> list[Path]:
+        place = folder / "adapter"
+        write(place / "adapter_model.safetensors", self.adapted.tensors, facts)
+        config = place / "adapter_config.json"
+        config.write_text(json.dumps(self.adapted.settings, indent=1), encoding="utf-8")
+        return [place / "adapter_model.safetensors", config]

@@ -1,0 +1,43 @@
+"""Wording: the language model learns the language of the world, before it hears of signals.
+
+Media of users are given as their captions, so that it learns what to do with them; media of answers are left out. The
+rows of signal tokens are not touched by anything here.
+"""
+
+from __future__ import annotations
+
+import random
+
+from nodes.nextgpt.training.language import Speech
+from nodes.nextgpt.training.lines import accuracy, lines, turns_of, words_loss
+from nodes.nextgpt.training.parts import Parts
+from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.source import Source
+from nodes.nextgpt.training.stage import Losses, Stage
+from nodes.nextgpt.training.world.talk import KINDS
+
+EVERYTHING = 0.2
+"""Weight of the loss on all tokens, the user's too; the rest is on the assistant's."""
+
+
+class Wording(Stage):
+    def __init__(self, plan: Plan, parts: Parts) -> None:
+        self.speech = Speech(parts, plan.checkpointing)
+        self.source = Source(plan, tuple(KINDS), tuple(KINDS.values()))
+        self.speech.model.requires_grad_(True).train()
+        self.modules = {"language_model": self.speech.model}
+        self.saved = ("language_model",)
+
+    def loss(self, draw: random.Random, count: int) -> Losses:
+        talks = self.source.talks(draw, count)
+        batch = lines(
+            [turns_of(talk.turns, None, spoken=False) for talk in talks], self.speech.words, self.speech.device
+        )
+        every = batch.ids.masked_fill(batch.mask == 0, -100)
+        logits, _ = self.speech.read(batch, None)
+        answers, all_tokens = words_loss(logits, batch.labels), words_loss(logits, every)
+        return (1 - EVERYTHING) * answers + EVERYTHING * all_tokens, {
+            "answers": answers,
+            "tokens": all_tokens,
+            "accuracy": accuracy(logits, batch.labels),
+        }

@@ -1,0 +1,202 @@
+"""Evaluation: a model that answers with the truth reaches every bar, one that does not misses those it should."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from graph_engine.errors import RequestError
+from nodes.nextgpt.training.curve import curve
+from nodes.nextgpt.training.evaluation.distance import frechet
+from nodes.nextgpt.training.evaluation.evaluate import evaluate, verdicts
+from nodes.nextgpt.training.evaluation.figures import BARS, Outcome, bleu, figures, missed
+from nodes.nextgpt.training.evaluation.page import write_page
+from nodes.nextgpt.training.evaluation.prompts import COUNTS, Prompt, read_prompts, withheld
+from nodes.nextgpt.training.evaluation.speaker import Answer, Made, Speaker
+from nodes.nextgpt.training.media import as_value
+from nodes.nextgpt.training.parts import Parts
+from nodes.nextgpt.training.seeds import drawer
+from nodes.nextgpt.training.world.caption import modality_of
+from nodes.nextgpt.training.world.talk import Talk, Talker
+from web.cli import main
+
+torch.set_num_threads(1)
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def truth(talk: Talk) -> Answer:
+    """The talk's own answer, its media drawn by the world."""
+    last, made, before = talk.turns[-1], [], ""
+    for part in last.parts:
+        if isinstance(part, str):
+            before = part
+            continue
+        value = as_value(part)
+        bare = {"image": lambda v: v[0], "video": lambda v: v["frames"], "audio": lambda v: v["waveform"][0, 0]}
+        made.append(Made(modality_of(part), bare[modality_of(part)](value), before))
+    return Answer(" ".join(part for part in last.parts if isinstance(part, str)), tuple(made), 1.0)
+
+
+def outcome(talk: Talk, answer: Answer) -> Outcome:
+    words = " ".join(part for part in talk.turns[-1].parts if isinstance(part, str))
+    prompt = Prompt(talk.kind, talk.language, talk.turns[:-1], talk.wishes, words)
+    given = tuple(made.modality for made in answer.made)
+    return Outcome(prompt, answer.text, given, verdicts(prompt, answer), answer.seconds)
+
+
+@pytest.fixture(scope="module")
+def talks() -> Sequence[Talk]:
+    return [
+        Talker(drawer("test", kind, number), withheld=True).talk(kind, ("en", "zh")[number % 2])
+        for kind in COUNTS
+        for number in range(2)
+    ]
+
+
+def test_the_truth_reaches_every_bar(talks):
+    found = figures([outcome(talk, truth(talk)) for talk in talks])
+    assert missed(found) == []
+    shares = {name: value for name, value in found.items() if name in BARS and BARS[name][0] == ">="}
+    assert set(shares.values()) == {1.0}
+    assert found["caption_exact"] == found["caption_bleu"] == 1.0
+
+
+def test_silence_misses_what_asks_for_media_and_only_that(talks):
+    found = figures([outcome(talk, Answer("", (), 20.0)) for talk in talks])
+    assert {"router_recall", "text_to_image_colour", "mixed_order", "turn_seconds", "image_to_text"} <= set(
+        missed(found)
+    )
+    assert found["router_recall"] == 0
+    assert found["text_to_image_colour"] == 0
+
+
+def test_a_medium_that_nobody_asked_for_costs_precision(talks):
+    chat = next(talk for talk in talks if talk.kind == "chat")
+    extra = Answer("here", (Made("image", torch.zeros(64, 64, 3), "here"),), 1.0)
+    results = [outcome(talk, extra if talk is chat else truth(talk)) for talk in talks]
+    found = figures(results)
+    assert found["router_precision"] < 1 == found["router_recall"]
+    assert "router_precision" in missed(found)
+
+
+def test_the_order_of_a_mixed_answer_counts(talks):
+    mixed = next(talk for talk in talks if talk.kind == "mixed")
+    right = truth(mixed)
+    turned = replace(right, made=right.made[::-1])
+    assert figures([outcome(mixed, right)])["mixed_order"] == 1
+    assert figures([outcome(mixed, turned)])["mixed_order"] == 0
+
+
+def test_a_lacking_figure_is_a_missed_bar():
+    assert missed({}) == list(BARS)
+    assert missed({name: bar for name, (_, bar) in BARS.items()}) == []
+
+
+def test_prompts_are_enough_the_same_every_time_and_end_with_the_user():
+    prompts = withheld()
+    assert len(prompts) == sum(COUNTS.values()) >= 300
+    assert prompts == withheld()
+    assert all(prompt.turns[-1].role == "user" for prompt in prompts)
+    assert {prompt.language for prompt in prompts} == {"en", "zh"}
+
+
+def test_bleu_and_distance():
+    assert bleu([("a large red star on the left", "a large red star on the left")]) == pytest.approx(1)
+    assert bleu([("a large red star on the right", "a large red star on the left")]) == pytest.approx(
+        (6 / 7 * 5 / 6 * 4 / 5 * 3 / 4) ** 0.25
+    )
+    assert bleu([("左边有一个红色星形", "左边有一个红色星形")]) == pytest.approx(1)
+    assert bleu([("nothing alike", "a red star")]) == 0
+    points = torch.randn(400, 3, generator=torch.Generator().manual_seed(0))
+    assert frechet(points, points) == pytest.approx(0, abs=1e-6)
+    assert frechet(points, points + 2) == pytest.approx(12, rel=1e-4)
+    assert frechet(points, 3 * points) == pytest.approx(4 * 3 + 4 * float(points.mean(0).square().sum()), rel=0.15)
+    with pytest.raises(ValueError, match="two of each"):
+        frechet(points[:1], points)
+
+
+def test_an_untrained_model_is_evaluated_and_reported(tmp_path):
+    """The whole way: prompts, answers, verdicts, figures, page. An untrained model must not look like a good one."""
+    parts = Parts("mini", tmp_path, tmp_path)
+    prompts = [prompt for prompt in withheld(scale=0.01) if prompt.kind in ("make image", "describe audio")][:3]
+    speaker = Speaker(parts)
+    shown = speaker.decode("audio", torch.randn(1, 1, 128), 0)
+    assert shown.shape == (32_000,)
+    found = evaluate(speaker, prompts)
+    assert len(found.answers) == 3
+    assert found.figures["all"] < 1
+    assert missed(found.figures)
+    # Pictures and films as well, without waiting for an untrained model to say signals.
+    made = (
+        Made("image", torch.rand(64, 64, 3), "x"),
+        Made("video", torch.rand(8, 64, 64, 3), "y"),
+        Made("audio", shown, "z"),
+    )
+    page = write_page(
+        replace(found, answers=(replace(found.answers[0], made=made), *found.answers[1:])), tmp_path / "page", "T", "c"
+    )
+    text = page.read_text()
+    assert "missed" in text
+    assert (tmp_path / "page" / "make_image.png").stat().st_size > 1000
+    assert "<script" not in text
+
+
+def test_other_prompts_are_read_and_bad_ones_named(tmp_path):
+    file = tmp_path / "p.json"
+    wish = {"modality": "image", "things": [{"colour": "red", "shape": "star"}]}
+    file.write_text(json.dumps([{"text": "Draw a red star.", "wishes": [wish]}, {"text": "Hello!", "wishes": []}]))
+    draw, chat = read_prompts(file)
+    assert (draw.kind, draw.wanted, chat.kind) == ("make image", ["image"], "chat")
+    for content in (
+        "{}",
+        "[]",
+        "[1]",
+        '[{"text": "x"}]',
+        '[{"text": "x", "wishes": [{"modality": "smell"}]}]',
+        "nonsense",
+    ):
+        file.write_text(content)
+        with pytest.raises(RequestError) as caught:
+            read_prompts(file)
+        assert caught.value.problem.code == "bad_prompts"
+
+
+def test_commands_train_stop_resume_and_refuse(tmp_path, capsys):
+    values = {"preset": "tiny", "folder": "x", "stage": "wording", "steps": 3, "batch": 2}
+    nodes = {
+        "words": {"type": "nextgpt.train", "values": values},
+        "see": {
+            "type": "nextgpt.train",
+            "values": {**values, "stage": "encoding_side", "steps": 2},
+            "links": {"after": "words.json"},
+        },
+    }
+    recipe = tmp_path / "r.json"
+    recipe.write_text(json.dumps({"format": "anyloom", "version": 1, "nodes": nodes}))
+    common = ["train", str(recipe), "--data", str(tmp_path / "d"), "--device", "cpu"]
+    assert main([*common, "--list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["words", "see"]
+    assert main([*common, "--steps", "2"]) == 2
+    assert main(common) == 1
+    assert "holds step 2" in capsys.readouterr().err
+    assert main([*common, "--resume", "--json"]) == 0
+    reports = json.loads(capsys.readouterr().out)
+    assert [(report["stage"], report["status"], report["steps"]) for report in reports] == [
+        ("words", "finished", 3),
+        ("see", "finished", 2),
+    ]
+    assert (tmp_path / "d" / "models" / "training" / "r" / "weights" / "input_projector.safetensors").is_file()
+    assert main(["train", "no-such-recipe", "--data", str(tmp_path / "d")]) == 1
+    assert main(["evaluate", "mini", "--data", str(tmp_path / "d")]) == 1
+    assert "lacks the weights" in capsys.readouterr().err
+
+
+def test_a_curve_is_a_picture_of_losses():
+    shown = curve({"a": [3.0, 2.0, 1.5, float("nan"), 1.0], "b": [0.5]}, 320, 200)
+    assert shown.shape == (1, 200, 320, 3)
+    assert 0.5 < float(shown.mean()) < 1
+    assert not torch.equal(shown, curve({"a": [1.0, 2.0, 3.0]}, 320, 200))

@@ -1,0 +1,67 @@
+"""The preset `mini`: the classes of the full model, small enough, and joined by the widths they need."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graph_engine.errors import ModelError
+from nodes.nextgpt import mini
+from nodes.nextgpt.checkpoint import specs_of
+from nodes.nextgpt.families import FAMILIES
+from nodes.nextgpt.preset import PRESETS
+from nodes.nextgpt.words import words_of
+
+torch.set_num_threads(1)
+BUILD = {family.name: family.build for family in FAMILIES}
+PARTS = PRESETS["mini"].parts
+
+
+@pytest.fixture(scope="module")
+def modules():
+    with torch.device("meta"):
+        return {name: BUILD[part.family](dict(part.config())) for name, part in PARTS.items()}
+
+
+def test_it_has_the_classes_of_the_full_preset(modules):
+    full = PRESETS["nextgpt-v1.5-7b"].parts
+    assert set(full) - set(PARTS) == {"video_upscaler"}
+    for name, part in PARTS.items():
+        assert part.family == full[name].family
+        with torch.device("meta"):
+            assert type(modules[name]) is type(BUILD[full[name].family](dict(full[name].config()))), name
+
+
+def test_all_weights_together_are_below_40_mb_in_half_precision(modules):
+    tensors = [tensor for module in modules.values() for tensor in module.state_dict().values()]
+    headers = sum(200 + 120 * len(module.state_dict()) for module in modules.values())
+    assert 2 * sum(tensor.numel() for tensor in tensors) + headers < 40_000_000
+
+
+def test_its_words_and_signals_fit_its_language_model(modules, tmp_path):
+    words = words_of(PARTS["language_model"].extras, tmp_path)
+    assert words.vocabulary.size == modules["language_model"].vocab_size == mini.vocabulary() + 36
+    assert words.vocabulary.wrap is None
+    assert [len(run) for run in words.vocabulary.tokens.values()] == [4, 24, 8]
+
+
+def test_conditions_fit_projectors_text_encoders_and_decoders(modules):
+    for modality in ("image", "video", "audio"):
+        config = modules[f"{modality}_projector"].config
+        rows, width = config.queries, config.out_dim
+        assert (rows, width) == modules[f"{modality}_text_encoder"].config.condition
+        expected = (width,) if modality == "audio" else (rows, width)
+        assert modules[f"{modality}_decoder"].config.condition == expected
+    assert modules["input_projector"].config.in_dim == modules["encoder"].config.out_dim
+    assert modules["input_projector"].config.out_dim == modules["language_model"].hidden_size
+
+
+def test_its_vocoder_makes_frames_of_20_ms(modules):
+    """What the notes of the world are multiples of (training/world/terms.py)."""
+    assert modules["audio_decoder"].hop == 320
+
+
+def test_without_weights_it_says_what_is_missing(tmp_path):
+    with pytest.raises(ModelError, match="mini") as caught:
+        specs_of("mini", ["encoder"], tmp_path)
+    assert caught.value.problem.code == "model_missing"

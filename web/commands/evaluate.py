@@ -1,0 +1,48 @@
+"""`anyloom evaluate`: a preset answers prompts that were withheld from training, and rules judge the answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from typing import Any
+
+from graph_engine.memory.devices import find_devices
+from web.commands.flags import settings_of
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Exit code 1 if a bar is missed."""
+    from nodes.nextgpt.checkpoint import specs_of
+    from nodes.nextgpt.training.evaluation.evaluate import evaluate as judge_all
+    from nodes.nextgpt.training.evaluation.figures import BARS, missed
+    from nodes.nextgpt.training.evaluation.page import write_page
+    from nodes.nextgpt.training.evaluation.prompts import read_prompts, withheld
+    from nodes.nextgpt.training.evaluation.speaker import Speaker
+    from nodes.nextgpt.training.parts import Parts
+
+    settings = settings_of(arguments)
+    folder = arguments.folder or settings.models_path / "training" / arguments.preset
+    parts = Parts(arguments.preset, folder, settings.models_path, arguments.device or find_devices()[0])
+    lacking = [name for name in parts.preset.parts if name != "video_upscaler" and not parts.path(name).is_file()]
+    if lacking and not parts.preset.made:
+        specs_of(arguments.preset, lacking, settings.models_path)  # raises, and says what is missing
+    prompts = read_prompts(arguments.prompts) if arguments.prompts else withheld(scale=arguments.scale)
+
+    def told(done: int, total: int, outcome: Any) -> None:
+        word = "right" if outcome.good else "wrong"
+        print(f"{done}/{total} {outcome.prompt.kind} ({outcome.prompt.language}): {word}", file=sys.stderr, flush=True)
+
+    found = judge_all(Speaker(parts), prompts, None if arguments.quiet else told)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found.figures, indent=1) + "\n", encoding="utf-8")
+    if arguments.page:
+        print(write_page(found, arguments.page, f"Evaluation of {arguments.preset}", shlex.join(sys.argv)))
+    # Other prompts ask for some things only; then only what they ask for is held against the bars.
+    lacked = [name for name in missed(found.figures) if name in found.figures or not arguments.prompts]
+    for name in sorted({*found.figures, *(() if arguments.prompts else BARS)}):
+        value = f"{found.figures[name]:8.3f}" if name in found.figures else "    none"
+        bar = f"  bar {BARS[name][0]} {BARS[name][1]:g}" if name in BARS else ""
+        print(f"{name:32}{value}{bar}{'  MISSED' if name in lacked else ''}")
+    return 1 if lacked else 0
