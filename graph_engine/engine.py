@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from graph_engine import collector
-from graph_engine.errors import AnyloomError, NotFoundError, OutOfMemory, RequestError, StoreError
+from graph_engine.errors import AnyloomError, RequestError, StoreError
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.events import Event, EventLog
 from graph_engine.execute.executor import Executor
@@ -29,26 +29,21 @@ from graph_engine.execute.runner import Runner
 from graph_engine.execute.sights import sights
 from graph_engine.execute.worker_models import Fleet
 from graph_engine.graph.context import NodeContext
-from graph_engine.graph.node import NodeType
 from graph_engine.graph.plan import Plan, wanted_steps
 from graph_engine.graph.registry import Registry
-from graph_engine.memory.ahead import Expected
 from graph_engine.memory.devices import find_devices
-from graph_engine.memory.reservations import Reservations, models_of
 from graph_engine.models.catalog import Catalog
-from graph_engine.models.spec import ModelSpec
 from graph_engine.planner import Planned, Planner
+from graph_engine.provision import Provision
 from graph_engine.questions import Questions, unknown_run
 from graph_engine.record import RunRecord
 from graph_engine.roster import RECENT, LiveRun, Roster, ending_of, record_of
 from graph_engine.schedule.affinity import Affinity
-from graph_engine.schedule.messages import Continue, Hold, Job, Prioritise, Ref
-from graph_engine.schedule.outlook import named_models, outlook, with_residents_first
+from graph_engine.schedule.messages import Continue, Hold, Job, Prioritise
 from graph_engine.schedule.scheduler import Scheduler
-from graph_engine.schedule.states import Task
 from graph_engine.settings import Settings
 from graph_engine.store.artifacts import Artifact, Shape
-from graph_engine.store.codec import decode_artifact, encode, encode_artifact
+from graph_engine.store.codec import decode_artifact, encode_artifact
 from graph_engine.store.disk_store import DiskStore
 from graph_engine.store.estimates import Estimates
 from graph_engine.store.folders import Folders
@@ -76,12 +71,11 @@ class Engine(Questions):
         self.folders = Folders(settings.input_dir, settings.output_dir, settings.temp_dir)
         self.models = Fleet(catalog, dict(settings.device_bytes))
         self.telemetry = self.models.telemetry
-        self._memory = Reservations(self.models, Estimates(settings.data_dir))
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
+        self.provision = Provision(self.models, Estimates(settings.data_dir), self._vault)
         self._planner = Planner(settings, registry, self.folders.digest)
         self._roster = Roster(settings.keep_events)
-        self._kept_waiting = {}
         self._closing = False
         self._background: set[asyncio.Future[Any]] = set()
         devices = settings.devices or find_devices()
@@ -92,14 +86,15 @@ class Engine(Questions):
             self._journal,
             self._output,
             self._ended,
-            self._admit,
-            self._left,
-            self._too_large,
+            self.provision.admit,
+            self.provision.left,
+            self.provision.too_large,
             self.telemetry.lasted,
         )
         self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
+        self.provision.runner = self._runner
         self._executor = self._runner.executor = self._hands(devices)
-        scheduler.lanes["device"].affinity = Affinity(self._is_here)
+        scheduler.lanes["device"].affinity = Affinity(self.provision.is_here)
         scheduler.look = lambda job: sights(job, self._vault.find, self.models, devices)
 
     def _hands(self, devices: tuple[str, ...]) -> Executor:
@@ -169,7 +164,7 @@ class Engine(Questions):
         await asyncio.to_thread(self._queue.close)
         await asyncio.to_thread(self._vault.close)
         await asyncio.to_thread(self.models.close)
-        await asyncio.to_thread(self._memory.close)
+        await asyncio.to_thread(self.provision.reservations.close)
 
     # --- submit -----------------------------------------------------------------------------------------------------
 
@@ -437,21 +432,6 @@ class Engine(Questions):
             if not deleted:
                 return count
 
-    async def artifact(self, key: str, port: int = 0) -> Any:
-        """A result that a record refers to. Raises NotFoundError when the caches have let it go."""
-        artifact = await self._vault.peek(key)
-        if artifact is None or not 0 <= port < len(artifact.outputs):
-            raise NotFoundError(
-                f"the result {key[:80]!r} is not kept any more.",
-                remedy="Run the workflow again.",
-                code="unknown_artifact",
-            )
-        return artifact.outputs[port]
-
-    async def artifact_bytes(self, key: str, port: int = 0) -> bytes:
-        value = await self.artifact(key, port)
-        return await asyncio.to_thread(encode, value)
-
     def system(self) -> dict[str, Any]:
         """What a person or a monitor wants to know of the engine."""
         from graph_engine import __version__
@@ -470,18 +450,6 @@ class Engine(Questions):
             "memory": self.memory(),
         }
 
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """Those that nodes run on, by their torch names."""
-        return tuple(self._executor.devices)
-
-    def usual_s(self, type: str) -> float | None:
-        """How long a step of this node type usually takes; None when none was seen."""
-        found = self.telemetry.usual_s(type)
-        if found is None and (lasted := self._runner.scheduler.lasted_ms.get(type)) is not None:
-            return lasted / 1000
-        return found
-
     # --- what the runner asks -----------------------------------------------------------------------------------------
 
     def _context(self, job: Job, inputs: Mapping[str, Any]) -> NodeContext:
@@ -489,10 +457,10 @@ class Engine(Questions):
         raw = live.raw if live is not None else None
         models = {port: inputs[port] for port in job.next_use if port in inputs}
         values, device = {**job.literals, **inputs}, job.device or "cpu"
-        working = self._memory.working_bytes(job.type, values, device)
+        working = self.provision.working_bytes(job.type, values, device)
         # a process of a device brings what it is asked for; only this one knows what comes next
         ahead = models and job.device and job.attempt == 1 and self.settings.workers == "none"
-        expected = self._expected(job, models) if ahead else None
+        expected = self.provision.expected(job, models) if ahead else None
         return JobContext(
             job,
             raw,
@@ -503,66 +471,8 @@ class Engine(Questions):
             models,
             working,
             expected,
-            lambda bytes: self._memory.saw(job.type, values, device, bytes),
+            lambda bytes: self.provision.saw(job.type, values, device, bytes),
         )
-
-    def _expected(self, job: Job, models: Mapping[str, Any]) -> list[Expected]:
-        """The models that a job of a device uses, and those that its run uses after it, as far as that is known."""
-        task = self._runner.scheduler.jobs.get(job.id)
-        mine = models_of(job.type, job.literals, models)
-        found = [Expected(spec, 0) for spec in mine]
-        upcoming = outlook(task.owner) if task is not None else []
-        for one in with_residents_first(upcoming, lambda one: self._are_here(one.type, one.literals, one.models, mine)):
-            again = min((use for use in one.again.values() if use is not None), default=None)
-            arrived = self._arrived(one.models)
-            working = self._memory.working_bytes(one.type, {**one.literals, **arrived}, job.device)
-            specs = models_of(one.type, one.literals, arrived)
-            found += [Expected(spec, one.after, again, working) for spec in specs]
-        return found
-
-    def _is_here(self, task: Task) -> bool:
-        """Whether a task of a device finds all models it uses in memory."""
-        state, models = task.owner, named_models(task.owner)
-        step = state.step
-        return step is not None and models is not None and self._are_here(step.type, step.literals, models)
-
-    def _are_here(
-        self, type: NodeType, literals: Mapping[str, Any], models: Mapping[str, Ref], also: Sequence[ModelSpec] = ()
-    ) -> bool:
-        """also: what will be in memory by then."""
-        wanted = models_of(type, literals, self._arrived(models))
-        return all(spec in also or self.models.is_here(spec) for spec in wanted)
-
-    def _arrived(self, models: Mapping[str, Ref]) -> dict[str, Any]:
-        """The specs that references stand for, as far as they are in memory."""
-        arrived: dict[str, Any] = {}
-        for port, ref in models.items():
-            artifact = self._vault.find(ref.key)
-            if artifact is not None:
-                value = artifact.outputs[ref.output]
-                arrived[port] = value if ref.item is None else value[ref.item]
-        return arrived
-
-    def _admit(self, job: Job, inputs: Mapping[str, Any]) -> bool:
-        admitted = self._memory.ask(job.id, job.key, job.device or "cpu", job.type, job.literals, inputs)
-        if not admitted:
-            self._kept_waiting[job.id] = (job, time.perf_counter())
-        return admitted
-
-    def _left(self, job: int) -> list[int]:
-        begun = self._memory.left(job)
-        if self._kept_waiting:
-            self._kept_waiting.pop(job, None)
-            for number in begun:
-                if (kept := self._kept_waiting.pop(number, None)) is not None:
-                    other, since = kept
-                    self.telemetry.waited("memory", since, other.device or "cpu", "", other.run, other.node)
-        return begun
-
-    def _too_large(self, job: Job, error: AnyloomError) -> tuple[bool, str]:
-        assert isinstance(error, OutOfMemory)
-        values = {**job.literals, **self._runner.inputs(job)}
-        return self._memory.too_large(job.id, job.key, job.type, values, job.device or "cpu", error)
 
     def _journal(self, run: str, artifact: Artifact) -> None:
         with suppress(AnyloomError):  # a value without a form on disk is computed again after a crash

@@ -17,10 +17,11 @@ from graph_engine.explanation import Past, explain, outcomes_of
 from graph_engine.graph import fingerprint
 from graph_engine.memory.view import resident_bytes, view
 from graph_engine.planner import Planned, Planner
+from graph_engine.provision import Provision
 from graph_engine.record import RunRecord
 from graph_engine.roster import LiveRun, Roster, record_of
-from graph_engine.schedule.messages import Job
 from graph_engine.store.artifacts import Artifact
+from graph_engine.store.codec import encode
 from graph_engine.store.queue import RunQueue
 from graph_engine.store.vault import Vault
 from graph_engine.telemetry import Telemetry
@@ -41,8 +42,7 @@ class Questions:
     _roster: Roster
     _runner: Runner
     _vault: Vault
-    _kept_waiting: dict[int, tuple[Job, float]]
-    """Jobs that wait for memory, and since when."""
+    provision: Provision
 
     # --- runs -------------------------------------------------------------------------------------------------------
 
@@ -188,6 +188,21 @@ class Questions:
             )
         return artifact
 
+    async def artifact(self, key: str, port: int = 0) -> Any:
+        """A result that a record refers to. Raises NotFoundError when the caches have let it go."""
+        artifact = await self._vault.peek(key)
+        if artifact is None or not 0 <= port < len(artifact.outputs):
+            raise NotFoundError(
+                f"the result {key[:80]!r} is not kept any more.",
+                remedy="Run the workflow again.",
+                code="unknown_artifact",
+            )
+        return artifact.outputs[port]
+
+    async def artifact_bytes(self, key: str, port: int = 0) -> bytes:
+        value = await self.artifact(key, port)
+        return await asyncio.to_thread(encode, value)
+
     # --- the whole --------------------------------------------------------------------------------------------------
 
     @property
@@ -213,7 +228,7 @@ class Questions:
         now = time.perf_counter()
         waiting = [
             {"run": job.run, "node": job.node, "device": job.device or "cpu", "since_s": round(now - since, 3)}
-            for job, since in self._kept_waiting.values()
+            for job, since in self.provision.waiting.values()
         ]
         devices = view(self.models, self.devices, self.telemetry)
         return {"time": time.time(), "devices": devices, "waiting": waiting, "process_bytes": resident_bytes()}

@@ -179,7 +179,7 @@ def report_of(
     for step, arrived in found:
         ports = dict(zip((link.input.name for link in _model_links(step)), arrived, strict=True))
         values = {**step.literals, **ports}
-        working = engine._memory.working_bytes(step.type, values, device)
+        working = engine.provision.working_bytes(step.type, values, device)
         for spec in models_of_step(step.type, step.literals, ports):
             if spec.key not in models:
                 models[spec.key] = blocks_of(spec, engine.catalog, device)
