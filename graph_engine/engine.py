@@ -190,12 +190,12 @@ class Engine:
             created=record.created,
         )
         adding = self._queue.add(row)
-        self._keep(self._queue.started(run))  # in the same transaction: it begins as soon as it is accepted
+        self._keep(self._queue.started(run))  # in the same transaction: by then it has begun
         live = self._enlist(record, ready, 0)
         # While the disk is at it, the run begins with what has no effect outside; nobody knows of it before the disk is done.
         adding.add_done_callback(partial(self._added, live))
         await self._begin(live, ready.plan, [])
-        await asyncio.shield(adding)
+        self._accept(live, await asyncio.shield(adding))
         return record
 
     def _enlist(self, record: RunRecord, ready: Planned, boots: int) -> LiveRun:
@@ -215,6 +215,8 @@ class Engine:
             self._accept(live, adding.result())
 
     def _accept(self, live: LiveRun, number: int) -> None:
+        if live.accepted:
+            return
         live.accepted, live.record.number, live.queued["number"] = True, number, number
         self._roster.remember(live.record)
         self._runner.accept(live.record.id)
