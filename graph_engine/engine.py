@@ -238,14 +238,14 @@ class Engine(Questions):
             created=record.created,
         )
         adding = self._queue.add(row)
-        self._keep(self._queue.started(run))  # in the same transaction: it begins as soon as it is accepted
+        self._keep(self._queue.started(run))  # in the same transaction: by then it has begun
         for _, artifact in pinned:
             await self._keep_pinned(run, artifact)
         live = self._enlist(record, ready, 0)
         # While the disk is at it, the run begins with what has no effect outside; nobody knows of it before the disk is done.
         adding.add_done_callback(partial(self._added, live))
         await self._begin(live, ready.plan, [artifact for _, artifact in pinned], wishes)
-        await asyncio.shield(adding)
+        self._accept(live, await asyncio.shield(adding))
         return record
 
     async def _keep_pinned(self, run: str, artifact: Artifact) -> None:
@@ -307,6 +307,8 @@ class Engine(Questions):
             self._accept(live, adding.result())
 
     def _accept(self, live: LiveRun, number: int) -> None:
+        if live.accepted:
+            return
         live.accepted, live.record.number, live.queued["number"] = True, number, number
         self._roster.remember(live.record)
         self._runner.accept(live.record.id)
