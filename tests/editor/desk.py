@@ -23,7 +23,7 @@ class Desk:
         page.set_default_timeout(20_000)
 
     def _heard(self, kind: str, text: str) -> None:
-        if kind == "error" and "Content Security Policy" in text or "Warning:" in text:
+        if (kind == "error" and "Content Security Policy" in text) or "Warning:" in text:
             self.faults.append(text)
 
     def open(self, **settings: Any) -> Desk:
