@@ -61,6 +61,11 @@ def test_its_vocoder_makes_frames_of_20_ms(modules):
     assert modules["audio_decoder"].hop == 320
 
 
+def test_it_has_no_upscaler_and_says_so(tmp_path):
+    with pytest.raises(ModelError, match="no video upscaler"):
+        specs_of("mini", ["video_upscaler"], tmp_path)
+
+
 def test_without_weights_it_says_what_is_missing(tmp_path):
     with pytest.raises(ModelError, match="mini") as caught:
         specs_of("mini", ["encoder"], tmp_path)
