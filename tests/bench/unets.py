@@ -21,6 +21,7 @@ for longer than `--compile-seconds`. `--check` exits 1 when a bar is missed, `--
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import gc
 import itertools
@@ -84,7 +85,7 @@ class Model:
 
     def told(self, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         shape = (2, *self.config.condition)
-        words = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(device, dtype)
+        words = rounded(torch.randn(shape, generator=torch.Generator().manual_seed(1))).to(device, dtype)
         if self.config.modality == "audio":
             return {"encoder_hidden_states": None, "class_labels": words}
         return {"encoder_hidden_states": words}
@@ -148,7 +149,10 @@ def measure(
         return
     unet = model.build(device, dtype)
     told = model.told(device, dtype)
-    truth = single(model.build(device, torch.float32), model, model.told(device, torch.float32), device, torch.float32)
+    wide = copy.deepcopy(unet)  # the same weights: random ones of another type would be others
+    nn.Module.to(wide, torch.float32)
+    truth = single(wide, model, model.told(device, torch.float32), device, torch.float32)
+    del wide
     floor = floor_of(unet, model, told, device, dtype)
     for way in sorted(ways, key=WAYS.index):
         row = Row(model.name, way, floor=floor)
@@ -196,7 +200,12 @@ def prepared(unet: Any, way: str, device: torch.device) -> Accelerated | None:
 
 def latents_of(model: Model, count: int, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
     generator = torch.Generator(device).manual_seed(2)
-    return [torch.randn(model.latent, generator=generator, device=device).to(dtype) for _ in range(count)]
+    return [rounded(torch.randn(model.latent, generator=generator, device=device)).to(dtype) for _ in range(count)]
+
+
+def rounded(tensor: Tensor) -> Tensor:
+    """To what bfloat16 can hold, so that all types compute from the same."""
+    return tensor.bfloat16().float()
 
 
 def single(unet: Any, model: Model, told: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Tensor:
