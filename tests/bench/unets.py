@@ -139,7 +139,12 @@ class Eager:
 
     def judge(self, error: float) -> bool:
         """Whether an error is one that the type makes, not the way."""
-        return error <= max(MOST_ERROR, 1.2 * self.error)
+        return math.isfinite(error) and error <= self.least
+
+    @property
+    def least(self) -> float:
+        """The error that is allowed."""
+        return max(MOST_ERROR, 1.2 * self.error)
 
 
 class TooLong(Exception):
@@ -387,7 +392,8 @@ def verdicts(chosen: Sequence[Model], rows: Sequence[Row]) -> list[tuple[str, bo
             found.append((f"{model.name}: peak memory {share:.2f} of eager's", share <= 1))
             found.append((f"{model.name}: {ours.psnr:.0f} dB after {STEPS} steps", ours.psnr >= LEAST_PSNR))
         least = MOST_ERROR if eager is None else max(MOST_ERROR, 1.2 * eager.error)
-        found.append((f"{model.name}: relative error {ours.error:.1e}, wanted {least:.1e}", ours.error <= least))
+        right = math.isfinite(ours.error) and ours.error <= least
+        found.append((f"{model.name}: relative error {ours.error:.1e}, wanted {least:.1e}", right))
     return found
 
 
