@@ -355,6 +355,29 @@ def test_kept_things_serve_again_and_can_be_dropped() -> None:
     assert_same_looks(before, looks(other))
 
 
+def test_graphs_that_keep_too_much_are_let_go(unets: Any) -> None:
+    class Large(Again):
+        held_bytes = 0
+
+        def record(self, run: Any) -> Any:
+            self.held_bytes += 100
+            return super().record(run)
+
+        def let_go(self) -> None:
+            self.held_bytes = 0
+
+    unet, told = unets["image"], words("image")
+    with accelerate_unet(unet, "reference", recorder=Large()) as fast:
+        found = walk(unet, "image", told)
+        assert fast.plug is not None and fast.plug.graphs is not None
+        fast.drop_graphs_above(100)
+        assert fast.plug.graphs.held_bytes == 100
+        fast.drop_graphs_above(99)
+        assert fast.plug.graphs.held_bytes == 0
+        assert torch.equal(walk(unet, "image", told), found)
+        assert fast.plug.graphs.captures == 2
+
+
 # --- refusals -----------------------------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,9 @@ class Replays:
 
         return replay, result
 
+    def let_go(self) -> None:
+        pass
+
 
 @pytest.mark.parametrize(
     "options",
