@@ -257,9 +257,20 @@ describe("fields", () => {
     const set = (control: string) => edit.setUi(doc, "sampler", { control: { seed: control as "fixed" } });
     expect(advance(set("increment"), catalog).nodes["sampler"]!.values).toEqual({ seed: 1 });
     expect(advance(set("decrement"), catalog).nodes["sampler"]!.values).toEqual({ seed: 0 });
+    const large = edit.setValue(set("increment"), "sampler", "seed", 18446744073709551614n);
+    expect(advance(large, catalog).nodes["sampler"]!.values).toEqual({ seed: 18446744073709551615n });
     const fixed = set("fixed");
     expect(advance(fixed, catalog)).toBe(fixed);
     expect(advance(set("randomize"), catalog, () => 0.5).nodes["sampler"]!.values).toEqual({ seed: 2 ** 47 });
+  });
+});
+
+describe("catalog", () => {
+  it("has bounds that one can calculate with", () => {
+    const input = { name: "seed", kind: "INT", required: false, default: 0, widget: { min: 0, max: 18446744073709551615n as unknown as number, control: "seed" } };
+    const made = new Catalog([type("t.x", [input], [])], {}).types.get("t.x")!.inputs[0]!.widget!;
+    expect(Math.min(5, made.max!)).toBe(5);
+    expect(made.control).toBe("seed");
   });
 });
 

@@ -52,7 +52,7 @@ export class Catalog {
     readonly kinds: Readonly<Record<string, Kind>>,
     readonly failures: Readonly<Record<string, string>> = {},
   ) {
-    this.types = new Map(types.map((type) => [type.id, type]));
+    this.types = new Map(types.map((type) => [type.id, plain(type)]));
     for (const [name, kind] of Object.entries(kinds)) this.accepted.set(name, new Set(kind.accepts));
   }
 
@@ -82,6 +82,17 @@ export class Catalog {
     for (const letter of kind) hash = (hash * 31 + letter.charCodeAt(0)) % 360;
     return `hsl(${225 + (hash % 120)} 48% 74%)`;
   }
+}
+
+/** Bounds as plain numbers: those of a seed of 64 bits come as bigints, with which nothing can be calculated. */
+function plain(type: NodeType): NodeType {
+  const fix = (input: Input): Input => {
+    const { min, max, step } = input.widget ?? {};
+    if (![min, max, step].some((bound) => typeof bound === "bigint")) return input;
+    const number = (bound: unknown): number | undefined => (bound === undefined ? undefined : Number(bound));
+    return { ...input, widget: { ...input.widget, min: number(min), max: number(max), step: number(step) } };
+  };
+  return { ...type, inputs: type.inputs.map(fix), more: type.more && fix(type.more) };
 }
 
 /** The input by that name: declared, or one more of a node that takes any number. */

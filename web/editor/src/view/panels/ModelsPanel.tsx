@@ -54,9 +54,16 @@ export function ModelsPanel() {
   );
 }
 
+/** What lies on a device: how much of its budget is taken, and by how many models. */
 function Loaded({ model }: { model: Record<string, unknown> }) {
-  const size = typeof model["bytes"] === "number" ? bytes(model["bytes"]) : "";
-  return <p className="line">{String(model["name"] ?? model["family"] ?? "?")} <small>{String(model["device"] ?? "")} {size}</small></p>;
+  const [used, budget] = [Number(model["used_bytes"] ?? 0) + Number(model["reserved_bytes"] ?? 0), Number(model["budget_bytes"] ?? 0)];
+  const models = Array.isArray(model["models"]) ? model["models"].length : 0;
+  return (
+    <p className="line">
+      {String(model["device"])} <small>{bytes(used)} / {bytes(budget)} · {models}</small>
+      <progress max={budget || 1} value={used} aria-label={String(model["device"])} />
+    </p>
+  );
 }
 
 function Preset({ preset }: { preset: Record<string, unknown> }) {

@@ -36,7 +36,7 @@ function Entry({ problem }: { problem: Found }) {
   const node = problem.node ? doc.nodes[problem.node] : undefined;
   const ways = problem.kinds ? converters(catalog, ...problem.kinds).slice(0, 3) : [];
   return (
-    <article className={`card problem ${problem.from}`}>
+    <article className={`card problem from-${problem.from}`}>
       <button className="open" disabled={!node} onClick={() => problem.node && showNode(problem.node)}>
         {node && <b>{node.title || catalog.of(node).title}{problem.port ? ` · ${problem.port}` : ""}</b>}
         <span>{problem.message}</span>
