@@ -14,7 +14,7 @@ serve: editor
 	$(BIN)/anyloom serve
 
 test: install lint editor-check chromium
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: install
 	$(BIN)/ruff check graph_engine nodes web custom_kernels tests workflows docs

@@ -38,7 +38,7 @@ CLOSE = 0.5
 """Of the distance between two rows at least this much stays."""
 BACKGROUND, GRID = "#16181d", "#1e2127"
 BODY, EDGE, FIELD, TEXT, DIM = "#262a33", "#0c0d10", "#1b1e25", "#e6e9ef", "#98a0af"
-HEADS = {"nextgpt": "#3d3558", "media": "#274a4b", "control": "#4a4031"}
+HEADS = {"nextgpt": "#3d3558", "media": "#274a4b", "control": "#4a4031", "data": "#3f4a35"}
 OTHER_HEAD = "#3a3f4b"
 Point = tuple[float, float]
 

@@ -26,6 +26,7 @@ FOLDERS = (
     "nodes",
     "nodes/control",
     "nodes/media",
+    "nodes/data",
     "nodes/nextgpt",
     "nodes/nextgpt/model",
     "web",

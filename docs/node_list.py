@@ -13,7 +13,7 @@ from graph_engine.graph.node import NodeType
 from graph_engine.graph.registry import Registry
 
 README = ROOT / "README.md"
-PACKS = ("nextgpt", "diffusion", "media", "control")
+PACKS = ("nextgpt", "diffusion", "media", "data", "control")
 
 
 def table() -> str:

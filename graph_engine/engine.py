@@ -13,11 +13,12 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from graph_engine import collector
+from graph_engine.controls import Controls
 from graph_engine.errors import AnyloomError, NotFoundError, OutOfMemory, RequestError, StoreError
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.events import Event, EventLog
@@ -25,12 +26,14 @@ from graph_engine.execute.hooks import Hooks
 from graph_engine.execute.local import LocalExecutor
 from graph_engine.execute.runner import Runner
 from graph_engine.graph.context import NodeContext
+from graph_engine.graph.plan import Plan, wanted_steps
 from graph_engine.graph.registry import Registry
 from graph_engine.memory.devices import find_devices
 from graph_engine.memory.pool import ModelPool
 from graph_engine.memory.reservations import Reservations
 from graph_engine.models.catalog import Catalog
 from graph_engine.planner import Planned, Planner
+from graph_engine.questions import unknown_run
 from graph_engine.record import RunRecord
 from graph_engine.roster import RECENT, LiveRun, Roster, ending_of, record_of
 from graph_engine.schedule.messages import Job
@@ -45,12 +48,14 @@ from graph_engine.store.memory_store import MemoryStore
 from graph_engine.store.queue import RunQueue
 from graph_engine.store.results import result_of
 from graph_engine.store.vault import Vault
+from graph_engine.wishes import Wishes, check_pins, check_priority
 
+JOURNAL_BYTES = 32 << 20
 SEQ_PER_BOOT = 1_000_000_000
 """Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
 
 
-class Engine:
+class Engine(Controls):
     """Several engines may live in one process; each has its data folder to itself."""
 
     def __init__(
@@ -60,18 +65,27 @@ class Engine:
         self.settings, self.registry, self.catalog = settings, registry, catalog
         self.folders = Folders(settings.input_dir, settings.output_dir, settings.temp_dir)
         self.models = ModelPool(catalog, dict(settings.device_bytes))
+        self.telemetry = self.models.telemetry
         self._memory = Reservations(self.models)
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
         self._planner = Planner(settings, registry, self.folders.digest)
         self._roster = Roster(settings.keep_events)
+        self._kept_waiting = {}
         self._closing = False
-        self._background: set[asyncio.Future[Any]] = set()
+        self._background = set()
         devices = settings.devices or find_devices()
         scheduler_lanes = {"pool": settings.pool_threads, "async": 1_000, "inline": 64}
         scheduler = Scheduler(scheduler_lanes, devices, settings.max_attempts)
         hooks = Hooks(
-            self._context, self._journal, self._output, self._ended, self._admit, self._memory.left, self._too_large
+            self._context,
+            self._journal,
+            self._output,
+            self._ended,
+            self._admit,
+            self._left,
+            self._too_large,
+            self.telemetry.lasted,
         )
         self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
         self._executor = LocalExecutor(devices, settings.pool_threads, self._runner.report)
@@ -146,6 +160,17 @@ class Engine:
         graph = await self._planner.check(document, values, targets)
         return {"nodes": len(graph.nodes), "targets": list(graph.targets)}
 
+    async def plan(
+        self,
+        document: str | bytes | Mapping[str, Any],
+        *,
+        values: Mapping[str, Any] | None = None,
+        targets: Sequence[str] | None = None,
+    ) -> tuple[Plan, frozenset[int]]:
+        """The plan of a run that is not made, and the steps that would be computed. Raises as `submit`."""
+        ready, _ = await self._planner.plan(document, values, targets)
+        return ready.plan, wanted_steps(ready.plan, await self._runner.present("", ready.plan))
+
     async def submit(
         self,
         document: str | bytes | Mapping[str, Any],
@@ -155,17 +180,24 @@ class Engine:
         priority: int = 0,
         client: str = "",
         name: str = "",
+        pins: Mapping[str, str] | None = None,
+        breakpoints: Iterable[str] = (),
     ) -> RunRecord:
         """Accept a run. When this returns, the run survives any crash (law P1).
 
         values: {"node.input": literal} written over the document. Higher priority goes first.
-        Raises DocumentError, GraphError, RequestError, StoreError.
+        pins: node -> a run, or the key of an artifact, that its outputs are taken from; nothing is computed for it.
+        breakpoints: nodes before which the run pauses, until `go_on`.
+        Raises DocumentError, GraphError, RequestError, StoreError, NotFoundError for a pin that is gone.
         """
         if self._closing:
             raise RequestError("the engine is closing.", remedy="Submit again when it is back.", code="closing")
-        if isinstance(priority, bool) or not isinstance(priority, int) or not -1_000_000 <= priority <= 1_000_000:
-            raise RequestError(f"priority {priority!r} is no whole number in -1000000..1000000.", remedy="Use 0.")
-        ready, text = await self._planner.plan(document, values, targets)
+        check_priority(priority)
+        pinned = [(node, await self._pinned(node, source)) for node, source in (pins or {}).items()]
+        wishes = Wishes(tuple(targets or ()), {node: found.key for node, found in pinned}, frozenset(breakpoints))
+        ready, text = await self._planner.plan(document, values, targets, wishes.pins)
+        wishes.check(step.node for step in ready.plan.steps)
+        check_pins(ready.plan, dict(pinned))
         run = uuid.uuid4().hex
         record = RunRecord(
             run,
@@ -180,7 +212,7 @@ class Engine:
             id=run,
             document=text,
             name=record.name,
-            targets=json.dumps(list(targets or ())),
+            targets=wishes.to_text(),
             priority=priority,
             client=client,
             nodes=record.nodes,
@@ -188,20 +220,37 @@ class Engine:
         )
         adding = self._queue.add(row)
         self._keep(self._queue.started(run))  # in the same transaction: it begins as soon as it is accepted
+        for _, artifact in pinned:
+            await self._keep_pinned(run, artifact)
         record.number = await adding
-        await self._begin(record, ready, 0, [])
+        await self._begin(record, ready, 0, [artifact for _, artifact in pinned], wishes)
         return record
 
-    async def _begin(self, record: RunRecord, ready: Planned, boots: int, journal: list[Artifact]) -> None:
+    async def _keep_pinned(self, run: str, artifact: Artifact) -> None:
+        """It must be there after a crash as well: beside the run, or if it is large on the disk with the other results."""
+        with suppress(
+            AnyloomError
+        ):  # a value without a form on disk; then the run that is taken up says that it is gone
+            payload = await asyncio.to_thread(encode_artifact, artifact)
+            if len(payload) <= JOURNAL_BYTES:
+                await self._queue.journal(run, artifact.key, payload)
+            else:
+                self._vault.save(artifact)
+
+    async def _begin(
+        self, record: RunRecord, ready: Planned, boots: int, journal: list[Artifact], wishes: Wishes
+    ) -> None:
         log = EventLog(boots * SEQ_PER_BOOT)
         live = LiveRun(record, log, ready.plan, ready.document.raw)
+        live.given = tuple(artifact.key for artifact in journal)
         self._roster.add(live)
+        self._roster.keep_plan(record.id, ready)
         log.add("queued", "", {"number": record.number})
         record.status, record.started = "running", time.time()
         self._vault.memory.new_generation()
         present = await self._runner.present(record.id, ready.plan)
         if not self._closing:
-            self._runner.submit(record.id, ready.plan, present, log, record.priority, journal)
+            self._runner.submit(record.id, ready.plan, present, log, record.priority, journal, wishes.breakpoints)
             if live.cancelled:
                 self._runner.cancel(record.id)
 
@@ -209,9 +258,11 @@ class Engine:
         """Take up a run that an earlier engine did not finish."""
         record = record_of(row)
         try:
-            targets = json.loads(row.targets)
-            ready, _ = await self._planner.plan(row.document, None, targets)
+            wishes = Wishes.of_text(row.targets)
+            ready, _ = await self._planner.plan(row.document, None, wishes.targets, wishes.pins)
             journal = [decode_artifact(payload) for payload in row.journal.values()]
+            lost = set(wishes.pins.values()) - {artifact.key for artifact in journal}
+            journal += [await self._pinned(node, key) for node, key in wishes.pins.items() if key in lost]
         except AnyloomError as error:
             problem = {**error.to_dict(), "message": f"the run cannot be taken up again: {error.message}"}
             await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
@@ -225,7 +276,7 @@ class Engine:
             await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
             return
         self._keep(self._queue.started(row.id))
-        await self._begin(record, ready, row.boots, journal)
+        await self._begin(record, ready, row.boots, journal, wishes)
 
     # --- watch and ask ------------------------------------------------------------------------------------------------
 
@@ -265,25 +316,6 @@ class Engine:
         self._runner.cancel(run_id)
         return True
 
-    async def run(self, run_id: str) -> RunRecord:
-        live = self._roster.live.get(run_id)
-        if live is not None:
-            return live.record
-        row = await self._queue.get(run_id) if isinstance(run_id, str) else None
-        if row is None:
-            raise NotFoundError(f"there is no run {run_id!r}.", remedy="`anyloom runs` lists them.", code="unknown_run")
-        return record_of(row)
-
-    async def runs(
-        self, *, status: str | None = None, client: str | None = None, limit: int = 50, before: int | None = None
-    ) -> list[RunRecord]:
-        """Newest first; `before` is a run number to go on from."""
-        found, complete = self._roster.newest(status, client, limit, before)
-        if complete:
-            return found
-        rows = await self._queue.history(status=status, client=client, limit=limit, before=before)
-        return [live.record if (live := self._roster.live.get(row.id)) is not None else record_of(row) for row in rows]
-
     async def document(self, run_id: str) -> dict[str, Any]:
         """The workflow that ran, with the values it ran with."""
         live = self._roster.live.get(run_id)
@@ -291,7 +323,7 @@ class Engine:
             return live.raw
         row = await self._queue.get(run_id)
         if row is None:
-            raise NotFoundError(f"there is no run {run_id!r}.", remedy="`anyloom runs` lists them.", code="unknown_run")
+            raise unknown_run(run_id)
         found: dict[str, Any] = json.loads(row.document)
         return found
 
@@ -325,7 +357,20 @@ class Engine:
             "tasks": {"waiting": len(scheduler.tasks) - len(scheduler.jobs), "running": len(scheduler.jobs)},
             "cache": self._vault.stats(),
             "models": self.models.stats(),
+            "memory": self.memory(),
         }
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Those that nodes run on, by their torch names."""
+        return tuple(self._executor.devices)
+
+    def usual_s(self, type: str) -> float | None:
+        """How long a step of this node type usually takes; None when none was seen."""
+        found = self.telemetry.usual_s(type)
+        if found is None and (lasted := self._runner.scheduler.lasted_ms.get(type)) is not None:
+            return lasted / 1000
+        return found
 
     # --- what the runner asks -----------------------------------------------------------------------------------------
 
@@ -340,7 +385,20 @@ class Engine:
 
     def _admit(self, job: Job, inputs: Mapping[str, Any]) -> bool:
         working = self._memory.working_bytes(job.type, job.literals)
-        return self._memory.ask(job.id, job.key, job.device or "cpu", working, inputs.values())
+        admitted = self._memory.ask(job.id, job.key, job.device or "cpu", working, inputs.values())
+        if not admitted:
+            self._kept_waiting[job.id] = (job, time.perf_counter())
+        return admitted
+
+    def _left(self, job: int) -> list[int]:
+        begun = self._memory.left(job)
+        if self._kept_waiting:
+            self._kept_waiting.pop(job, None)
+            for number in begun:
+                if (kept := self._kept_waiting.pop(number, None)) is not None:
+                    other, since = kept
+                    self.telemetry.waited("memory", since, other.device or "cpu", "", other.run, other.node)
+        return begun
 
     def _too_large(self, job: Job, error: AnyloomError) -> tuple[bool, str]:
         assert isinstance(error, OutOfMemory)
@@ -365,6 +423,9 @@ class Engine:
         live = self._roster.live.get(run)
         if live is None or self._closing:
             return
+        for key in live.given:  # what nobody asked for
+            if key not in self._runner.scheduler.holds:
+                self._vault.drop(key)
         record = live.record
         record.status, record.errors, record.finished = status, errors, time.time()
         result, error = json.dumps(record.result), json.dumps(errors)

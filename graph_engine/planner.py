@@ -70,13 +70,19 @@ class Planner:
         return f"{facts.st_size}-{facts.st_mtime_ns}"
 
     async def plan(
-        self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None
+        self,
+        source: Source,
+        values: Mapping[str, Any] | None,
+        targets: Sequence[str] | None,
+        pins: Mapping[str, str] | None = None,
     ) -> tuple[Planned, str]:
-        """The checked document with its plan, and the text to keep of it."""
+        """The checked document with its plan, and the text to keep of it. pins: as `make_plan` takes them."""
         if _is_large(source):
-            key, planned, text = await asyncio.to_thread(collector.paused, self._find_or_plan, source, values, targets)
+            key, planned, text = await asyncio.to_thread(
+                collector.paused, self._find_or_plan, source, values, targets, pins
+            )
         else:
-            key, planned, text = self._find_or_plan(source, values, targets)
+            key, planned, text = self._find_or_plan(source, values, targets, pins)
         before = self._plans.pop(key, None)
         self._plans[key] = planned
         self._kept += len(planned.plan.steps) - (len(before.plan.steps) if before is not None else 0)
@@ -85,15 +91,19 @@ class Planner:
         return planned, text
 
     def _find_or_plan(
-        self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None
+        self,
+        source: Source,
+        values: Mapping[str, Any] | None,
+        targets: Sequence[str] | None,
+        pins: Mapping[str, str] | None,
     ) -> tuple[str, Planned, str]:
         """(key of the plan, the plan, the document's text)"""
         text = _text_of(source)
-        wishes = _text_of({"values": dict(values or {}), "targets": list(targets or ())})
+        wishes = _text_of({"values": dict(values or {}), "targets": list(targets or ()), "pins": dict(pins or {})})
         key = hashlib.blake2b(f"{text}\0{wishes}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         planned = self._plans.get(key)
         if planned is None or any(self.stamp(file) != stamp for file, stamp in planned.stamps.items()):
-            planned = self._plan(source, values, targets)
+            planned = self._plan(source, values, targets, pins)
         return key, planned, dump_json(planned.document.raw) if values else text
 
     def _check(
@@ -107,7 +117,13 @@ class Planner:
             document = override(document, values)
         return document, resolve(document, self.registry, targets)
 
-    def _plan(self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None) -> Planned:
+    def _plan(
+        self,
+        source: Source,
+        values: Mapping[str, Any] | None,
+        targets: Sequence[str] | None,
+        pins: Mapping[str, str] | None,
+    ) -> Planned:
         document, graph = self._check(source, values, targets)
         stamps: dict[str, str] = {}
 
@@ -115,7 +131,7 @@ class Planner:
             stamps[file] = self.stamp(file)
             return stamps[file]
 
-        return Planned(document, make_plan(graph, stamp), stamps)
+        return Planned(document, make_plan(graph, stamp, pins=pins), stamps)
 
 
 def _is_large(source: Source) -> bool:

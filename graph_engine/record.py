@@ -30,6 +30,8 @@ class RunRecord:
     nodes: int = 0
     result: dict[str, dict[str, Any]] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
+    paused: list[str] = field(default_factory=list)
+    """Nodes at whose breakpoint it waits, at the moment it was asked for."""
 
     @property
     def ended(self) -> bool:

@@ -5,26 +5,33 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from typing import Any
 
 from graph_engine.execute.events import EventLog
 from graph_engine.graph.plan import Plan
+from graph_engine.planner import Planned
 from graph_engine.record import RunRecord
 from graph_engine.store.history import RunRow
 
 RECENT = 1_000
 LIVE = 4_000
 """Ended runs whose events are kept, at most."""
+PLANNED_STEPS = 10_000
+"""Plans of recent runs are kept up to so many steps in all."""
 
 
 class LiveRun:
     """A run that is active, or that ended and can still be watched."""
 
-    __slots__ = ("cancelled", "ended", "log", "raw", "record", "types")
+    __slots__ = ("cancelled", "counted", "ended", "given", "log", "raw", "record", "types")
 
     def __init__(self, record: RunRecord, log: EventLog, plan: Plan, raw: dict[str, Any]) -> None:
         self.record, self.log = record, log
+        self.given: tuple[str, ...] = ()
+        """Keys of results that it has from elsewhere."""
+        self.counted = 0
+        """How many of its events are among the counts of the roster."""
         self.cancelled = False
         """Somebody asked for it, perhaps before the scheduler had the run."""
         self.raw: dict[str, Any] | None = raw
@@ -42,6 +49,12 @@ class Roster:
         self._old_events = 0
         self._recent: deque[RunRecord] = deque()
         """Newest first."""
+        self.plans: OrderedDict[str, Planned] = OrderedDict()
+        """Of the latest runs, as they were planned."""
+        self._planned_steps = 0
+        self._outcomes: Counter[str] = Counter()
+        self._full = False
+        """There may be older ones that only the queue has."""
 
     def add(self, live: LiveRun) -> None:
         self.live[live.record.id] = live
@@ -53,11 +66,13 @@ class Roster:
         live.raw, live.types = None, {}
         live.ended.set()
         self._old_events += len(live.log.events)
+        self._outcomes[f"run {live.record.status}"] += 1
         if self._old_events <= self._keep_events and len(self.live) <= LIVE:
             return
         for run, old in list(self.live.items()):
             if old.record.ended:
                 self._old_events -= len(old.log.events)
+                self._count(old)
                 del self.live[run]
                 if self._old_events <= self._keep_events // 2 and len(self.live) <= LIVE // 2:
                     break
@@ -70,6 +85,44 @@ class Roster:
             if len(recent) == RECENT:
                 recent.pop()
             recent.insert(place, record)
+            self._full = self._full or len(recent) == RECENT
+
+    def forget(self, run: str) -> None:
+        """As if it had never been; of a run that has ended."""
+        old = self.live.pop(run, None)
+        if old is not None:
+            self._count(old)
+            self._old_events -= len(old.log.events)
+        planned = self.plans.pop(run, None)
+        if planned is not None:
+            self._planned_steps -= len(planned.plan.steps)
+        for index, record in enumerate(self._recent):
+            if record.id == run:
+                del self._recent[index]
+                break
+
+    def keep_plan(self, run: str, planned: Planned) -> None:
+        """For questions about the run, until there are too many newer ones."""
+        self.plans[run] = planned
+        self._planned_steps += len(planned.plan.steps)
+        while self._planned_steps > PLANNED_STEPS and len(self.plans) > 1:
+            self._planned_steps -= len(self.plans.popitem(last=False)[1].plan.steps)
+
+    def outcomes(self) -> dict[str, int]:
+        """What came of steps and runs so far: event type -> how many, and `run STATUS` -> how many.
+
+        Counted here, when somebody asks, so that a step pays nothing for it.
+        """
+        for live in self.live.values():
+            self._count(live)
+        return dict(self._outcomes)
+
+    def _count(self, live: LiveRun) -> None:
+        events = live.log.events
+        fresh = events[live.counted :]
+        live.counted = len(events)
+        self._outcomes.update(event.type for event in fresh)
+        self._outcomes["cached"] += sum(len(event.data["nodes"]) - 1 for event in fresh if event.type == "cached")
 
     def newest(
         self, status: str | None, client: str | None, limit: int, before: int | None
@@ -82,7 +135,7 @@ class Roster:
             fits = (status is None or record.status == status) and (client is None or record.client == client)
             if fits and (before is None or record.number < before):
                 found.append(record)
-        return found, len(found) == limit or len(self._recent) < RECENT
+        return found, len(found) == limit or not self._full
 
 
 def record_of(row: RunRow) -> RunRecord:

@@ -74,6 +74,9 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--out", type=Path, metavar="DIR", default=Path("out"), help="where the files go (default: ./out)")
     run.add_argument("--name", default="", help="what the run is called in lists")
+    run.add_argument(
+        "--timeline", type=Path, metavar="FILE", help="when every step waited and computed, for chrome://tracing"
+    )
     run.add_argument("--plain", action="store_true", help="plain lines, on a terminal too")
     add_server_flags(run)
     add_engine_flags(run)
@@ -180,8 +183,12 @@ def parser() -> argparse.ArgumentParser:
     add_engine_flags(convert)
 
     runs = commands.add_parser(
-        "runs", help="list the runs of a server", description="List the latest runs of a server."
+        "runs",
+        help="list the runs of a server",
+        description="List the latest runs of a server, or write the timeline of one.",
     )
+    runs.add_argument("run", nargs="?", metavar="ID", help="this run, with --timeline")
+    runs.add_argument("--timeline", type=Path, metavar="FILE", help="write when every step of it waited and computed")
     runs.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
     runs.add_argument("--status", choices=STATUSES, help="only these")
     add_server_flags(runs, LOCAL)

@@ -36,11 +36,14 @@ STATUS_OF_CODE = {
     "foreign_origin": 403,
     "read_only": 403,
     "no_such_method": 405,
+    "held": 409,
+    "changed": 412,
     "document_too_large": 413,
     "too_large": 413,
     "unsupported_media_type": 415,
     "bad_range": 416,
     "too_many": 429,
+    "busy": 503,
     "stopping": 503,
 }
 STATUS_OF_TYPE: tuple[tuple[type[AnyloomError], int], ...] = (

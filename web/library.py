@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,17 +15,27 @@ from typing import Any, NamedTuple
 from graph_engine.errors import AnyloomError, DocumentError, NotFoundError, PathError, Problem, RequestError
 from graph_engine.graph.document import Document, load_json, parse
 from graph_engine.settings import Settings
+from web import versions
 from web.paths import leads_inside
+from web.versions import Version
 
 SHIPPED = Path(__file__).resolve().parent.parent / "workflows"
 NAME = re.compile(r"[\w\-](?:[\w\-. ]{0,98}[\w\-])?(?:/[\w\-](?:[\w\-. ]{0,98}[\w\-])?){0,3}")
 """Folders and a file name without its `.json`; no part starts or ends with a dot."""
 
 
+class Saved(NamedTuple):
+    """new: the name was not there. etag: what identifies the content that was written."""
+
+    new: bool
+    etag: str
+
+
 class _Kept(NamedTuple):
     stamp: tuple[int, int]
     raw: dict[str, Any]
     entry: dict[str, Any]
+    etag: str
 
 
 class Library:
@@ -36,6 +48,7 @@ class Library:
         self.shipped = shipped
         self.max_bytes, self.max_nodes = max_bytes, max_nodes
         self._kept: dict[Path, _Kept] = {}
+        self._writing = threading.Lock()
 
     @classmethod
     def of(cls, settings: Settings) -> Library:
@@ -55,6 +68,10 @@ class Library:
 
     def load(self, name: str) -> dict[str, Any]:
         """The workflow as its JSON. Not to be changed by the caller. Raises NotFoundError, PathError, DocumentError."""
+        return self.read(name)[0]
+
+    def read(self, name: str) -> tuple[dict[str, Any], str]:
+        """The workflow, and what identifies its content. Raises as `load`."""
         path = self._find(name)
         if path is None:
             import difflib
@@ -63,32 +80,64 @@ class Library:
             close = difflib.get_close_matches(name, names, 3, 0.5)
             remedy = f"Did you mean {' or '.join(map(repr, close))}?" if close else "`anyloom workflows` lists all."
             raise NotFoundError(f"there is no workflow {name!r}.", remedy=remedy, code="unknown_workflow")
-        return self._read(path).raw
+        kept = self._read(path)
+        return kept.raw, kept.etag
 
-    def save(self, name: str, raw: Mapping[str, Any]) -> bool:
-        """Write a workflow of one's own; True if the name is new. What is no workflow is not kept."""
+    def save(self, name: str, raw: Mapping[str, Any], expected: str | None = None) -> Saved:
+        """Write a workflow of one's own. What is no workflow is not kept; what was there before is kept as a version.
+
+        expected: the content that the writer knows, by the etag that it was read or written with, "" for none; raises
+        RequestError (`changed`) when another is there by now.
+        """
         parse(raw, max_bytes=self.max_bytes, max_nodes=self.max_nodes)
         path = self._writable(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = not path.exists()
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(raw, file, ensure_ascii=False, indent=2)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        return new
+        data = (json.dumps(raw, ensure_ascii=False, indent=2) + "\n").encode()
+        with self._writing:
+            before = self._replacing(name, path, expected, data)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, data)
+        return Saved(before is None, _digest(data))
 
-    def remove(self, name: str) -> None:
+    def versions(self, name: str) -> list[Version]:
+        """What one's own workflow of this name was before, newest first. Raises PathError."""
+        _inside(self.own, name)
+        return versions.versions(self.own, name)
+
+    def version(self, name: str, id: str) -> dict[str, Any]:
+        """One of them. Raises NotFoundError, PathError."""
+        _inside(self.own, name)
+        return load_json(versions.locate(self.own, name, id).read_bytes(), max_bytes=self.max_bytes)
+
+    def restore(self, name: str, id: str, expected: str | None = None) -> Saved:
+        """Make a version the present one; what is there now becomes a version itself. Raises as `save` and `version`."""
+        return self.save(name, self.version(name, id), expected)
+
+    def _replacing(self, name: str, path: Path, expected: str | None, new: bytes = b"") -> str | None:
+        """Keep what is there and is about to go, unless the same takes its place; its etag, None when there is nothing.
+
+        With the lock held.
+        """
+        found = _digest(path.read_bytes()) if path.is_file() else None
+        if expected is not None and expected != (found or ""):
+            raise RequestError(
+                f"the workflow {name!r} was changed meanwhile, in another window or by somebody else."
+                if found
+                else f"the workflow {name!r} is not there any more.",
+                remedy="Load it again and repeat the change, or save under another name.",
+                code="changed",
+            )
+        if found is not None and found != _digest(new):
+            versions.keep(self.own, name, path, found)
+        return found
+
+    def remove(self, name: str, expected: str | None = None) -> None:
+        """It stays as a version. Raises NotFoundError, and RequestError as `save`."""
         path = self._writable(name)
         if not path.is_file():
             raise NotFoundError(f"there is no workflow {name!r} of your own.", remedy="`anyloom workflows` lists all.")
-        path.unlink()
+        with self._writing:
+            self._replacing(name, path, expected)
+            path.unlink(missing_ok=True)
         self._kept.pop(path, None)
 
     def _find(self, name: str) -> Path | None:
@@ -122,10 +171,31 @@ class Library:
                 raise DocumentError(
                     [Problem("document_too_large", f"{path.name} has {facts.st_size:,} bytes.", place="/")]
                 )
-            raw = load_json(path.read_bytes(), max_bytes=self.max_bytes)
-            document = parse(raw, max_bytes=self.max_bytes, max_nodes=self.max_nodes)
-            kept = self._kept[path] = _Kept(stamp, document.raw, summary(document))
+            data = path.read_bytes()
+            document = parse(
+                load_json(data, max_bytes=self.max_bytes), max_bytes=self.max_bytes, max_nodes=self.max_nodes
+            )
+            entry = {**summary(document), "modified": facts.st_mtime}
+            kept = self._kept[path] = _Kept(stamp, document.raw, entry, _digest(data))
         return kept
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def summary(document: Document) -> dict[str, Any]:
@@ -134,7 +204,12 @@ def summary(document: Document) -> dict[str, Any]:
     for ask in document.asks:
         value = document.nodes[ask.node].values.get(ask.input)
         asks.append({**ask._asdict(), "type": document.nodes[ask.node].type, "value": value})
-    return {"title": document.title, "description": document.description, "nodes": len(document.nodes), "asks": asks}
+    entry = {"title": document.title, "description": document.description, "nodes": len(document.nodes), "asks": asks}
+    ui = document.raw.get("ui")
+    picture = ui.get("thumbnail") if isinstance(ui, dict) else None
+    if isinstance(picture, dict) and all(isinstance(picture.get(field), str) for field in ("folder", "name")):
+        entry["thumbnail"] = {"folder": picture["folder"], "name": picture["name"]}
+    return entry
 
 
 def _inside(root: Path, name: str) -> Path:

@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from graph_engine.record import STATUSES
+from web.answers import ANSWERS
+from web.shapes import (
+    ANY,
+    BOOLEAN,
+    INTEGER,
+    NUMBER,
+    OBJECT,
+    SECONDS,
+    TEXT,
+    Schema,
+    listing,
+    record,
+    ref,
+)
 
-Schema = dict[str, Any]
+__all__ = [
+    "ANY",
+    "BOOLEAN",
+    "INTEGER",
+    "NUMBER",
+    "OBJECT",
+    "SCHEMAS",
+    "SECONDS",
+    "TEXT",
+    "Schema",
+    "listing",
+    "record",
+    "ref",
+]
 
-
-def ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def record(properties: Schema, *required: str, more: bool = False, description: str = "") -> Schema:
-    """An object; every property is required unless `required` names some."""
-    schema: Schema = {"type": "object", "properties": properties, "required": list(required or properties)}
-    if not more:
-        schema["additionalProperties"] = False
-    if description:
-        schema["description"] = description
-    return schema
-
-
-def listing(name: str, item: Schema) -> Schema:
-    return record({name: {"type": "array", "items": item}})
-
-
-TEXT: Schema = {"type": "string"}
-INTEGER: Schema = {"type": "integer"}
-NUMBER: Schema = {"type": "number"}
-BOOLEAN: Schema = {"type": "boolean"}
-ANY: Schema = {}
-SECONDS: Schema = {"type": ["number", "null"], "description": "unix seconds"}
-OBJECT: Schema = {"type": "object"}
 
 SCHEMAS: dict[str, Schema] = {
+    **ANSWERS,
     "Problem": record(dict.fromkeys(("code", "message", "remedy", "node", "port", "place"), TEXT), "code", "message"),
     "Error": record(
         {
@@ -68,6 +68,7 @@ SCHEMAS: dict[str, Schema] = {
                 "additionalProperties": OBJECT,
             },
             "errors": {"type": "array", "items": {**ref("Problem")}},
+            "paused": {"type": "array", "items": TEXT, "description": "nodes at whose breakpoint it waits"},
         }
     ),
     "Event": record(
@@ -106,6 +107,10 @@ SCHEMAS: dict[str, Schema] = {
                     {"node": TEXT, "input": TEXT, "label": TEXT, "description": TEXT, "type": TEXT, "value": ANY}
                 ),
             },
+            "modified": {"type": "number", "description": "unix seconds"},
+            "thumbnail": record(
+                {"folder": TEXT, "name": TEXT}, description="what `ui.thumbnail` of the workflow names"
+            ),
             "error": TEXT,
         },
         "name",
@@ -124,19 +129,17 @@ SCHEMAS: dict[str, Schema] = {
             "targets": {"type": ["array", "null"], "items": TEXT, "description": "nodes to run for"},
             "priority": {"type": "integer", "minimum": -1000, "maximum": 1000},
             "name": {"type": "string", "maxLength": 200},
+            "pins": {
+                "type": "object",
+                "description": "node -> run id, or key of an artifact: its outputs are taken from there",
+                "additionalProperties": TEXT,
+            },
+            "breakpoints": {"type": "array", "items": TEXT, "description": "nodes before which the run pauses"},
         },
         more=True,
     )
     | {"required": []},
     "Port": record({"name": TEXT, "kind": TEXT}, more=True),
-    "Kind": record(
-        {
-            "color": TEXT,
-            "description": TEXT,
-            "literal": {"type": "boolean", "description": "a value of it can be written into a workflow"},
-            "accepts": {"type": "array", "items": TEXT, "description": "kinds of outputs that may be linked to it"},
-        }
-    ),
     "NodeType": record(
         {
             "id": TEXT,
@@ -144,8 +147,8 @@ SCHEMAS: dict[str, Schema] = {
             "category": TEXT,
             "title": TEXT,
             "description": TEXT,
-            "inputs": {"type": "array", "items": ref("Port")},
-            "more": {"anyOf": [ref("Port"), {"type": "null"}]},
+            "inputs": {"type": "array", "items": ref("Input")},
+            "more": {"anyOf": [ref("Input"), {"type": "null"}]},
             "outputs": {"type": "array", "items": ref("Port")},
             "effect": {"enum": ["pure", "seeded", "external"]},
             "output": BOOLEAN,

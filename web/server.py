@@ -8,7 +8,7 @@ import errno
 import signal
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -37,6 +37,7 @@ def build(house: House) -> web.Application:
     app[HOUSE] = house
     app.on_response_prepare.append(add_headers)
     app.on_shutdown.append(_say_goodbye)
+    app.cleanup_ctx.append(_feel_pulse)
     for route in TABLE:
         route.add_to(app.router)
     return app
@@ -47,6 +48,12 @@ async def _say_goodbye(app: web.Application) -> None:
     house.stopping = True
     if house.sockets:
         await asyncio.gather(*(socket.close() for socket in list(house.sockets)))
+
+
+async def _feel_pulse(app: web.Application) -> AsyncIterator[None]:
+    app[HOUSE].pulse.start()
+    yield
+    app[HOUSE].pulse.stop()
 
 
 class Server:
@@ -76,6 +83,10 @@ class Server:
 
     async def start(self) -> None:
         """Listen. Raises AnyloomError when the port or the address cannot be had."""
+        registry = self.house.engine.registry
+        await asyncio.to_thread(
+            lambda: [type.to_dict() for type in registry]
+        )  # reads their docstrings, for the first list
         await self._runner.setup()
         try:
             site = web.TCPSite(self._runner, self.host, self.port, backlog=1024)

@@ -11,6 +11,9 @@ from aiohttp import web
 from web.auth import Gate
 from web.library import Library
 from web.limits import Limits
+from web.pulse import Pulse
+from web.system_feed import SystemFeed
+from web.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from graph_engine.engine import Engine
@@ -28,6 +31,12 @@ class House:
     sockets: set[Socket] = field(default_factory=set)
     stopping: bool = False
     started: float = field(default_factory=time.time)
+    pulse: Pulse = field(default_factory=Pulse)
+    thumbnails: Thumbnails = field(default_factory=Thumbnails)
+    feed: SystemFeed = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.feed = SystemFeed(self.engine.activity)
 
 
 HOUSE: web.AppKey[House] = web.AppKey("house", House)

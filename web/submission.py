@@ -11,6 +11,7 @@ from graph_engine.record import RunRecord
 from web.state import House
 
 PRIORITIES = range(-1000, 1001)
+MAX_WISHES = 1000
 
 
 class Submission(NamedTuple):
@@ -22,6 +23,8 @@ class Submission(NamedTuple):
     targets: list[str] | None
     priority: int
     name: str
+    pins: dict[str, str]
+    breakpoints: list[str]
 
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Submission:
@@ -43,14 +46,22 @@ class Submission(NamedTuple):
         targets = message.get("targets")
         if targets is not None and not (isinstance(targets, list) and all(isinstance(name, str) for name in targets)):
             raise _field("targets", "a list of node ids")
-        priority = message.get("priority")
-        priority = 0 if priority is None else priority
-        if isinstance(priority, bool) or not isinstance(priority, int) or priority not in PRIORITIES:
-            raise _field("priority", f"a whole number in {PRIORITIES[0]}..{PRIORITIES[-1]}")
+        priority = priority_of(message)
         name = message.get("name")
         if name is not None and (not isinstance(name, str) or len(name) > 200):
             raise _field("name", "a text of at most 200 characters")
-        return cls(document, workflow or "", dict(values or {}), targets, priority, name or "")
+        pins = message.get("pins")
+        if pins is not None and not (isinstance(pins, Mapping) and all(isinstance(key, str) for key in pins.values())):
+            raise _field("pins", 'an object such as {"node": "id of a run, or key of an artifact"}')
+        breakpoints = message.get("breakpoints")
+        if breakpoints is not None and not (
+            isinstance(breakpoints, list) and all(isinstance(node, str) for node in breakpoints)
+        ):
+            raise _field("breakpoints", "a list of node ids")
+        wishes = dict(pins or {}), breakpoints or []
+        if any(len(wish) > MAX_WISHES for wish in wishes):
+            raise _field("pins and breakpoints", f"at most {MAX_WISHES}")
+        return cls(document, workflow or "", dict(values or {}), targets, priority, name or "", *wishes)
 
     async def resolve(self, house: House) -> Mapping[str, Any]:
         """The document itself."""
@@ -63,11 +74,27 @@ class Submission(NamedTuple):
             raise RequestError("the server is stopping.", remedy="Submit again when it is back.", code="stopping")
         document = await self.resolve(house)
         return await house.engine.submit(
-            document, values=self.values, targets=self.targets, priority=self.priority, client=client, name=self.name
+            document,
+            values=self.values,
+            targets=self.targets,
+            priority=self.priority,
+            client=client,
+            name=self.name,
+            pins=self.pins,
+            breakpoints=self.breakpoints,
         )
 
     async def validate(self, house: House) -> dict[str, Any]:
         return await house.engine.validate(await self.resolve(house), values=self.values, targets=self.targets)
+
+
+def priority_of(message: Mapping[str, Any], *, needed: bool = False) -> int:
+    """Raises RequestError that names the field."""
+    priority = message.get("priority")
+    priority = 0 if priority is None and not needed else priority
+    if isinstance(priority, bool) or not isinstance(priority, int) or priority not in PRIORITIES:
+        raise _field("priority", f"a whole number in {PRIORITIES[0]}..{PRIORITIES[-1]}")
+    return priority
 
 
 def _field(name: str, wanted: str) -> RequestError:

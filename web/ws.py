@@ -6,6 +6,7 @@ Requests are {"op", "id", ...}; `id` is the client's choice and comes back with 
 Requests run side by side, so replies may come in another order; `id` is optional, a reply without one has null.
 Pushed, unasked:
     {"op": "events", "run": id, "events": [{"seq", "type", "node"?, ...}, ...]}     with "tag" if the watch had one
+    {"op": "system", "system": {...}}                             after `watch_system`, whenever it changed
     {"op": "error", "error": {...}}                               a frame that was no request; with "run" (and "tag"):
                                                                   a watch that broke
 
@@ -32,6 +33,7 @@ from web.errors import tell
 from web.frames import CODECS, JSON, LARGE_BYTES, Codec, too_large
 from web.operations import OPERATIONS
 from web.state import House
+from web.system_feed import SYSTEM
 from web.watching import pieces
 
 log = logging.getLogger("anyloom.web")
@@ -183,6 +185,17 @@ class Socket:
     def unwatch(self, run: str, tag: str = "") -> bool:
         task = self.watches.pop((run, tag), None)
         return task is not None and task.cancel()
+
+    def watch_system(self) -> None:
+        """Push the state of memory and queue whenever it changes."""
+        self.unwatch(SYSTEM)
+        self.watches[SYSTEM, ""] = asyncio.create_task(self._push_system())
+
+    async def _push_system(self) -> None:
+        with contextlib.suppress(ConnectionError):
+            async with aclosing(self.house.feed.watch()) as states:  # type: ignore[type-var]
+                async for state in states:
+                    await self.send({"op": "system", "system": state})
 
     async def _push(self, run: str, after: int, names: dict[str, str]) -> None:
         try:

@@ -70,12 +70,17 @@ class AsyncClient:
         targets: Sequence[str] | None = None,
         priority: int = 0,
         name: str = "",
+        pins: Mapping[str, str] | None = None,
+        breakpoints: Sequence[str] = (),
     ) -> str:
         """The id of the run, which survives whatever happens to the server.
 
-        workflow: the name of a saved one, or its JSON. values: {"node.input": literal}.
+        workflow: the name of a saved one, or its JSON. values: {"node.input": literal}. pins: {node: a run or the key of an
+        artifact that its outputs are taken from}. breakpoints: nodes before which it pauses, until `go_on`.
         """
         fields = {"values": values, "targets": targets and list(targets), "priority": priority, "name": name}
+        if pins or breakpoints:
+            fields |= {"pins": dict(pins or {}), "breakpoints": list(breakpoints)}
         found: str = (await self._server.ask("submit", **_named(workflow), **fields))["id"]
         return found
 
@@ -101,6 +106,11 @@ class AsyncClient:
 
     async def cancel(self, run: str) -> bool:
         found: bool = (await self._server.ask("cancel", run=run))["cancelled"]
+        return found
+
+    async def go_on(self, run: str, node: str = "") -> list[str]:
+        """Let a run go on that waits at a breakpoint; the nodes that it goes on with."""
+        found: list[str] = (await self._server.ask("continue", run=run, node=node or None))["continued"]
         return found
 
     async def events(self, run: str, after: int = 0) -> AsyncIterator[Json]:
@@ -171,6 +181,19 @@ class AsyncClient:
         except aiohttp.ClientError as error:
             raise self._server.nobody(error) from None
         return path
+
+    async def timeline(self, run: str) -> Json:
+        """When every step of a recent run waited, computed and ended: Chrome's trace event format."""
+        import aiohttp
+
+        try:
+            async with self._server.http().get(f"{self._server.url}/api/v1/runs/{quote(run, '')}/timeline") as response:
+                answer: Json = await response.json()
+        except aiohttp.ClientError as error:
+            raise self._server.nobody(error) from None
+        if response.status >= 400:
+            raise ServerError(answer["error"])
+        return answer
 
     async def save(self, result: Result, folder: str | Path) -> list[Path]:
         """Write all files of a result into `folder`; their paths."""

@@ -66,6 +66,12 @@ class Client:
     def submit(self, workflow: str | Mapping[str, Any], values: Mapping[str, Any] | None = None, **more: Any) -> str:
         return self._do(self._client.submit(workflow, values, **more))
 
+    def go_on(self, run: str, node: str = "") -> list[str]:
+        return self._do(self._client.go_on(run, node))
+
+    def timeline(self, run: str) -> dict[str, Any]:
+        return self._do(self._client.timeline(run))
+
     def run(self, workflow: str | Mapping[str, Any], values: Mapping[str, Any] | None = None, **more: Any) -> Result:
         return self._do(self._client.run(workflow, values, **more))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ class JobContext(NodeContext):
 
     def model(self, spec: Any) -> Any:
         self.check()
+        began = time.perf_counter()
         module = self._pool.lease(spec, self.device, self._next_use(spec))
+        self._pool.telemetry.waited("weights", began, self.device, spec.family, self.run, self.node)
         self._leases.append(spec)
         return module
 

@@ -8,7 +8,9 @@ no memory of its own (law P11), because a watcher is nothing but a position in t
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator
+from time import perf_counter
 from typing import Any, NamedTuple
 
 COALESCED = frozenset({"progress", "preview"})
@@ -22,7 +24,9 @@ class Event(NamedTuple):
     queued               {number}                         accepted and durable
     started              {nodes}                          the scheduler has it
     cached     -         {nodes: [id]}                    results that were there already
-    running    id        {attempt}
+    running    id        {attempt?, device?, shared?}       shared: another run does the work
+    paused     id        {inputs: {port: {artifact, port, item?}}}     a breakpoint: what has arrived
+    continued  id        {}
     progress   id        {done, total, message?}
     preview    id        {media_type, image: bytes}
     chunk      id        {text}
@@ -64,6 +68,8 @@ class EventLog:
 
     def __init__(self, first: int = 0) -> None:
         self.events: list[Event] = []
+        self.times = array("d")
+        """When each of `events` happened, on the clock of `time.perf_counter`."""
         self.latest: dict[tuple[str, str], Event] = {}
         self.seq = first
         self.first = first
@@ -78,6 +84,7 @@ class EventLog:
             self.latest[(type, node)] = event
         else:
             self.events.append(event)
+            self.times.append(perf_counter())
             if type == "finished":
                 self.closed = True
                 for pause in self._pauses:

@@ -22,6 +22,7 @@ from graph_engine.schedule.messages import Done, Event, Failed, Grown, Job, Need
 from graph_engine.schedule.scheduler import Scheduler
 from graph_engine.store.artifacts import Artifact, Shape
 from graph_engine.store.vault import Vault
+from graph_engine.telemetry import SLOW_S
 
 LOOK_UP_AT_ONCE = 500
 SLOW_MS = 10.0
@@ -126,6 +127,8 @@ class Reports:
         if job.type.effect is Effect.EXTERNAL:
             for run, _ in self.scheduler.watchers(job.id):
                 self.hooks.journal(run, artifact)
+        if report.seconds >= SLOW_S:
+            self.hooks.lasted(job.type.id, report.seconds)
         return Done(job.id, artifact.shape, round(report.seconds * 1000, 3))
 
     def _grown(self, job: Job, grow: Grow) -> Event:

@@ -23,17 +23,20 @@ from graph_engine.graph.registry import Registry
 from graph_engine.schedule.messages import (
     Assemble,
     Cancel,
+    Continue,
     Drop,
     Ended,
     Event,
     Failed,
     GraceOver,
+    Hold,
     Instruction,
     Job,
     Lost,
     Notify,
     Output,
     Pause,
+    Prioritise,
     Ref,
     Resume,
     Start,
@@ -87,13 +90,19 @@ class Runner(Reports):
         log: EventLog,
         priority: int,
         journal: Iterable[Artifact] = (),
+        breakpoints: frozenset[str] = frozenset(),
     ) -> None:
-        """Begin a run. journal: results of side effects that an earlier life of this run already had."""
+        """Begin a run. journal: results that it has from elsewhere: pinned ones, and those of side effects that an earlier
+        life of it already had."""
         self.logs[run] = log
         for artifact in journal:
             self.vault.hold(artifact)
             present[artifact.key] = artifact.shape
-        self._handle(Submit(run, plan, present, priority))
+        self._handle(Submit(run, plan, present, priority, breakpoints))
+
+    def tell(self, event: Continue | Prioritise | Hold) -> None:
+        """What a person wants."""
+        self._handle(event)
 
     def cancel(self, run: str) -> None:
         self._handle(Cancel(run))

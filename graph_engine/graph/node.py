@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from graph_engine.errors import KindError, RegistryError
 from graph_engine.graph import kinds
 from graph_engine.graph.context import NodeContext
+from graph_engine.graph.docstring import port_words
 from graph_engine.graph.kinds import Kind, ModelKind
 from graph_engine.graph.port import Input, Output, Widget
 
@@ -120,15 +121,17 @@ class NodeType:
 
     def to_dict(self) -> dict[str, Any]:
         """As `GET /api/v1/nodes` shows it."""
+        more = (self.more,) if self.more else ()
+        words = port_words(self.description, tuple(port.name for port in (*self.inputs, *more, *self.outputs)))
         return {
             "id": self.id,
             "version": self.version,
             "category": self.category,
             "title": self.title,
             "description": self.description,
-            "inputs": [port.to_dict() for port in self.inputs],
-            "more": self.more.to_dict() if self.more else None,
-            "outputs": [port.to_dict() for port in self.outputs],
+            "inputs": [port.to_dict(words.get(port.name, "")) for port in self.inputs],
+            "more": self.more.to_dict(words.get(self.more.name, "")) if self.more else None,
+            "outputs": [port.to_dict(words.get(port.name, "")) for port in self.outputs],
             "effect": self.effect.value,
             "output": self.is_output,
             "lane": self.lane,

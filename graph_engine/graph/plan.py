@@ -5,7 +5,7 @@ Equal documents give equal plans, whatever their nodes are called. A plan belong
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, NamedTuple
 
 from graph_engine.errors import GraphError, Problem
@@ -62,8 +62,30 @@ class Plan(NamedTuple):
         return fingerprint.digest([step.key for step in self.steps], self.targets)
 
 
-def make_plan(graph: Graph, stamp: Stamp, outer_keys: Mapping[str, tuple[str, bool]] | None = None) -> Plan:
-    """outer_keys: name -> (content key of what is outside, whether it holds for one run only)."""
+def wanted_steps(plan: Plan, present: Container[str]) -> frozenset[int]:
+    """The steps that a run computes when the results of the keys `present` are there. Lazy inputs count as asked for."""
+    wanted: set[int] = set()
+    asked = list(plan.targets)
+    while asked:
+        index = asked.pop()
+        step = plan.steps[index]
+        if index not in wanted and (step.local or step.key not in present):
+            wanted.add(index)
+            asked.extend(link.source for link in step.links if link.source >= 0)
+    return frozenset(wanted)
+
+
+def make_plan(
+    graph: Graph,
+    stamp: Stamp,
+    outer_keys: Mapping[str, tuple[str, bool]] | None = None,
+    pins: Mapping[str, str] | None = None,
+) -> Plan:
+    """outer_keys: name -> (content key of what is outside, whether it holds for one run only).
+
+    pins: node -> content key of a result that stands for its own, whatever it would read. A pinned step reads nothing.
+    """
+    pins = pins or {}
     outer = [(outer_keys or {})[name] for name in graph.outer]
     index_of: dict[str, int] = {}
     steps: list[Step] = []
@@ -72,6 +94,11 @@ def make_plan(graph: Graph, stamp: Stamp, outer_keys: Mapping[str, tuple[str, bo
     for index, node in enumerate(graph.nodes.values()):
         type, links, key_links = node.type, [], []
         local = type.effect is Effect.EXTERNAL
+        if node.id in pins:
+            index_of[node.id] = index
+            steps.append(Step(index, node.id, type, node.literals, (), pins[node.id], False))
+            readers.append([])
+            continue
         for port, (source, output) in node.links.items():
             input = type.by_name.get(port) or type.input(port)
             assert input is not None

@@ -8,6 +8,19 @@ from typing import Any
 from graph_engine.errors import KindError
 from graph_engine.graph.kinds import Kind, describe
 
+WIDGETS = ("number", "slider", "seed", "boolean", "combo", "text", "multiline", "color", "file", "json", "any")
+"""Every type of widget that an editor has to know."""
+SLIDER_STEPS = 1000
+"""A number with both bounds and at most so many steps between them is a slider."""
+_BY_KIND = {
+    "INT": "number",
+    "FLOAT": "number",
+    "BOOLEAN": "boolean",
+    "COMBO": "combo",
+    "STRING": "text",
+    "JSON": "json",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Widget:
@@ -19,6 +32,8 @@ class Widget:
     multiline  a text area instead of a line
     upload     a file of this media type in the input folder: "image", "audio", "video", "text" or "*"
     control    "seed": the editor may change the number after every run
+    suggest    "models": names of files and folders of the models folder are offered, others may be written
+    style      how it looks where that does not follow from the rest: "color" for #rrggbb, "slider"
     label      what the editor shows instead of the port's name
     """
 
@@ -29,6 +44,8 @@ class Widget:
     multiline: bool = False
     upload: str = ""
     control: str = ""
+    suggest: str = ""
+    style: str = ""
     label: str = ""
     placeholder: str = ""
 
@@ -90,12 +107,41 @@ class Input:
                 )
         return value
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def widget_type(self) -> str:
+        """One of WIDGETS; empty for what can only be linked."""
+        widget = self.widget
+        if not self.kind.literal:
+            return ""
+        if widget is not None:
+            if widget.style:
+                return widget.style
+            if widget.upload:
+                return "file"
+            if widget.control == "seed":
+                return "seed"
+            if widget.options is not None:
+                return "combo"
+            if widget.multiline:
+                return "multiline"
+        found = _BY_KIND.get(self.kind.name, "any")
+        if found == "number" and widget is not None and widget.min is not None and widget.max is not None:
+            step = widget.step or (1 if self.kind.name == "INT" else 0)
+            if step and (widget.max - widget.min) / step <= SLIDER_STEPS:
+                return "slider"
+        return found
+
+    def to_dict(self, words: str = "") -> dict[str, Any]:
+        """words: what the docstring says of it. `widget` is there exactly if a literal can be written into a workflow."""
         entry: dict[str, Any] = {"name": self.name, "kind": self.kind.name, "required": self.required}
+        if words:
+            entry["description"] = words
         if not self.required:
             entry["default"] = self.default
-        if self.widget is not None:
-            entry["widget"] = self.widget.to_dict()
+        if self.kind.literal:
+            entry["widget"] = {"type": self.widget_type, **(self.widget.to_dict() if self.widget is not None else {})}
+            if self.kind.name == "INT":
+                entry["widget"]["integer"] = True
         for flag in ("as_list", "lazy"):
             if getattr(self, flag):
                 entry[flag] = True
@@ -113,8 +159,10 @@ class Output:
     as_list: bool = False
     match: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, words: str = "") -> dict[str, Any]:
         entry: dict[str, Any] = {"name": self.name, "kind": self.kind.name}
+        if words:
+            entry["description"] = words
         if self.as_list:
             entry["as_list"] = True
         if self.match:

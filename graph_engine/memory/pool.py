@@ -13,9 +13,11 @@ from graph_engine.errors import ModelError, OutOfMemory
 from graph_engine.memory.budget import weight_budget
 from graph_engine.memory.devices import device_memory
 from graph_engine.memory.residency import Residency
+from graph_engine.memory.watched import WatchedMover
 from graph_engine.models.catalog import Catalog
 from graph_engine.models.load import materialise, module_bytes
 from graph_engine.models.spec import ModelSpec
+from graph_engine.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from graph_engine.memory.offload import Streamed
@@ -34,6 +36,7 @@ class ModelPool:
 
     def __init__(self, catalog: Catalog, budgets: Mapping[str, int]) -> None:
         self._catalog, self._budgets = catalog, budgets
+        self.telemetry = Telemetry()
         self._lock = threading.Lock()
         self._residencies: dict[str, Residency] = {}
         self._modules: dict[tuple[str, str], Any] = {}
@@ -41,6 +44,7 @@ class ModelPool:
         self._loading: dict[tuple[str, str], _Loading] = {}
         self._sizes: dict[str, int] = {}
         """Bytes of models that were loaded before; what files have is only an estimate."""
+        self._families: dict[str, str] = {}
         self._orders: dict[str, list[str]] = {}
         """The order in which the layers of streamed models are called, from their earlier lives."""
         self.loads = 0
@@ -55,6 +59,7 @@ class ModelPool:
         while True:
             with self._lock:
                 residency = self._residency(device)
+                self._families[spec.key] = spec.family
                 if place in self._modules:
                     self._give_back_room(place, residency)
                     residency.lease(spec.key, next_use)
@@ -109,8 +114,9 @@ class ModelPool:
             return self._residency(device).budget_bytes
 
     def stats(self) -> list[dict[str, Any]]:
-        """Per device: budget, used, reserved, and each model with bytes and leases; of streamed ones what is kept, and what
-        every pass copies."""
+        """Per device: budget, used, reserved, and each model: bytes that are counted for it, leases, how many uses of
+        models later it is used again as far as plans say (None: never), and whether it is resident, streaming (then what is
+        kept, and what every pass copies) or loading."""
         with self._lock:
             return [
                 {
@@ -119,7 +125,15 @@ class ModelPool:
                     "used_bytes": residency.used_bytes,
                     "reserved_bytes": residency.reserved_bytes,
                     "models": [
-                        {"key": key, "bytes": resident.bytes, "leases": resident.leases, **self._facts(device, key)}
+                        {
+                            "key": key,
+                            "family": self._families.get(key, ""),
+                            "bytes": resident.bytes,
+                            "weight_bytes": self._sizes.get(key, resident.bytes),
+                            "leases": resident.leases,
+                            "next_use": residency.next_use(key),
+                            **self._facts(device, key),
+                        }
                         for key, resident in residency.residents.items()
                     ],
                 }
@@ -140,8 +154,10 @@ class ModelPool:
 
     def _materialise(self, spec: ModelSpec, device: str, residency: Residency) -> Any:
         """Of an admitted and leased model; None when it turns out too large."""
+        flight = self.telemetry.began("load", device, spec.family, self.size_of(spec))
         try:
             module = materialise(spec, self._catalog[spec.family], device)
+            self.telemetry.ended(device, flight, bytes=module_bytes(module))
             with self._lock:
                 self._sizes[spec.key] = module_bytes(module)
                 self._make_way(device, residency.resize(spec.key, module_bytes(module)))
@@ -156,6 +172,8 @@ class ModelPool:
             with self._lock:
                 residency.discard(spec.key)
             raise
+        finally:
+            self.telemetry.ended(device, flight, came=False)
 
     # --- block by block ---------------------------------------------------------------------------------------------------
 
@@ -175,7 +193,7 @@ class ModelPool:
                 if module is None:
                     raise OutOfMemory(f"{spec.family} takes more than its {outline.bytes:,} bytes on {device}.")
                 return module
-            mover = self._mover(outline)
+            mover = WatchedMover(self._mover(outline), self.telemetry, device, spec.family)
             try:
                 streamed = Streamed(outline, mover, room, lambda order: self._learn(spec, order))
             except BaseException:
@@ -225,7 +243,8 @@ class ModelPool:
                 if streamed is not None:  # else it is being set up, and will look
                     streamed.resize(residents[key].bytes)
                 continue
-            self._modules.pop((device, key), None)
+            if self._modules.pop((device, key), None) is not None:
+                self.telemetry.evicted(device, self._families.get(key, ""), self._sizes.get(key, 0))
             if streamed is not None:
                 del self._streamed[device, key]
                 streamed.close()
@@ -233,8 +252,13 @@ class ModelPool:
     def _facts(self, device: str, key: str) -> dict[str, Any]:
         streamed = self._streamed.get((device, key))
         if streamed is None:
-            return {}
-        return {"kept_bytes": streamed.kept_bytes, "streamed_bytes": streamed.streamed_bytes, "misses": streamed.misses}
+            return {"state": "resident" if (device, key) in self._modules else "loading"}
+        return {
+            "state": "streaming" if streamed.streamed_bytes else "resident",
+            "kept_bytes": streamed.kept_bytes,
+            "streamed_bytes": streamed.streamed_bytes,
+            "misses": streamed.misses,
+        }
 
     def _residency(self, device: str) -> Residency:
         found = self._residencies.get(device)

@@ -136,6 +136,11 @@ class Residency:
         # Of several plans that want it, the soonest counts; a use that lies behind the clock counts no more.
         resident.next_use = min(upcoming, resident.next_use) if resident.next_use > self._clock else upcoming
 
+    def next_use(self, key: str) -> int | None:
+        """How many uses of models from now it is used again; None when no plan says so."""
+        due = self.residents[key].next_use
+        return int(due) - self._clock if self._clock < due < math.inf else None
+
     def release(self, key: str) -> None:
         resident = self.residents.get(key)
         if resident is not None:

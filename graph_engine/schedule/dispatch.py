@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping
+from typing import Any
 
 from graph_engine.schedule.ledger import Ledger
 from graph_engine.schedule.messages import Job, Start, Stop
@@ -26,6 +27,8 @@ class Dispatch(Ledger):
         self.tasks: dict[str, Task] = {}
         self.jobs: dict[int, Task] = {}
         self._job_count = 0
+        self.held = False
+        """No job is started."""
         self.lasted_ms: dict[str, float] = {}
         """Node type -> how long its last job took."""
 
@@ -35,6 +38,8 @@ class Dispatch(Ledger):
         return [(state.run.id, state.id) for state in task.subscribers] if task is not None else []
 
     def _fill_lanes(self) -> None:
+        if self.held:
+            return
         for lane in self._lanes:
             while lane.queue and lane.slots > 0 and (task := lane.pop()) is not None:
                 self._start(task, lane)
@@ -62,7 +67,10 @@ class Dispatch(Ledger):
         job = make_job(task)
         self._out.append(Start(job, self._followers(task)) if lane.name == "pool" else Start(job))
         for state in task.subscribers:
-            self._notify(state.run, "running", state.id, {"attempt": task.attempt} if task.attempt > 1 else {})
+            data: dict[str, Any] = {"attempt": task.attempt} if task.attempt > 1 else {}
+            if task.device:
+                data["device"] = task.device
+            self._notify(state.run, "running", state.id, data)
 
     def _weight(self, task: Task) -> float:
         """Jobs that take next to no time may queue up eight to a thread, or the thread would wait for each of them."""

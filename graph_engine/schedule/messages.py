@@ -50,12 +50,17 @@ class Job(NamedTuple):
 
 
 class Submit(NamedTuple):
-    """present: shapes of the results that are there already, by key, for the keys `Scheduler.keys(plan, run)` gave."""
+    """present: shapes of the results that are there already, by key, for the keys `Scheduler.keys(plan, run)` gave.
+
+    breakpoints: nodes before which the run pauses once their inputs are there, until `Continue`. One whose result is there
+    already is not come to.
+    """
 
     run: str
     plan: Plan
     present: Mapping[str, Shape]
     priority: int = 0
+    breakpoints: frozenset[str] = frozenset()
 
 
 class Done(NamedTuple):
@@ -117,11 +122,44 @@ class Cancel(NamedTuple):
     run: str
 
 
+class Continue(NamedTuple):
+    """Go on at the breakpoint `node`, or at every one that the run has come to."""
+
+    run: str
+    node: str = ""
+
+
+class Prioritise(NamedTuple):
+    run: str
+    priority: int
+
+
+class Hold(NamedTuple):
+    """Start no job (`on`), whoever it is for; or start them again. What runs goes on."""
+
+    on: bool
+
+
 class Resume(NamedTuple):
     """The answer to `Pause`."""
 
 
-Event = Submit | Done | Needed | Grown | Failed | Lost | Unstarted | Stopped | GraceOver | Cancel | Resume
+Event = (
+    Submit
+    | Done
+    | Needed
+    | Grown
+    | Failed
+    | Lost
+    | Unstarted
+    | Stopped
+    | GraceOver
+    | Cancel
+    | Continue
+    | Prioritise
+    | Hold
+    | Resume
+)
 
 
 # --- instructions: what to do -------------------------------------------------------------------------------------

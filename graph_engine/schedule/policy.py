@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from graph_engine.schedule.states import Run, Task
 
@@ -33,6 +33,11 @@ class Lane:
             self._queued.add(run.id)
             share = run.share[self.name] = max(run.share.get(self.name, 0.0), self._clock)
             heappush(self.queue, (-run.priority, share, run.number, run))
+
+    def reorder(self) -> None:
+        """The priority of some run has changed."""
+        self.queue = [(-run.priority, share, number, run) for _, share, number, run in self.queue]
+        heapify(self.queue)
 
     def pop(self) -> Task | None:
         """The task to start next, or None."""

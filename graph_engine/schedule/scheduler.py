@@ -19,22 +19,25 @@ from graph_engine.graph import fingerprint
 from graph_engine.graph.plan import Plan
 from graph_engine.schedule.messages import (
     Cancel,
+    Continue,
     Done,
     Event,
     Failed,
     GraceOver,
     Grown,
+    Hold,
     Instruction,
     Lost,
     Needed,
     Output,
     Pause,
+    Prioritise,
     Resume,
     Stopped,
     Submit,
     Unstarted,
 )
-from graph_engine.schedule.states import Group, Run, State
+from graph_engine.schedule.states import Breakpoint, Group, Run, State
 from graph_engine.schedule.steps import FREE_AT_ONCE, Steps
 
 MAX_GROWTH = 100_000
@@ -105,6 +108,10 @@ class Scheduler(Steps):
         group = Group(run, event.plan, (), "", None)
         run.groups.append(group)
         self._notify(run, "started", "", {"nodes": len(event.plan.steps)})
+        for index, step in enumerate(event.plan.steps) if event.breakpoints else ():
+            if step.node in event.breakpoints:
+                waiting = group.state(index)
+                waiting.task = Breakpoint(waiting)
         for index in event.plan.targets:
             target = group.state(index)
             target.is_target = True
@@ -231,11 +238,33 @@ class Scheduler(Steps):
         if run is None or run.cancelled:
             return
         run.cancelled = True
+        run.paused.clear()
         for state in run.every_state():
             if state.state is State.WAITING:
                 self._cancel(state)
         run.open = 0
         self._maybe_end(run)
+
+    def _on_continue(self, event: Continue) -> None:
+        run = self.runs.get(event.run)
+        if run is None:
+            return
+        for node in [event.node] if event.node else list(run.paused):
+            state = run.paused.pop(node, None)
+            if state is not None and state.state is State.WAITING:
+                state.task = None
+                self._notify(run, "continued", node, {})
+                self._ready.append(state)
+
+    def _on_prioritise(self, event: Prioritise) -> None:
+        run = self.runs.get(event.run)
+        if run is not None and run.priority != event.priority:
+            run.priority = event.priority
+            for lane in self._lanes:
+                lane.reorder()
+
+    def _on_hold(self, event: Hold) -> None:
+        self.held = event.on
 
     def _on_resume(self, event: Resume) -> None:
         """Go on asking, in `_settle`."""
@@ -252,5 +281,8 @@ _HANDLERS: dict[type, Callable[[Scheduler, Any], None]] = {
     Stopped: Scheduler._on_stopped,
     GraceOver: Scheduler._on_grace_over,
     Cancel: Scheduler._on_cancel,
+    Continue: Scheduler._on_continue,
+    Prioritise: Scheduler._on_prioritise,
+    Hold: Scheduler._on_hold,
     Resume: Scheduler._on_resume,
 }

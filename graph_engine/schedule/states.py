@@ -143,6 +143,15 @@ class Task:
         """Nobody wants it any more."""
 
 
+class Breakpoint(Task):
+    """Stands where the task of a step would be until the run may go on, so steps without one pay nothing for it."""
+
+    __slots__ = ()
+
+    def __init__(self, owner: StepState) -> None:
+        super().__init__("", owner, "")
+
+
 class Run:
     __slots__ = (
         "cached",
@@ -153,6 +162,7 @@ class Run:
         "id",
         "number",
         "open",
+        "paused",
         "present",
         "priority",
         "ready",
@@ -176,6 +186,8 @@ class Run:
         """Jobs started on its behalf, by lane; the run with the smallest share of its priority goes first."""
         self.ready: dict[str, list[tuple[int, int, Task]]] = {}
         self.cached: list[str] = []
+        self.paused: dict[str, StepState] = {}
+        """Steps whose breakpoint it has come to."""
 
     def every_state(self) -> Iterator[StepState]:
         """Of all groups, as far as anybody asked for them, and those that belong to none."""

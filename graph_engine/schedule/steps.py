@@ -14,7 +14,7 @@ from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import GrownPlan, GrownSource
 from graph_engine.schedule.dispatch import Dispatch
 from graph_engine.schedule.messages import Assemble, Ended, Output, Ref
-from graph_engine.schedule.states import Group, Run, Source, State, StepState, Task
+from graph_engine.schedule.states import Breakpoint, Group, Run, Source, State, StepState, Task
 from graph_engine.schedule.wiring import flat, order_of, part_refs, port_shape, sources_of
 from graph_engine.store.artifacts import ListShape, PortShape, Shape
 
@@ -135,6 +135,8 @@ class Steps(Dispatch):
             self._map(state)
             return
         if state.task is not None:  # a thread goes on with it already, or will say that it does not
+            if type(state.task) is Breakpoint:
+                self._pause_at(state)
             return
         whole = self.known.get(state.key)
         if whole is None and state.item is not None:
@@ -155,10 +157,26 @@ class Steps(Dispatch):
         task = state.task = self.tasks[state.key] = Task(state.key, state, state.step.type.lane)
         self.lanes[task.lane].push(task, state.run, order_of(state))
 
+    def _pause_at(self, state: StepState) -> None:
+        """Its breakpoint: say what has arrived, and wait for `Continue`."""
+        assert state.step is not None
+        state.run.paused[state.id] = state
+        inputs = {}
+        for link in state.step.links:
+            if state.active(link):
+                source, output, item = state.source(link)
+                inputs[link.input.name] = {"artifact": source.key, "port": output}
+                if item is not None:
+                    inputs[link.input.name]["item"] = item
+        self._notify(state.run, "paused", state.id, {"inputs": inputs})
+
     def _map(self, state: StepState) -> None:
         """One call per item of the longest list; shorter lists repeat their last item, an empty one means no calls."""
         step = state.step
         assert step is not None
+        if state.task is not None:
+            self._pause_at(state)
+            return
         lengths: dict[str, int] = {}
         for link in step.links:
             if state.active(link) and not link.input.as_list:

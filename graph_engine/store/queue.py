@@ -93,6 +93,10 @@ class RunQueue(History):
             await self._writer.submit(statements.RECOVER, self._last_before)
         return [row for row in await self.unfinished() if row.number <= self._last_before]
 
+    def prioritise(self, run_id: str, priority: int) -> asyncio.Future[bool]:
+        """The result is False, and nothing changes, when the run is finished or unknown."""
+        return self._writer.submit(statements.PRIORITISE, (run_id, priority))
+
     def release(self) -> asyncio.Future[int]:
         """A clean stop: runs that were begun wait in line again, and their beginning counts against none of them.
 

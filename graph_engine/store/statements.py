@@ -143,6 +143,11 @@ def _recover(connection: sqlite3.Connection, last_number: int) -> int:
     return connection.execute(query, (last_number,)).rowcount
 
 
+def _prioritise(connection: sqlite3.Connection, record: tuple[str, int]) -> bool:
+    query = f"UPDATE runs SET priority = ? WHERE id = ? AND {_UNFINISHED}"
+    return connection.execute(query, record[::-1]).rowcount == 1
+
+
 def _release(connection: sqlite3.Connection, _: None) -> int:
     query = "UPDATE runs SET status = 'queued', started = NULL, starts = max(starts - 1, 0) WHERE status = 'running'"
     return connection.execute(query).rowcount
@@ -175,5 +180,6 @@ JOURNAL = Command(2, _journal, _journal_many)
 FINISH = Command(3, _finish, _finish_many)
 RECOVER = Command(0, _recover)
 RELEASE = Command(4, _release)
+PRIORITISE = Command(4, _prioritise)
 DELETE = Command(0, _delete)
 PRUNE = Command(0, _prune)

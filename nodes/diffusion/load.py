@@ -16,7 +16,7 @@ CATEGORY = "Diffusion"
 AS_STORED = "as stored"
 Dtype = Literal["as stored", "float32", "float16", "bfloat16"]
 Prediction = Literal["as stored", "epsilon", "v_prediction"]
-Name = Annotated[str, Widget(max=512, placeholder="a file or folder of the models folder")]
+Name = Annotated[str, Widget(max=512, placeholder="a file or folder of the models folder", suggest="models")]
 
 
 class Parts(NamedTuple):

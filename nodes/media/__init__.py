@@ -34,6 +34,7 @@ from nodes.media.image_edit import (
     turn_image,
 )
 from nodes.media.mask import image_to_mask, invert_mask, join_alpha, mask_to_image
+from nodes.media.narrate import narrate
 from nodes.media.text import load_text, save_text, show_text
 from nodes.media.video import load_video, preview_video, save_video
 from nodes.media.video_edit import (
@@ -78,6 +79,7 @@ __all__ = [
     "mask_to_image",
     "mix_audio",
     "mux",
+    "narrate",
     "preview_audio",
     "preview_image",
     "preview_video",

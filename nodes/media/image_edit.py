@@ -151,7 +151,7 @@ def composite_images(
 def solid_image(
     width: Annotated[int, Widget(min=1, max=16_384)] = 512,
     height: Annotated[int, Widget(min=1, max=16_384)] = 512,
-    color: str = "#000000",
+    color: Annotated[str, Widget(style="color")] = "#000000",
     count: Annotated[int, Widget(min=1, max=4096)] = 1,
 ) -> Image:
     """Pictures "count height width 3" of one colour, written as #rrggbb."""

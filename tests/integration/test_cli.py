@@ -125,6 +125,23 @@ def test_run_on_a_server(here: Path, live: LiveServer, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == "it had ended already.\n"
 
 
+def test_timelines_are_written(here: Path, live: LiveServer, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(here / "w.json", two("timed"))
+    assert main(["run", path, "--plain", "--timeline", "local.json", *NODES]) == 0
+    assert main(["run", path, "--plain", "--timeline", "remote.json", "--server", live.url]) == 0
+    [run, *_] = live.do(live.engine.runs(limit=1))
+    capsys.readouterr()
+    assert main(["runs", run.id, "--timeline", "again.json", "--server", live.url]) == 0
+    assert "again.json" in capsys.readouterr().out
+    names = []
+    for name in ("local.json", "remote.json", "again.json"):
+        events = json.loads((here / name).read_text())["traceEvents"]
+        names.append([event["name"] for event in events if event["ph"] == "X" and event["cat"] == "steps"])
+    assert names == [["a", "out"]] * 3
+    assert main(["runs", run.id, "--server", live.url]) == 1
+    assert "--timeline" in capsys.readouterr().err
+
+
 def test_nodes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nodes", *NODES]) == 0
     assert re.search(r"^trial\.add +a \+ b\.$", capsys.readouterr().out, re.MULTILINE)

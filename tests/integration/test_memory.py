@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from graph_engine import Encoder, Needs, NodeContext, node
 from graph_engine.engine import Engine
+from graph_engine.errors import NotFoundError
 from graph_engine.graph.registry import Registry
 from graph_engine.models.catalog import Catalog, Family
 from graph_engine.models.spec import ModelSpec, WeightFile
@@ -312,3 +313,32 @@ async def test_nothing_leaks_over_many_runs(engine: Engine) -> None:
     assert all(model["leases"] == 0 for model in device["models"])
     assert engine._runner._waiting == {}
     assert all(not admission.running and not admission.waiting for admission in engine._memory._devices.values())
+
+
+async def test_the_timeline_shows_who_waited_for_what(engine: Engine) -> None:
+    """Two steps that each want all memory, and two models: waits for memory and for weights, loads, on rows of their own."""
+    nodes = {
+        "load_a": step("load", name="a"),
+        "use": step("use", {"model": "load_a.encoder"}, salt=77),
+        "one": step("work", bytes=2 * BYTES, salt=1, seconds=0.1),
+        "two": step("work", bytes=2 * BYTES, salt=2, seconds=0.1),
+    }
+    record = await engine.submit({"format": "anyloom", "version": 1, "nodes": nodes})
+    record = await engine.wait(record.id, 60)
+    assert record.status == "succeeded", record.errors
+    trace = await engine.timeline(record.id)
+    stretches = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    names = {event["name"] for event in stretches}
+    assert names >= {"use", "one", "two", "load_a", "load chain", "wait for chain"}
+    waited = {event["name"]: event["dur"] for event in stretches if event["cat"] == "waiting"}
+    assert max(waited.get("one: memory", 0), waited.get("two: memory", 0)) > 90_000
+    begins = {
+        event["name"]: (event["ts"], event["ts"] + event["dur"]) for event in stretches if event["cat"] == "steps"
+    }
+    (_, first_ended), (second_began, _) = sorted([begins["one"], begins["two"]])
+    assert second_began >= first_ended - 2_000, "the second began when the first was over"
+    assert trace["otherData"]["status"] == "succeeded"
+    assert engine.usual_s("m.work") == pytest.approx(0.1, abs=0.09)
+    assert await engine.delete([record.id]) == 1
+    with pytest.raises(NotFoundError):
+        await engine.timeline(record.id)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from graph_engine.graph.outcome import Skip
+from graph_engine.schedule.messages import Continue
 
 from . import reference, vocabulary
 from .world import World
@@ -104,6 +105,45 @@ def test_cancel_at_any_moment_ends_that_run_and_no_other(
             assert world.status["r"] == "cancelled"
         for target, value in reference.run(other, vocabulary.REGISTRY).items():
             assert same(value, world.results["other"], target)
+        world.check_empty()
+
+    asyncio.run(scenario())
+
+
+@RELAXED
+@given(
+    vocabulary.workflows(), vocabulary.workflows(8), st.integers(0, 2**32), st.sets(st.integers(0, 12)), st.booleans()
+)
+def test_breakpoints_change_when_a_node_runs_and_nothing_else(
+    document: dict[str, Any], other: dict[str, Any], seed: int, chosen: set[int], cancel: bool
+) -> None:
+    """A run pauses before each chosen node that it comes to; other runs go on; let go, it means what it always means."""
+
+    async def scenario() -> None:
+        source = random.Random(seed)
+        world = World(vocabulary.REGISTRY, source.choice(["none", "bytes:1MB"]), source)
+        nodes = list(document["nodes"])
+        breakpoints = frozenset(nodes[number] for number in chosen if number < len(nodes))
+        world.submit("r", document, breakpoints=breakpoints)
+        world.submit("other", other)
+        await world.settle()
+        while "r" not in world.status:
+            paused = list(world.scheduler.runs["r"].paused)
+            assert paused, "it stands still at breakpoints only"
+            assert set(paused) <= breakpoints
+            assert "other" in world.status
+            began = {event.node.partition("#")[0] for event in world.events("r") if event.type == "running"}
+            assert not began & set(paused)
+            if cancel and source.random() < 0.5:
+                world.runner.cancel("r")
+            else:
+                world.runner.tell(Continue("r", source.choice([*paused, ""])))
+            await world.settle()
+        for target, value in reference.run(other, vocabulary.REGISTRY).items():
+            assert same(value, world.results["other"], target)
+        if world.status["r"] != "cancelled":
+            for target, value in reference.run(document, vocabulary.REGISTRY).items():
+                assert same(value, world.results["r"], target)
         world.check_empty()
 
     asyncio.run(scenario())

@@ -78,12 +78,14 @@ class World:
         self.executor = RandomExecutor(self)
         self.runner.executor = self.executor
 
-    def submit(self, run: str, document: Mapping[str, Any], priority: int = 0) -> None:
+    def submit(
+        self, run: str, document: Mapping[str, Any], priority: int = 0, breakpoints: frozenset[str] = frozenset()
+    ) -> None:
         graph = resolve(parse(document), self.registry)
         self.results[run], self.logs[run] = {}, EventLog()
         plan = make_plan(graph, lambda name: "")
         present = self.vault.present(self.scheduler.keys(plan, run))
-        self.runner.submit(run, plan, present, self.logs[run], priority)
+        self.runner.submit(run, plan, present, self.logs[run], priority, (), breakpoints)
 
     async def turn(self) -> bool:
         """One job ends, if any runs; returns whether any did. Now and then the cache is lost."""

@@ -16,13 +16,22 @@ from web.limits import Limits
 from web.server import Server
 
 T = TypeVar("T")
+NO_MODELS = Catalog()
 TRIAL_NODES = Path(__file__).parent / "trial_nodes"
 
 
 class LiveServer:
     def __init__(
-        self, data_dir: Path, *, limits: Limits | None = None, more: Mapping[str, Any] = {}, **flags: Any
+        self,
+        data_dir: Path,
+        *,
+        limits: Limits | None = None,
+        more: Mapping[str, Any] = {},
+        catalog: Catalog | None = NO_MODELS,
+        **flags: Any,
     ) -> None:
+        """catalog: None for the families that are installed; no trial node has weights."""
+        self.catalog = catalog
         self.settings = Settings(data_dir=data_dir, custom_nodes=(TRIAL_NODES,), disk_cache_bytes=0, **more)
         self.limits = limits or Limits()
         self.flags = {"port": 0, **flags}
@@ -43,7 +52,7 @@ class LiveServer:
         self.loop.close()
 
     async def _start(self) -> None:
-        self.engine = await Engine.open(self.settings, catalog=Catalog())  # no trial node has weights
+        self.engine = await Engine.open(self.settings, catalog=self.catalog)
         self.server = Server(self.engine, limits=self.limits, **self.flags)
         await self.server.start()
         self.flags["port"] = self.server.port

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from graph_engine.client import AsyncClient
-from graph_engine.errors import NotFoundError
+from graph_engine.errors import NotFoundError, RequestError
 from graph_engine.graph.registry import Registry
 from web.commands.flags import settings_of
 from web.library import Library
@@ -71,7 +71,15 @@ async def workflows(arguments: argparse.Namespace) -> int:
 
 
 async def runs(arguments: argparse.Namespace) -> int:
-    """The latest runs of a server."""
+    """The latest runs of a server, or the timeline of one."""
+    if (arguments.run is None) is not (arguments.timeline is None):
+        raise RequestError("a timeline is of one run.", remedy="anyloom runs ID --timeline FILE", code="bad_field")
+    if arguments.run is not None:
+        async with AsyncClient(arguments.server, arguments.token) as client:
+            trace = await client.timeline(arguments.run)
+        arguments.timeline.write_text(json.dumps(trace), encoding="utf-8")
+        print(f"wrote {arguments.timeline}; open it in chrome://tracing or in Perfetto.")
+        return 0
     async with AsyncClient(arguments.server, arguments.token) as client:
         found = await client.runs(limit=arguments.limit, status=arguments.status)
     for run in found:

@@ -28,6 +28,10 @@ BUS = 55e9
 """Bytes a second of pinned copies over PCIe 5.0 x16 that one may count on (specs of the project); older cards have half."""
 PROBE_BYTES = 256 << 20
 GB = 1e9
+ASKING = "anyloom plan"
+"""The client of runs that only look for models."""
+FIRST = 1_000_000
+GRACE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -94,10 +98,14 @@ async def models_of(
     sources = {link.source for _, links in wanted for link in links}
     if not sources:
         return []
-    record = await engine.submit(
-        document, values=values or None, targets=[steps[index].node for index in sorted(sources)]
-    )
-    record = await engine.wait(record.id)
+    asked = [steps[index].node for index in sorted(sources)]
+    record = await engine.submit(document, values=values or None, targets=asked, client=ASKING, priority=FIRST)
+    try:
+        record = await engine.wait(record.id)
+    finally:  # a question leaves no run behind, even if nobody waits for the answer any more
+        if await engine.cancel(record.id):
+            await engine.wait(record.id, GRACE_S)
+        await engine.delete([record.id])
     if record.status != "succeeded":
         stated = [(step, [published(steps[link.source], link.output) for link in links]) for step, links in wanted]
         if all(spec is not None for _, specs in stated for spec in specs):
@@ -146,9 +154,11 @@ def _model_links(step: Step) -> list[StepLink]:
     return [link for link in step.links if isinstance(link.input.kind, ModelKind)]
 
 
-def report_of(engine: Engine, found: list[tuple[Step, list[ModelSpec]]], device: str, bandwidth: float) -> Report:
-    """The forecast of one pass of each model, without computing."""
-    budget = engine.models.budget_of(device)
+def report_of(
+    engine: Engine, found: list[tuple[Step, list[ModelSpec]]], device: str, bandwidth: float, budget: int | None = None
+) -> Report:
+    """The forecast of one pass of each model, without computing. budget: in bytes, instead of the device's own."""
+    budget = engine.models.budget_of(device) if budget is None else budget
     models: dict[str, list[Block]] = {}
     phases: list[Phase] = []
     names: list[tuple[str, str]] = []

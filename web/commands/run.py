@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -32,6 +33,8 @@ async def run(arguments: argparse.Namespace) -> int:
             async for event in session.events(id):
                 shown.show(event)
         result = await session.result(id)
+        if arguments.timeline is not None:
+            arguments.timeline.write_text(json.dumps(await session.timeline(id)), encoding="utf-8")
         if result.text:
             print(result.text)
         for path in await session.save(result, arguments.out):

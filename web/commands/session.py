@@ -28,6 +28,7 @@ class Session(Protocol):
     def events(self, run: str) -> AsyncIterator[dict[str, Any]]: ...
     async def cancel(self, run: str) -> bool: ...
     async def result(self, run: str) -> Result: ...
+    async def timeline(self, run: str) -> dict[str, Any]: ...
     async def fetch(self, file: Mapping[str, Any], to: Path) -> Path: ...
     async def save(self, result: Result, folder: Path) -> list[Path]: ...
 
@@ -69,6 +70,9 @@ class LocalSession:
     async def result(self, run: str) -> Result:
         return Result((await self.engine.run(run)).to_dict())
 
+    async def timeline(self, run: str) -> dict[str, Any]:
+        return await self.engine.timeline(run)
+
     async def fetch(self, file: Mapping[str, Any], to: Path) -> Path:
         source = self.engine.folders.resolve(file["folder"], file["name"])
         return Path(await asyncio.to_thread(shutil.copy2, source, to))
@@ -85,7 +89,7 @@ class RemoteSession:
         self.client = client
         self.workflow, self.nodes, self.events = client.workflow, client.nodes, client.events
         self.cancel, self.result, self.save = client.cancel, client.result, client.save
-        self.validate, self.fetch = client.validate, client.download
+        self.validate, self.fetch, self.timeline = client.validate, client.download, client.timeline
 
     async def upload(self, path: Path) -> str:
         if not path.is_file():

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from web.routes import artifacts, documents, embedded, events, files, home, models, nodes, openapi, runs, socket, system
+from web.routes import (
+    artifacts,
+    documents,
+    embedded,
+    events,
+    files,
+    history,
+    home,
+    kinds,
+    metrics,
+    models,
+    nodes,
+    openapi,
+    plan,
+    queue,
+    runs,
+    socket,
+    system,
+)
 from web.routes.route import Route
 
 TABLE: tuple[Route, ...] = (
     *runs.TABLE,
     *events.TABLE,
+    *plan.TABLE,
+    *queue.TABLE,
+    *history.TABLE,
     *artifacts.TABLE,
     *nodes.TABLE,
+    *kinds.TABLE,
     *documents.TABLE,
     *files.TABLE,
     *embedded.TABLE,
     *models.TABLE,
     *system.TABLE,
+    *metrics.TABLE,
     *socket.TABLE,
     *openapi.TABLE,
     *home.TABLE,

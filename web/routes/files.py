@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader, hdrs, web
 
 from graph_engine.errors import NotFoundError, PathError, RequestError
 from graph_engine.store.folders import Folders
@@ -56,6 +56,16 @@ async def fetch(call: Call) -> web.StreamResponse:
     folders = house(call.request).engine.folders
     path = await asyncio.to_thread(locate, folders, call.path("folder"), call.path("name"))
     return web.FileResponse(path, headers=media_types.headers(path.name))
+
+
+async def thumbnail(call: Call) -> web.StreamResponse:
+    home = house(call.request)
+    path = await asyncio.to_thread(locate, home.engine.folders, call.path("folder"), call.path("name"))
+    data, etag = await home.thumbnails.of(path, call.query["size"])
+    headers = {hdrs.ETAG: f'"{etag}"', hdrs.CACHE_CONTROL: "private, no-cache"}
+    if call.request.headers.get(hdrs.IF_NONE_MATCH, "").strip().strip('"') == etag:
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=data, content_type="image/webp", headers=headers)
 
 
 def locate(folders: Folders, folder: str, name: str) -> Path:
@@ -147,5 +157,15 @@ TABLE = (
         "files",
         {200: Reply("its bytes", media_type="*/*"), 206: Reply("a part of it", media_type="*/*")},
         paths={**FOLDER, "name": "the name, with subfolders"},
+    ),
+    Route(
+        "GET",
+        f"{API}/thumbnails/{{folder}}/{{name:.+}}",
+        thumbnail,
+        "A small picture of a picture or film",
+        "files",
+        {200: Reply("WebP", media_type="image/webp"), 304: Reply("the one that If-None-Match names is right")},
+        (Parameter("size", "integer", "the longer side has at most so many pixels", 256, 16, 1024),),
+        {**FOLDER, "name": "the name, with subfolders"},
     ),
 )

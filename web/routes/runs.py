@@ -6,7 +6,7 @@ from aiohttp import web
 
 from graph_engine.record import STATUSES
 from web import schemas
-from web.routes.route import API, Call, Parameter, Reply, Route, json_response, read_json
+from web.routes.route import API, Call, Parameter, Reply, Route, json_response, long_response, read_json
 from web.schemas import ref
 from web.state import house
 from web.submission import Submission
@@ -50,6 +50,17 @@ async def document(call: Call) -> web.StreamResponse:
     return json_response(await house(call.request).engine.document(call.path("id")))
 
 
+async def timeline(call: Call) -> web.StreamResponse:
+    found = await house(call.request).engine.timeline(call.path("id"))
+    headers = {"Content-Disposition": f'inline; filename="timeline-{found["otherData"]["number"]}.json"'}
+    return await long_response(found, "traceEvents", headers)
+
+
+async def explain(call: Call) -> web.StreamResponse:
+    found = await house(call.request).engine.explain(call.path("id"), call.query["with"])
+    return await long_response(found, "nodes")
+
+
 CANCELLED = Reply("false when the run had ended already", schemas.record({"cancelled": schemas.BOOLEAN}))
 TABLE = (
     Route(
@@ -87,5 +98,24 @@ TABLE = (
         "runs",
         {200: Reply("the workflow", ref("Document"))},
         paths=ID,
+    ),
+    Route(
+        "GET",
+        f"{API}/runs/{{id}}/timeline",
+        timeline,
+        "When every step waited, computed and ended, for chrome://tracing and Perfetto",
+        "runs",
+        {200: Reply("Chrome's trace event format", ref("Timeline"))},
+        paths=ID,
+    ),
+    Route(
+        "GET",
+        f"{API}/runs/{{id}}/explain",
+        explain,
+        "Why each node was computed: what changed since an earlier run",
+        "runs",
+        {200: Reply("hit or miss per node, and why", ref("Explanation"))},
+        (Parameter("with", "string", "the run to compare with; else the latest one of the same name"),),
+        ID,
     ),
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import platform
 import time
-from pathlib import Path
 
 from aiohttp import web
 
+from graph_engine.memory.view import resident_bytes
 from web.routes.route import API, Call, Reply, Route, json_response
-from web.schemas import NUMBER, OBJECT, record
+from web.schemas import NUMBER, OBJECT, TEXT, record, ref
 from web.state import House, house
 
 
@@ -18,25 +18,32 @@ def state(home: House) -> dict[str, object]:
     server = {
         "uptime_s": round(time.time() - home.started, 3),
         "sockets": len(home.sockets),
-        "rss_bytes": _resident_bytes(),
+        "rss_bytes": resident_bytes(),
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
         "limits": home.limits.to_dict(),
     }
     return {**home.engine.system(), "server": server}
-
-
-def _resident_bytes() -> int:
-    """Memory of this process; 0 where the system does not say."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return 0
 
 
 async def system(call: Call) -> web.StreamResponse:
     return json_response(state(house(call.request)))
 
 
-SERVER = record({"uptime_s": NUMBER, "sockets": NUMBER, "rss_bytes": NUMBER, "limits": OBJECT})
+async def memory(call: Call) -> web.StreamResponse:
+    return json_response(house(call.request).engine.memory())
+
+
+SERVER = record(
+    {
+        "uptime_s": NUMBER,
+        "sockets": NUMBER,
+        "rss_bytes": NUMBER,
+        "python": TEXT,
+        "platform": TEXT,
+        "limits": OBJECT,
+    }
+)
 TABLE = (
     Route(
         "GET",
@@ -44,6 +51,18 @@ TABLE = (
         system,
         "The state of the server",
         "system",
-        {200: Reply("the engine's state and the server's", record({"server": SERVER}, more=True))},
+        {
+            200: Reply(
+                "the engine's state and the server's", record({"server": SERVER, "memory": ref("Memory")}, more=True)
+            )
+        },
+    ),
+    Route(
+        "GET",
+        f"{API}/memory",
+        memory,
+        "Which models live where now, and what is on its way (websocket: watch_system)",
+        "system",
+        {200: Reply("the memory of every device", ref("Memory"))},
     ),
 )

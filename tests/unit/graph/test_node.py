@@ -242,10 +242,17 @@ def test_what_an_editor_is_told() -> None:
     assert entry["description"] == "First line.\n\nMore."
     assert (entry["effect"], entry["output"], entry["lane"]) == ("external", True, "pool")
     assert entry["inputs"] == [
-        {"name": "a", "kind": "INT", "required": True, "widget": {"min": 0}, "as_list": True, "lazy": True},
-        {"name": "b", "kind": "*", "required": True, "match": "T"},
+        {
+            "name": "a",
+            "kind": "INT",
+            "required": True,
+            "widget": {"type": "number", "min": 0, "integer": True},
+            "as_list": True,
+            "lazy": True,
+        },
+        {"name": "b", "kind": "*", "required": True, "match": "T", "widget": {"type": "any"}},
     ]
-    assert entry["more"] == {"name": "more", "kind": "*", "required": False, "default": None}
+    assert entry["more"] == {"name": "more", "kind": "*", "required": False, "default": None, "widget": {"type": "any"}}
     assert entry["outputs"] == [{"name": "value", "kind": "*", "match": "T"}]
 
 

@@ -17,18 +17,21 @@ from graph_engine.graph.registry import Registry
 from graph_engine.schedule import scheduler as scheduler_module
 from graph_engine.schedule.messages import (
     Cancel,
+    Continue,
     Done,
     Drop,
     Ended,
     Event,
     Failed,
     GraceOver,
+    Hold,
     Instruction,
     Job,
     Lost,
     Notify,
     Output,
     Pause,
+    Prioritise,
     Resume,
     Start,
     Stop,
@@ -592,3 +595,116 @@ def test_a_loop_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None
         world.check_empty()
 
     asyncio.run(scenario())
+
+
+# --- what a person wants --------------------------------------------------------------------------------------------------
+
+
+def test_a_breakpoint_pauses_before_its_node_and_shows_what_has_arrived() -> None:
+    desk = Desk()
+    made = plan(a=("step", {}), b=("step", {"a": "a"}), c=("step", {"a": "b", "b": 5}), other=("step", {"a": 9}))
+    desk.tell(Submit("r", made, {}, 0, frozenset({"b"})))
+    desk.done("a")
+    desk.done("other")
+    assert not desk.running
+    assert desk.status == {}
+    [paused] = [one for one in desk.all(Notify) if one.type == "paused"]
+    assert (paused.node, paused.data) == ("b", {"inputs": {"a": {"artifact": key_of(made, "a"), "port": 0}}})
+    assert key_of(made, "a") in desk.scheduler.holds, "it can be looked at"
+    desk.tell(Continue("r", "nobody"))
+    desk.tell(Continue("other", "b"))
+    assert not desk.running
+    desk.tell(Continue("r", "b"))
+    assert desk.events("r", "b") == ["paused", "continued", "running"]
+    desk.tell(Continue("r", "b"))
+    desk.finish()
+    assert desk.status == {"r": "succeeded"}
+    assert desk.events("r", "b").count("running") == 1
+    desk.check_empty()
+
+
+def test_a_breakpoint_ends_the_chain_that_a_thread_goes_on_with() -> None:
+    desk = Desk()
+    desk.tell(Submit("r", chain(4, 1, "work"), {}, 0, frozenset({"c2"})))
+    [start] = desk.all(Start)
+    assert [job.node for job in (start.job, *start.then)] == ["c0", "c1"]
+    desk.finish()
+    desk.tell(Continue("r"))
+    desk.finish()
+    assert desk.status == {"r": "succeeded"}
+    desk.check_empty()
+
+
+def test_work_of_another_run_does_not_pass_a_breakpoint() -> None:
+    """Equal work in a run without breakpoints goes on, and its result is taken when the paused run may."""
+    desk = Desk()
+    desk.tell(Submit("slow", chain(3, 1), {}, 0, frozenset({"c1"})))
+    desk.submit("quick", chain(3, 1))
+    desk.finish()
+    assert desk.status == {"quick": "succeeded"}
+    desk.tell(Continue("slow"))
+    desk.finish()
+    assert desk.status == {"quick": "succeeded", "slow": "succeeded"}
+    desk.check_empty()
+
+
+@pytest.mark.parametrize("reached", [False, True])
+def test_cancel_works_before_and_at_a_breakpoint(reached: bool) -> None:
+    desk = Desk()
+    desk.tell(Submit("r", chain(3, 1), {}, 0, frozenset({"c1"})))
+    if reached:
+        desk.done("c0")
+    desk.tell(Cancel("r"))
+    for job in list(desk.running):
+        del desk.running[job]
+        desk.tell(Stopped(job))
+    assert desk.status == {"r": "cancelled"}
+    assert desk.tell(Continue("r")) == []
+    desk.check_empty()
+
+
+def test_a_breakpoint_behind_a_failure_is_never_come_to() -> None:
+    desk = Desk()
+    desk.tell(Submit("r", chain(3, 1), {}, 0, frozenset({"c1"})))
+    job = desk.job("c0")
+    del desk.running[job]
+    desk.tell(Failed(job, {"code": "x", "message": "x"}))
+    assert desk.status == {"r": "failed"}
+    assert "paused" not in desk.events("r")
+    desk.check_empty()
+
+
+def test_a_result_that_is_there_needs_no_pause() -> None:
+    desk = Desk()
+    made = chain(3, 1)
+    desk.tell(Submit("r", made, {key_of(made, "c1"): VALUE}, 0, frozenset({"c1", "c0"})))
+    desk.finish()
+    assert desk.status == {"r": "succeeded"}
+    assert "paused" not in desk.events("r")
+    desk.check_empty()
+
+
+def test_a_held_scheduler_starts_nothing_until_it_is_let_go() -> None:
+    desk = Desk()
+    desk.submit("before", chain(2, 1))
+    desk.tell(Hold(True))
+    desk.submit("r", chain(2, 2))
+    desk.done("c0", "before")
+    assert not desk.running
+    assert desk.status == {}
+    desk.tell(Hold(False))
+    assert set(desk.started[1:]) == {("before", "c1"), ("r", "c0")}
+    desk.finish()
+    assert desk.status == {"before": "succeeded", "r": "succeeded"}
+    desk.check_empty()
+
+
+def test_a_priority_that_changes_counts_for_all_that_waits() -> None:
+    desk = Desk(slots=1)
+    for number, run in enumerate(("first", "second", "third")):
+        desk.submit(run, chain(3, number), priority=5 if run == "second" else 0)
+    desk.tell(Prioritise("third", 9))
+    desk.tell(Prioritise("nobody", 9))
+    desk.finish()
+    assert [run for run, _ in desk.started] == ["first", *["third"] * 3, *["second"] * 3, "first", "first"]
+    desk.check_empty()

@@ -1,10 +1,19 @@
 /** NodeTypes: what can be put on the canvas, as the server tells, and what fits to what. */
 
-import type { Kind, NodeType as ApiNodeType } from "../api/schema";
+import type { NodeType as ApiNodeType } from "../api/schema";
 import type { DocNode } from "./document";
 import type { Json } from "./json";
 
+export interface Kind {
+  color: string;
+  description: string;
+  literal: boolean;
+  /** a kind of models, which travel as what they are and never as weights */
+  model?: boolean;
+  accepts: string[];
+}
 export interface Widget {
+  type?: string;
   min?: number;
   max?: number;
   step?: number;
@@ -40,7 +49,6 @@ export interface NodeType extends Pick<ApiNodeType, "id" | "version" | "category
 }
 
 const GREY = "#8a8a8a";
-const MODEL_GREY = "#b39ddb";
 
 export class Catalog {
   readonly types: ReadonlyMap<string, NodeType>;
@@ -76,8 +84,8 @@ export class Catalog {
 
   /** The kind's colour; kinds of models, which share one, are told apart by a hue of their own. */
   color(kind: string): string {
-    const color = this.kinds[kind]?.color ?? GREY;
-    if (color !== MODEL_GREY) return color;
+    const { color = GREY, model = false } = this.kinds[kind] ?? {};
+    if (!model) return color;
     let hash = 0;
     for (const letter of kind) hash = (hash * 31 + letter.charCodeAt(0)) % 360;
     return `hsl(${225 + (hash % 120)} 48% 74%)`;

@@ -1,0 +1,109 @@
+"""Small pictures for lists: right, cheap to ask for again, and safe with files that are not what they say."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from PIL import Image
+
+from graph_engine.errors import AnyloomError
+from tests.protocol.live import LiveServer, two
+from tests.protocol.test_http import OPENAPI, take
+from web import thumbnails
+from web.library import Library
+from web.thumbnails import Thumbnails
+
+pytestmark = pytest.mark.asyncio
+MEDIA = Path(__file__).parents[2] / "workflows" / "media"
+
+
+@pytest_asyncio.fixture
+async def http(live: LiveServer) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(f"{live.url}/api/v1/") as session:
+        yield session
+
+
+async def fetch(http: aiohttp.ClientSession, name: str, **query: int) -> tuple[Image.Image, str]:
+    async with http.get(f"thumbnails/output/{name}", params=query) as response:
+        assert response.status == 200, await response.text()
+        assert response.content_type == "image/webp"
+        return Image.open(io.BytesIO(await response.read())), response.headers["ETag"]
+
+
+async def test_pictures_and_films(live: LiveServer, http: aiohttp.ClientSession) -> None:
+    folder = live.engine.folders.roots["output"]
+    Image.new("RGB", (400, 100), "#cc3300").save(folder / "wide.png")
+    Image.new("RGBA", (100, 400), (0, 0, 0, 0)).save(folder / "clear.png")
+    picture, etag = await fetch(http, "wide.png", size=64)
+    assert picture.size == (64, 16)
+    red, green, _ = picture.convert("RGB").getpixel((32, 8))  # type: ignore[misc]
+    assert red > 180 > 80 > green
+    assert (await fetch(http, "clear.png"))[0].mode == "RGBA"
+    async with http.get("thumbnails/output/wide.png?size=64", headers={"If-None-Match": etag}) as response:
+        assert (response.status, await response.read()) == (304, b"")
+    Image.new("RGB", (400, 200), "#0033cc").save(folder / "wide.png")
+    assert (await fetch(http, "wide.png", size=64))[0].size == (64, 32), "the file is another one now"
+    [film] = [path for path in MEDIA.iterdir() if path.suffix == ".mp4"][:1]
+    (folder / "film.mp4").write_bytes(film.read_bytes())
+    assert max((await fetch(http, "film.mp4", size=48))[0].size) == 48
+
+
+async def test_what_has_no_small_picture(live: LiveServer, http: aiohttp.ClientSession) -> None:
+    folder = live.engine.folders.roots["output"]
+    for name in ("sound.wav", "page.html", "drawing.svg", "text.txt"):
+        (folder / name).write_bytes(b"<svg onload='alert(1)'/>")
+    (folder / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 50)
+    (folder / "damaged.mp4").write_bytes(b"x" * 500)
+    for name, code in (
+        ("sound.wav", "no_thumbnail"), ("page.html", "no_thumbnail"), ("drawing.svg", "no_thumbnail"),
+        ("text.txt", "no_thumbnail"), ("none.png", "file_not_found"),
+        ("damaged.png", "damaged_file"), ("damaged.mp4", "damaged_file"),
+    ):  # fmt: skip
+        async with http.get(f"thumbnails/output/{name}") as response:
+            body = await take(response, ("/thumbnails/{folder}/{name}", "get"), response.status)
+            assert (body["error"]["code"], response.status in (400, 404)) == (code, True), name
+    for wrong in ("..%2f..%2fx.png", "%00.png"):
+        async with http.get(f"thumbnails/output/{wrong}") as response:
+            assert response.status in (403, 404)
+
+
+async def test_large_pictures_are_refused_and_the_memory_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Thumbnails()
+    for number in range(6):
+        Image.effect_noise((64, 64), 90).save(tmp_path / f"{number}.png")
+    size = len((await made.of(tmp_path / "0.png", 64))[0])
+    monkeypatch.setattr(thumbnails, "KEPT_BYTES", 3 * size)
+    for number in range(6):
+        await made.of(tmp_path / f"{number}.png", 64)
+    assert made._bytes == sum(map(len, made._kept.values())) <= 3 * size
+    assert len(made._kept) >= 1
+    monkeypatch.setattr(thumbnails, "MAX_PIXELS", 1000)
+    with pytest.raises(AnyloomError, match="64 x 64 pixels"):
+        await Thumbnails().of(tmp_path / "0.png", 64)
+
+
+async def test_the_list_of_workflows_names_their_pictures(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    library.save("with", {**two(), "ui": {"thumbnail": {"folder": "output", "name": "a.png", "more": 1}}})
+    library.save("without", {**two(), "ui": {"thumbnail": "a.png"}})
+    found = {entry["name"]: entry.get("thumbnail") for entry in library.entries()}
+    assert found == {"with": {"folder": "output", "name": "a.png"}, "without": None}
+
+
+async def test_every_schema_that_is_named_exists() -> None:
+    def names(value: object) -> set[str]:
+        if isinstance(value, dict):
+            own = {value["$ref"].rpartition("/")[2]} if isinstance(value.get("$ref"), str) else set()
+            return own.union(*map(names, value.values()))
+        return set().union(*map(names, value)) if isinstance(value, list) else set()
+
+    known = {*OPENAPI["components"]["schemas"], *OPENAPI["components"]["responses"]}
+    assert names(OPENAPI) <= known
+    assert set(OPENAPI["components"]["schemas"]) - names(OPENAPI) == set(), "a schema that nobody uses"
