@@ -95,7 +95,7 @@ function Head({ id, data: { node, type }, run, problem }: { id: string; data: St
         className="node-title" value={node.title || type.title} label={t("node.title")}
         onChange={(title) => change("title", (doc) => setNode(doc, id, (now) => ({ ...now, title })))}
       />
-      {node.ui?.breakpoint && <span className="badge stop" title={t("cmd.breakpoint")}>⏸</span>}
+      {node.ui?.breakpoint && <span className="badge bad" title={t("cmd.breakpoint")}><Icon name="stop" size={12} /></span>}
       {node.ui?.kept && <span className="badge cached" title={t("keep.why")}>{t("keep.badge")}</span>}
       {node.ui?.pinned && <Icon name="pin" size={14} />}
       {problem && <span className="badge bad" title={problem}><Icon name="warn" size={14} /></span>}
