@@ -129,7 +129,7 @@ def train(
                 event = {"stage": name, "step": done, "steps": plan.steps, **facts, "rate": _rate_of(optimiser)}
                 if trace is not None:
                     trace.add(event)
-                if on_event is not None:
+                if on_event is not None and crew.leads:
                     on_event({**event, "seconds": time.monotonic() - began})
                 if done % plan.checkpoint_every == 0 and done < last:
                     keep(done)
