@@ -299,7 +299,8 @@ class _Trace:
     def __init__(self, path: Path, done: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:done] if path.is_file() else []
-        self._file = path.open("w", encoding="utf-8")
+        # Line by line, so that whatever ends the process, the trace has every step that a snapshot has.
+        self._file = path.open("w", encoding="utf-8", buffering=1)
         self._file.writelines(kept)
 
     def add(self, event: Event) -> None:
