@@ -88,14 +88,19 @@ def train(
 
 @node(id="nextgpt.loss_curve", title="Loss curve", category=CATEGORY)
 def loss_curve(
-    reports: list[Json],
     width: Annotated[int, Widget(min=240, max=4096)] = 960,
     height: Annotated[int, Widget(min=160, max=2160)] = 480,
+    **reports: Json,
 ) -> Image:
     """The losses of stages over their steps, as a picture "1 H W 3": every step thin, their moving mean thick."""
     from nodes.nextgpt.training.curve import curve
 
-    lines = {str(entry.get("stage", number)): entry.get("losses") for number, entry in enumerate(reports)}
+    lines = {
+        str(entry.get("stage", port)) if isinstance(entry, dict) else port: (
+            entry.get("losses") if isinstance(entry, dict) else None
+        )
+        for port, entry in reports.items()
+    }
     wrong = [name for name, losses in lines.items() if not isinstance(losses, list) or not losses]
     if wrong or not lines:
         raise NodeError(

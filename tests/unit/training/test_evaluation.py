@@ -200,3 +200,18 @@ def test_a_curve_is_a_picture_of_losses():
     assert shown.shape == (1, 200, 320, 3)
     assert 0.5 < float(shown.mean()) < 1
     assert not torch.equal(shown, curve({"a": [1.0, 2.0, 3.0]}, 320, 200))
+
+
+def test_losses_go_to_tensorboard_where_it_is_installed(tmp_path):
+    pytest.importorskip("tensorboard")
+    from nodes.nextgpt.training.board import Board
+
+    board = Board(tmp_path)
+    for step in (1, 2):
+        board.add({"stage": "words", "step": step, "steps": 2, "loss": 1.0 / step})
+    board.close()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "words"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("loss")] == [1.0, 0.5]

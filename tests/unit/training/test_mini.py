@@ -70,3 +70,21 @@ def test_without_weights_it_says_what_is_missing(tmp_path):
     with pytest.raises(ModelError, match="mini") as caught:
         specs_of("mini", ["encoder"], tmp_path)
     assert caught.value.problem.code == "model_missing"
+
+
+def test_weights_that_ship_are_found_and_those_of_the_models_folder_go_before_them(tmp_path, monkeypatch):
+    from safetensors.torch import save_file
+
+    from nodes.nextgpt import locate
+
+    monkeypatch.setattr(locate, "SHIPPED", tmp_path / "weights")
+    name = "input_projector.safetensors"
+    for folder in (tmp_path / "weights" / "mini", tmp_path / "models" / "mini"):
+        folder.mkdir(parents=True)
+    save_file({"a": torch.zeros(1)}, tmp_path / "weights" / "mini" / name)
+    (spec,) = specs_of("mini", ["input_projector"], tmp_path / "models")
+    assert spec.files[0].path == str(tmp_path / "weights" / "mini" / name)
+    assert str(tmp_path / "weights" / "mini" / name) in locate.watched("mini")
+    save_file({"a": torch.ones(1)}, tmp_path / "models" / "mini" / name)
+    (spec,) = specs_of("mini", ["input_projector"], tmp_path / "models")
+    assert spec.files[0].path == str((tmp_path / "models" / "mini" / name).resolve())
