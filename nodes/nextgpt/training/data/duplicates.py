@@ -16,16 +16,20 @@ from typing import Any, Literal
 import numpy as np
 
 from graph_engine.errors import AnyloomError
-from nodes.nextgpt.training.data.fingerprint import fingerprint, likeness, plain, shingles
+from nodes.nextgpt.training.data.fingerprint import Fingerprint, fingerprint, likeness, plain, shingles
 from nodes.nextgpt.training.media import as_value
 from nodes.nextgpt.training.media_file import MediaFile
 from nodes.nextgpt.training.world.talk import Talk
 
 NEAR_TEXT = 0.8
 """Share of shingles from which on two texts are nearly one."""
-NEAR_BITS, NEAR_GRID = 0.08, 0.015
-"""Shares of a fingerprint up to which two media are nearly one. A thing of the small world in another colour is 0.02 and
-more away; the same picture as JPEG of quality 75, or at twice the size, is 0.006 at most."""
+NEAR_BITS = 0.08
+"""Share of a fingerprint's bits up to which two media may be nearly one."""
+NEAR_PICTURE, NEAR_FILM, NEAR_SOUND = 0.09, 0.12, 0.04
+"""Differences up to which they are: the greatest of pictures and films, the root mean square of sounds. Measured on the
+small world: a picture of 64 x 64 as JPEG of quality 90 is up to 0.08 away, at twice the size 0.02; a small circle and a
+small square at the same place 0.11, two colours 0.36. A sound at half its loudness 0.00, as Vorbis 0.03, with other strokes
+0.05."""
 _ANCHORS = 6
 """Rarest shingles of a text by which candidates are found."""
 
@@ -40,15 +44,24 @@ class Group:
     shown: str
 
 
-def duplicate_texts(texts: Mapping[str, str], least: float = NEAR_TEXT) -> list[Group]:
-    """Groups of texts {place: text}. Exact: equal but for case, spaces and signs."""
-    names = list(texts)
-    exact = _alike(names, lambda name: plain(texts[name]))
+def duplicate_texts(
+    texts: Mapping[str, str], least: float = NEAR_TEXT, beside: Mapping[str, Hashable] | None = None
+) -> list[Group]:
+    """Groups of texts {place: text}. Exact: equal but for case, spaces and signs.
+
+    beside: what stands beside each; only texts with equal company are compared.
+    """
+    names, company = list(texts), beside or {}
+    exact = _alike(names, lambda name: (company.get(name), plain(texts[name])))
     groups = [Group("text", "exact", tuple(places), texts[places[0]]) for places in exact]
     first = {name: places[0] for places in exact for name in places}
     rest = [name for name in names if first.get(name, name) == name]
     sets = {name: shingles(texts[name]) for name in rest}
-    near = _joined(rest, _candidates(sets), lambda a, b: likeness(sets[a], sets[b]) >= least)
+
+    def alike(one: str, other: str) -> bool:
+        return company.get(one) == company.get(other) and likeness(sets[one], sets[other]) >= least
+
+    near = _joined(rest, _candidates(sets), alike)
     return groups + [Group("text", "near", tuple(places), texts[places[0]]) for places in near]
 
 
@@ -58,7 +71,7 @@ def duplicate_media(
     """Groups of files, and {path: why} of those that cannot be read. Exact: the same bytes."""
     files: dict[str, MediaFile] = {str(medium.path): medium for medium in media}
     broken: dict[str, str] = {}
-    prints: dict[str, Any] = {}
+    prints: dict[str, Fingerprint] = {}
     contents: dict[str, str] = {}
     for number, (place, medium) in enumerate(files.items(), 1):
         try:
@@ -74,22 +87,27 @@ def duplicate_media(
         groups += [Group(modality, "exact", tuple(p), files[p[0]].caption) for p in exact]  # type: ignore[arg-type]
         first = {name: places[0] for places in exact for name in places}
         rest = [name for name in names if first.get(name, name) == name]
-        for places in _joined(rest, _near_prints(rest, prints), lambda a, b: _same(prints[a], prints[b])):
+        for places in _joined(rest, _near_prints(rest, prints), lambda a, b, m=modality: same(m, prints[a], prints[b])):
             groups.append(Group(modality, "near", tuple(places), files[places[0]].caption))  # type: ignore[arg-type]
     return groups, broken
 
 
-def texts_of(talks: Sequence[Talk]) -> dict[str, str]:
-    """What is said in each talk, by "talk NUMBER"; media stand for themselves, so that "Draw it." of two is one text only
-    if it is the same medium."""
-    return {
-        f"talk {number}": "\n".join(
-            part if isinstance(part, str) else f"[{getattr(part, 'path', part)}]"
-            for said in talk.turns
-            for part in said.parts
-        )
-        for number, talk in enumerate(talks, 1)
-    }
+def same(modality: str, one: Fingerprint, other: Fingerprint) -> bool:
+    """Whether two media are nearly one."""
+    bits, greatest, mean = one.difference(other)
+    near = (
+        mean <= NEAR_SOUND if modality == "audio" else greatest <= (NEAR_PICTURE if modality == "image" else NEAR_FILM)
+    )
+    return bits <= NEAR_BITS and near
+
+
+def texts_of(talks: Sequence[Talk]) -> tuple[dict[str, str], dict[str, Hashable]]:
+    """What is said in each talk, and the media beside it, by "talk NUMBER": equal words about another medium are another
+    exercise."""
+    names = [f"talk {number}" for number in range(1, len(talks) + 1)]
+    words = ("\n".join(part for said in talk.turns for part in said.parts if isinstance(part, str)) for talk in talks)
+    media = ((tuple(talk.given), tuple(talk.made)) for talk in talks)
+    return dict(zip(names, words, strict=True)), dict(zip(names, media, strict=True))
 
 
 def media_of(talks: Iterable[Talk]) -> list[MediaFile]:
@@ -135,7 +153,7 @@ def _candidates(sets: Mapping[str, frozenset[str]]) -> Iterator[tuple[str, str]]
                 yield name, other
 
 
-def _near_prints(names: Sequence[str], prints: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _near_prints(names: Sequence[str], prints: Mapping[str, Fingerprint]) -> Iterator[tuple[str, str]]:
     """Pairs whose bits differ little: rows of bytes, one against all that follow."""
     sizes = {name: len(prints[name].grid) for name in names}
     for size in sorted(set(sizes.values())):
@@ -146,11 +164,6 @@ def _near_prints(names: Sequence[str], prints: Mapping[str, Any]) -> Iterator[tu
             differ = np.bitwise_count(table[index + 1 :] ^ table[index]).sum(1)
             for other in np.flatnonzero(differ <= NEAR_BITS * size):
                 yield group[index], group[index + 1 + int(other)]
-
-
-def _same(one: Any, other: Any) -> bool:
-    bits, grid = one.distance(other)
-    return bits <= NEAR_BITS and grid <= NEAR_GRID
 
 
 def _joined(

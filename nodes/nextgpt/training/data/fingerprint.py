@@ -1,16 +1,17 @@
 """Fingerprints: what of a text, a picture, a film or a sound stays the same when it is copied, encoded anew or scaled.
 
-A medium's fingerprint is a small grid of bytes; one bit per cell says whether it is above the mean of its channel (the
-average hash, over all three colours). Bits are compared first, because that is quick; the grids then decide, so that two
-shapes of which only the colour differs are told apart.
+A medium's fingerprint is a small grid of bytes; one bit per cell says whether it is above the mean of its row (the average
+hash, over all three colours). Bits are compared first, because that is quick; the grids then decide, so that two shapes of
+which only the colour differs are told apart.
 
-    picture   8 x 8 cells x 3 colours
+    picture   16 x 16 cells x 3 colours (the average hash has 8 x 8; that is too coarse for the small world's shapes)
     film      the grids of its first, middle and last frame
     sound     16 bands (100 Hz to 7 kHz) x 8 slices of time, in decibels below the loudest
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CELLS = 8
+CELLS, SLICES = 16, 8
 BANDS, LOWEST_HZ, HIGHEST_HZ = 16, 100.0, 7000.0
 FLOOR_DB = 60.0
 SHINGLE = 5
@@ -32,12 +33,14 @@ class Fingerprint:
     bits: int
     grid: bytes
 
-    def distance(self, other: Fingerprint) -> tuple[float, float]:
-        """Share of bits that differ, and of the grids the mean difference in 0..1. Of unlike sizes both are 1."""
+    def difference(self, other: Fingerprint) -> tuple[float, float, float]:
+        """Share of bits that differ; of the grids the greatest and the root mean square difference, 0..1. Of unlike sizes
+        all are 1."""
         if len(self.grid) != len(other.grid):
-            return 1.0, 1.0
-        differ = (self.bits ^ other.bits).bit_count() / len(self.grid)
-        return differ, sum(abs(a - b) for a, b in zip(self.grid, other.grid, strict=True)) / (255 * len(self.grid))
+            return 1.0, 1.0, 1.0
+        bits = (self.bits ^ other.bits).bit_count() / len(self.grid)
+        apart = [abs(a - b) / 255 for a, b in zip(self.grid, other.grid, strict=True)]
+        return bits, max(apart), math.sqrt(sum(value * value for value in apart) / len(apart))
 
 
 def fingerprint(value: Any) -> Fingerprint:
@@ -52,7 +55,7 @@ def fingerprint(value: Any) -> Fingerprint:
 
 
 def _cells(picture: Tensor) -> Tensor:
-    """ "H W C" in 0..1 to "3 64": means of cells, by area."""
+    """ "H W C" in 0..1 to "3 256": means of cells, by area."""
     planes = picture[..., :3].float().movedim(-1, 0)
     if len(planes) == 1:
         planes = planes.expand(3, -1, -1)
@@ -70,9 +73,9 @@ def _spectrum(wave: Tensor, rate: int) -> Tensor:
     edges = LOWEST_HZ * (HIGHEST_HZ / LOWEST_HZ) ** (torch.arange(BANDS + 1) / BANDS)
     band = torch.bucketize(hertz, edges, right=True) - 1
     bands = torch.stack([power[band == index].sum(0) for index in range(BANDS)])
-    slices = torch.nn.functional.adaptive_avg_pool1d(bands[None], CELLS)[0]
+    slices = torch.nn.functional.adaptive_avg_pool1d(bands[None], SLICES)[0]
     decibels = 10 * (slices.clamp_min(1e-12) / slices.amax().clamp_min(1e-12)).log10()
-    return (1 + decibels / FLOOR_DB).clamp(0, 1).T if float(slices.amax()) > 1e-9 else torch.zeros(CELLS, BANDS)
+    return (1 + decibels / FLOOR_DB).clamp(0, 1).T if float(slices.amax()) > 1e-9 else torch.zeros(SLICES, BANDS)
 
 
 def _of_grid(rows: Tensor) -> Fingerprint:

@@ -63,7 +63,8 @@ def find_duplicates(
     found = _read(context, data)
     media = duplicates.media_of(found.talks)
     same, broken = duplicates.duplicate_media(media, lambda done: context.progress(done, len(media)))
-    groups = [*duplicates.duplicate_texts(duplicates.texts_of(found.talks), near_text), *same]
+    words, beside = duplicates.texts_of(found.talks)
+    groups = [*duplicates.duplicate_texts(words, near_text, beside), *same]
     lines = [f"{len(found.talks)} conversations, {len(media)} media files."]
     for what in ("text", "image", "video", "audio"):
         for how in ("exact", "near"):

@@ -55,8 +55,9 @@ def sift(dialogues: Sequence[Dialogue], rules: Rules) -> tuple[list[int], list[R
         else:
             sound.append(index)
     # What is shown belongs to what is said: "Describe it." of another picture is another exercise.
-    texts = {str(index): _shown(dialogues[index]) for index in sound}
-    for group in duplicate_texts(texts, min(rules.near, 1.0)):
+    texts = {str(index): _told(dialogues[index]) for index in sound}
+    shown = {str(index): _shown(dialogues[index]) for index in sound}
+    for group in duplicate_texts(texts, min(rules.near, 1.0), shown):
         if group.how == "near" and rules.near > 1:
             continue
         for place in group.places[1:]:
@@ -116,9 +117,10 @@ def _fault(dialogue: Dialogue, rules: Rules) -> tuple[str, str] | None:
     return None
 
 
-def _shown(dialogue: Dialogue) -> str:
-    marks = [
-        f"{turn.speaker} {medium.modality} {medium.drawn if turn.speaker == 'human' else medium.caption}"
-        for turn, medium in dialogue.wanted()
-    ]
-    return "\n".join([*marks, dialogue.text])
+def _told(dialogue: Dialogue) -> str:
+    """All words, with the captions of what is made."""
+    return "\n".join([dialogue.text, *(medium.caption for turn, medium in dialogue.wanted() if turn.speaker == "gpt")])
+
+
+def _shown(dialogue: Dialogue) -> tuple[Any, ...]:
+    return tuple(medium.drawn or medium for turn, medium in dialogue.wanted() if turn.speaker == "human")
