@@ -40,6 +40,14 @@ from nodes.nextgpt.projector_file import (
 from nodes.nextgpt.reason import reason
 from nodes.nextgpt.route import route
 from nodes.nextgpt.trace_picture import trace_picture
+from nodes.nextgpt.training.data.build_node import (
+    build_mosit,
+    dialogue_request,
+    dialogues_by_template,
+    dialogues_from_text,
+    wanted_media,
+)
+from nodes.nextgpt.training.data.review_node import balance, find_duplicates, preview_data
 from nodes.nextgpt.training.train_node import loss_curve, train
 from nodes.nextgpt.trim import trim_conversation
 from nodes.nextgpt.upscale_video import load_upscaler, upscale_video
@@ -49,12 +57,17 @@ __all__ = [
     "apply_lora",
     "assemble",
     "audio_to_latent",
+    "balance",
+    "build_mosit",
     "caption_route",
     "captions",
     "conversation",
     "decode_audio",
     "decode_image",
     "decode_video",
+    "dialogue_request",
+    "dialogues_by_template",
+    "dialogues_from_text",
     "encode_audio",
     "encode_caption",
     "encode_conversation",
@@ -64,6 +77,7 @@ __all__ = [
     "encode_text",
     "encode_thermal",
     "encode_video",
+    "find_duplicates",
     "identity_input_projector",
     "image_to_latent",
     "latent_to_audio",
@@ -84,6 +98,7 @@ __all__ = [
     "load_vision_tower",
     "loss_curve",
     "message",
+    "preview_data",
     "project_in",
     "project_out",
     "reason",
@@ -97,4 +112,5 @@ __all__ = [
     "trim_conversation",
     "upscale_video",
     "video_to_latent",
+    "wanted_media",
 ]
