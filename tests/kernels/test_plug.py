@@ -196,6 +196,33 @@ def test_whatever_is_written_to_is_seen_at_the_next_step(build: str, recorder: A
             assert relative(found, old) > 1e-5
 
 
+def test_a_graph_is_not_replayed_over_weights_that_lie_elsewhere() -> None:
+    unet, told = small_unet("image"), words("image")
+    step = torch.linspace(900, 100, 4).long()[1]
+
+    def move(module: Any) -> None:
+        module.weight.data = module.weight.data.clone()
+
+    with accelerate_unet(unet, "reference", recorder=Again()) as fast:
+        assert fast.plug is not None and fast.plug.graphs is not None
+        for expected, change in enumerate(
+            (
+                lambda: None,
+                lambda: unet.load_state_dict({n: t.clone() for n, t in unet.state_dict().items()}, assign=True),
+                lambda: move(unet.up_blocks[1].resnets[0].norm2),
+                lambda: move(unet.conv_out),
+                lambda: lora(unet),
+                lambda: scale(unet, 0.5),
+                lambda: move(next(m for m in unet.modules() if hasattr(m, "base_layer")).lora_A["default"]),
+            ),
+            start=1,
+        ):
+            change()
+            for _ in range(3):
+                unet(start("image"), step, **told)
+            assert fast.plug.graphs.captures == expected
+
+
 def lora(unet: Any, strength: float = 1.0) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
