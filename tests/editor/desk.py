@@ -116,7 +116,9 @@ class Desk:
         )
 
     def run(self, status: str = "succeeded", timeout_s: float = 40) -> None:
+        before = self.page.locator(".outcome").get_attribute("data-run")
         self.press("Control+Enter")
+        expect(self.page.locator(".outcome")).not_to_have_attribute("data-run", before or "")
         self.ended(status, timeout_s)
 
     def ended(self, status: str = "succeeded", timeout_s: float = 40) -> None:

@@ -264,6 +264,15 @@ export function onKey(event: KeyboardEvent): void {
   found.run();
 }
 
+/** Enter with a modifier runs, wherever the focus is: a focused node would take it as a wish to be selected or not. */
+export function onRunKey(event: KeyboardEvent): void {
+  const found = event.key === "Enter" && (event.ctrlKey || event.metaKey || event.altKey) ? BY_KEYS.get(keysOf(event)) : undefined;
+  if (!found || screen.get().dialog || screen.get().viewing) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  found.run();
+}
+
 let withLinks = false;
 
 export function onPasteKey(event: KeyboardEvent): void {

@@ -62,7 +62,7 @@ function RunButtons() {
   return (
     <div className="runbar">
       {link !== "open" && <span className="offline" role="status">{t(link === "connecting" ? "server.connecting" : "server.lost")}</span>}
-      <span className={`outcome ${state?.status ?? ""}`} role="status">
+      <span className={`outcome ${state?.status ?? ""}`} role="status" data-run={state?.id}>
         {state && (running ? t("run.share", { share: Math.round(share * 100) }) : `${t(`run.${state.status as "succeeded"}`, { name: "" })}${state.seconds !== undefined ? ` · ${state.seconds.toFixed(1)} s` : ""}`)}
       </span>
       {serious > 0 && <button className="count bad" onClick={() => screen.patch({ panel: "problems" })} title={t("problems.show")}><Icon name="warn" size={15} /> {serious}</button>}
