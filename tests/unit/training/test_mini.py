@@ -66,6 +66,15 @@ def test_it_has_no_upscaler_and_says_so(tmp_path):
         specs_of("mini", ["video_upscaler"], tmp_path)
 
 
+def test_its_tokenizer_ships_and_its_weights_have_to_be_trained(tmp_path):
+    from nodes.nextgpt.inventory import inventory
+
+    (told,) = inventory(["mini"], tmp_path)
+    assert {part["part"] for part in told["parts"]} == set(PARTS)
+    assert not told["complete"]
+    assert all("anyloom train mini" in part["wants"][0]["fetch"] for part in told["parts"])
+
+
 def test_without_weights_it_says_what_is_missing(tmp_path):
     with pytest.raises(ModelError, match="mini") as caught:
         specs_of("mini", ["encoder"], tmp_path)
