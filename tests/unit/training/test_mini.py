@@ -97,3 +97,13 @@ def test_weights_that_ship_are_found_and_those_of_the_models_folder_go_before_th
     save_file({"a": torch.ones(1)}, tmp_path / "models" / "mini" / name)
     (spec,) = specs_of("mini", ["input_projector"], tmp_path / "models")
     assert spec.files[0].path == str((tmp_path / "models" / "mini" / name).resolve())
+
+
+def test_a_film_of_eight_channels_has_a_preview():
+    from nodes.nextgpt.model.preview import preview_rgb
+
+    latent = torch.zeros(1, 8, 8, 8, 8)
+    latent[:, :, -1] = 4.0  # the last of four frames that are shown
+    shown = preview_rgb(latent)
+    assert shown.shape == (16, 16, 3)
+    assert shown[8:, 8:].min() == 255 > shown[:8, :8].max()
