@@ -110,7 +110,9 @@ def watched(name: str) -> list[str]:
     preset = PRESETS.get(name)
     if preset is None or preset.made:
         return []
-    patterns = {*files_of(name)} | {str(path) for part in preset.parts if (path := shipped_path(preset, part)).is_file()}
+    patterns = {*files_of(name)} | {
+        str(path) for part in preset.parts if (path := shipped_path(preset, part)).is_file()
+    }
     roots = ("", *(f"{glob.escape(str(cache))}/" for cache in hub_caches()))
     pieces = {
         piece for part, row in SOURCES.get(name, {}).items() if part in preset.parts for w in row.ways for piece in w

@@ -28,7 +28,10 @@ class Crew:
 
     @classmethod
     def join(cls, parts: Parts) -> Crew:
-        """The crew that torchrun or `accelerate launch` started, or nobody but oneself. Moves `parts` to the process's device."""
+        """The crew that torchrun or `accelerate launch` started, or nobody but oneself.
+
+        Moves `parts` to the process's device.
+        """
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
             return cls()
         from accelerate import Accelerator

@@ -215,3 +215,30 @@ def test_losses_go_to_tensorboard_where_it_is_installed(tmp_path):
     events = EventAccumulator(str(tmp_path / "words"))
     events.Reload()
     assert [event.value for event in events.Scalars("loss")] == [1.0, 0.5]
+
+
+def test_gates_judge_each_part_alone(tmp_path):
+    """An identity for an autoencoder is right in everything; an untrained denoiser is not."""
+    from nodes.nextgpt.training.evaluation.gates import gates
+
+    speaker = Speaker(Parts("mini", tmp_path, tmp_path))
+    vae = speaker.parts.get("image_decoder").vae
+    for name in ("image", "video", "audio"):
+        decoder = speaker.parts.get(f"{name}_decoder")
+        decoder.config = replace(decoder.config, steps=1)
+
+    class Same:
+        def __init__(self, value):
+            self.latent_dist, self.sample, self.value = self, value, value
+
+        def mode(self):
+            return self.value
+
+    vae.encode = lambda target: Same(target)
+    real = vae.decode
+    vae.decode = lambda latent, **given: Same(latent) if latent.shape[1] == 3 else real(latent, **given)
+    found, samples = gates(speaker, 2)
+    assert found["rebuilt_image_all"] == 1
+    assert found["drawn_image_all"] == found["rebuilt_video_all"] == 0
+    assert len(samples) == 12
+    assert {name.split("_")[1] for name in found} == {"image", "video", "audio"}
