@@ -45,15 +45,15 @@ def report(
     """Write a page with everything on it: one HTML file without links to others, and no script in it.
 
     text: an introduction in Markdown. parts, in the natural order of their port names: STRING (Markdown), TABLE, IMAGE,
-    AUDIO, VIDEO, or anything that is JSON; the port's name is the caption, what follows a digit in front of it
-    ("2_what it looks like"). What was skipped is left out. `markdown` has the words and tables, with the captions of the
+    AUDIO, VIDEO, or anything that is JSON; the port's name is the caption, what follows a number in front of it
+    ("_2_what_it_looks_like"). What was skipped is left out. `markdown` has the words and tables, with the captions of the
     media in their places.
     """
     pages, lines = [_markdown(text)] if text.strip() else [], [f"# {title}", *([text] if text.strip() else [])]
     room = LIMIT_BYTES
     given = [(port, value) for port in natural(parts) for value in parts[port] or []]
     for number, (port, value) in enumerate(given):
-        caption = port.lstrip("0123456789").strip("_ ").replace("_", " ")
+        caption = port.lstrip("_0123456789").strip("_ ").replace("_", " ")
         page, line = _part(value, caption, port)
         room -= len(page)
         if room < 0:

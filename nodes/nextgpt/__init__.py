@@ -19,6 +19,7 @@ from nodes.nextgpt.encode import (
     encode_thermal,
     encode_video,
 )
+from nodes.nextgpt.findings import findings
 from nodes.nextgpt.history import load_conversation, save_conversation
 from nodes.nextgpt.load import (
     load,
@@ -78,6 +79,7 @@ __all__ = [
     "encode_thermal",
     "encode_video",
     "find_duplicates",
+    "findings",
     "identity_input_projector",
     "image_to_latent",
     "latent_to_audio",

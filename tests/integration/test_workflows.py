@@ -1,5 +1,6 @@
 """Every shipped workflow, run by the engine on the tiny models: its files exist, open and hold something."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -24,13 +25,18 @@ pytestmark = [
 FOLDER = Path(__file__).resolve().parents[2] / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 EXPECTED = {
+    "answer": {"save_draw", "save_film", "save_play", "save_chat", "save_page", "reply"},
     "any_to_any": {"save_draw", "save_film", "save_play", "save_reply", "reply", "trace"},
     "chat": {"save_draw", "save_film", "save_play", "save_chat", "reply", "trace"},
+    "create": {"save_draw", "save_film", "save_play", "save_page", "reply"},
     "draw_describe_sound": {"save_draw", "save_play", "reply"},
     "caption_route": {"save_draw", "save_play", "reply"},
     "draw_then_sound": {"save_draw", "save_play", "first_reply", "reply"},
+    "explain": {"save_draw", "save_film", "save_chart", "save_page", "reply"},
     "image_to_audio": {"save_play", "reply", "trace"},
     "image_to_text": {"reply", "save_reply"},
+    "narrate": {"save_words", "save_speech", "save_film", "reply"},
+    "report": {"save_table", "save_chart", "save_page", "reply"},
     "speak_draw_caption": {"save_both", "caption"},
     "text_to_audio": {"save_play", "reply", "trace"},
     "text_to_image": {"save_draw", "reply", "trace"},
@@ -40,7 +46,7 @@ EXPECTED = {
     "video_to_text": {"reply", "save_reply"},
 }
 """The results that a workflow must have; those named save_* are files."""
-UNASKED = {"chat": {"save_film", "save_play"}}
+UNASKED = {"answer": {"save_draw", "save_film", "save_play"}, "chat": {"save_film", "save_play"}}
 """Files that come only when the model asks for them, which it does not here."""
 
 
@@ -122,9 +128,86 @@ def check_conversation(path, fact):
     check_picture(path.parent / medium["file"], {"width": 64, "height": 64})
 
 
+def check_shown(path, fact):
+    """The conversation about a picture that the user showed, and that was answered in words."""
+    user, assistant = outline(path)["turns"]
+    (medium,) = (part for part in user["parts"] if part["type"] == "image")
+    with Image.open(path.parent / medium["file"]) as kept, Image.open(FOLDER / "media" / "heart.png") as shown:
+        assert np.array_equal(np.asarray(kept), np.asarray(shown))
+    assert [part["type"] for part in assistant["parts"]] == ["text"]
+
+
+def check_chart(path, fact):
+    with Image.open(path) as picture:
+        assert picture.size == (fact["width"], fact["height"])
+        pixels = np.asarray(picture.convert("RGB"))
+    assert picture.width == 720
+    assert (pixels == 255).all(-1).mean() > 0.4, "most of a chart is paper"
+    blue = np.abs(pixels.astype(int) - (0x3B, 0x7D, 0xD8)).max(-1) < 12
+    assert blue.mean() > 0.02, "bars in the first colour of the palette"
+
+
+def check_scored(path, fact):
+    """The clip with the sound that came with it, as long as the longer of both."""
+    with av.open(str(path)) as container:
+        assert len(container.streams.audio) == 1
+        assert sum(1 for _ in container.decode(video=0)) == fact["frames"] == 16
+    assert fact["seconds"] == pytest.approx(2.0)
+
+
+def check_narration(path, fact):
+    samples, rate = soundfile.read(path)
+    assert rate == fact["sample_rate"] == 22_050
+    assert fact["seconds"] > 4, "forty words take longer"
+    assert np.abs(samples).max() > 0.1
+
+
+def check_narrated(path, fact):
+    """As long as what is said about it; the last frame stays."""
+    with av.open(str(path)) as container:
+        assert len(container.streams.audio) == 1
+        frames = [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
+    assert len(frames) == fact["frames"] > 16
+    assert np.abs(frames[0] - frames[7]).mean() > 1, "the star rises"
+    assert np.abs(frames[8] - frames[-1]).mean() < 2
+
+
+def check_findings(path, fact):
+    header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+    assert header == ["source", "says", "tokens", "certainty"]
+    assert [row[0] for row in rows] == ["note", "picture", "clip", "sound", "all together"]
+    assert len({row[1] for row in rows}) == 5, "each says something else"
+    assert all(0 < float(row[3]) < 100 for row in rows)
+
+
+PARTS = {"answer": (1, 0, 0), "create": (1, 1, 1), "explain": (2, 1, 0), "report": (2, 1, 1)}
+"""Pictures, clips and sounds on a page."""
+
+
+def check_page(path, fact):
+    page = path.read_text(encoding="utf-8")
+    assert tuple(page.count(f"<{tag} ") for tag in ("img", "video", "audio")) == PARTS[path.parent.name]
+    assert ("<table>" in page) == (path.parent.name in ("explain", "report"))
+    assert "http://" not in page
+    assert "https://" not in page
+
+
 CARRIERS = {"image/png": check_picture, "audio/wav": check_sound, "video/mp4": check_video}
 """Files that hold the workflow which made them."""
-CHECK = {**CARRIERS, "text/plain": check_text, "application/json": check_conversation}
+CHECK = {
+    **CARRIERS,
+    "text/plain": check_text,
+    "text/html": check_page,
+    "application/json": check_conversation,
+    ("answer", "save_chat"): check_shown,
+    ("create", "save_film"): check_scored,
+    ("explain", "save_chart"): check_chart,
+    ("narrate", "save_speech"): check_narration,
+    ("narrate", "save_film"): check_narrated,
+    ("report", "save_chart"): check_chart,
+    ("report", "save_table"): check_findings,
+}
+"""By what a file is, or by what it is in one workflow."""
 
 
 async def test_the_folder_is_what_is_tested():
@@ -148,6 +231,8 @@ async def test_a_workflow_says_what_it_is_and_what_it_asks(name):
 
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_workflow_runs(tmp_path, models_dir, name):
+    if name == "narrate" and shutil.which("espeak-ng") is None:
+        pytest.skip("eSpeak NG is not installed: apt-get install espeak-ng")
     document = load(name)
     async with await open_engine(tmp_path, models_dir) as engine:
         record = await run(engine, document)
@@ -156,10 +241,10 @@ async def test_a_workflow_runs(tmp_path, models_dir, name):
         unasked = UNASKED.get(name, set())
         assert set(files) == {target for target in EXPECTED[name] if target.startswith("save")} - unasked
         assert all("did not ask" in record.result[target]["file"]["skipped"] for target in unasked)
-        for file in files.values():
+        for target, file in files.items():
             path = tmp_path / "output" / file["name"]
             assert path.stat().st_size == file["bytes"] > 0
-            CHECK[file["media_type"]](path, file)
+            CHECK.get((name, target), CHECK.get(file["media_type"]))(path, file)
             if file["media_type"] in CARRIERS:
                 embedded = read_workflow(path)
                 assert embedded["nodes"].keys() == document["nodes"].keys()

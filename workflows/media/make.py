@@ -3,6 +3,9 @@
     lighthouse.png   256 x 256, a lighthouse by the sea at dusk
     bell.wav         2 s, 16 kHz mono, one strike of a bell
     waves.mp4        2 s, 8 frames per second, 96 x 96, waves at night with their sound
+    heart.png        64 x 64, a large orange heart of the small world, which the preset `mini` knows
+    violin.wav       2 s, 16 kHz mono, the small world's note E on a violin, twice
+    rising_star.mp4  2 s, 4 frames per second, 64 x 64, a red star that moves up, with the sound that belongs to it
 
 Everything follows from the code and a fixed seed; nothing is downloaded. Needs the packages of the project only.
 """
@@ -22,7 +25,13 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 from nodes.media.audio_file import write_audio  # noqa: E402
+from nodes.media.image_file import write_image  # noqa: E402
 from nodes.media.video_file import write_video  # noqa: E402
+from nodes.nextgpt.training.world.clip import FPS, Clip, film  # noqa: E402
+from nodes.nextgpt.training.world.picture import draw_scenes  # noqa: E402
+from nodes.nextgpt.training.world.rule import sound_of_clip  # noqa: E402
+from nodes.nextgpt.training.world.scene import Scene, Thing  # noqa: E402
+from nodes.nextgpt.training.world.sound import SAMPLE_RATE, Sound, play  # noqa: E402
 
 Array = np.ndarray[Any, Any]
 SIZE, FINER = 256, 4
@@ -270,10 +279,21 @@ def waves(count: int = 16, fps: float = 8.0, size: int = 96) -> dict[str, Any]:
     return {"frames": torch.from_numpy(np.stack(frames)).float(), "fps": fps, "audio": audio}
 
 
+def small_world(folder: Path) -> None:
+    """Media that `nodes/nextgpt/training/world` is made of."""
+    picture = draw_scenes([Scene((Thing("heart", "orange", "large", "centre"),), "white")])[0]
+    write_image(folder / "heart.png", picture, "png")
+    write_audio(folder / "violin.wav", play([Sound("E", "low", "violin", "twice", "steady", "loud")]), SAMPLE_RATE, "wav")
+    clip = Clip("star", "red", "up", "white")
+    audio = {"waveform": play([sound_of_clip(clip)])[:, None], "sample_rate": SAMPLE_RATE}
+    write_video(folder / "rising_star.mp4", {"frames": film([clip])[0], "fps": float(FPS), "audio": audio}, "mp4", 85)
+
+
 def main(folder: Path = HERE) -> None:
     lighthouse().save(folder / "lighthouse.png", optimize=True)
     write_audio(folder / "bell.wav", bell(), 16_000, "wav")
     write_video(folder / "waves.mp4", waves(), "mp4", 85)
+    small_world(folder)
     for path in sorted(folder.glob("*.[pwm][nap][gv4]")):
         print(f"{path.name}: {path.stat().st_size:,} bytes")
 

@@ -84,11 +84,11 @@ def duplicate_media(
     for modality in ("image", "video", "audio"):
         names = [place for place in prints if files[place].modality == modality]
         exact = _alike(names, lambda name: contents[name])
-        groups += [Group(modality, "exact", tuple(p), files[p[0]].caption) for p in exact]  # type: ignore[arg-type]
+        groups += [Group(modality, "exact", tuple(p), files[p[0]].caption) for p in exact]
         first = {name: places[0] for places in exact for name in places}
         rest = [name for name in names if first.get(name, name) == name]
         for places in _joined(rest, _near_prints(rest, prints), lambda a, b, m=modality: same(m, prints[a], prints[b])):
-            groups.append(Group(modality, "near", tuple(places), files[places[0]].caption))  # type: ignore[arg-type]
+            groups.append(Group(modality, "near", tuple(places), files[places[0]].caption))
     return groups, broken
 
 

@@ -61,14 +61,12 @@ def sift(dialogues: Sequence[Dialogue], rules: Rules) -> tuple[list[int], list[R
         if group.how == "near" and rules.near > 1:
             continue
         for place in group.places[1:]:
-            reject(int(place), "duplicate", f"it is {'equal' if group.how == 'exact' else 'nearly equal'} to dialogue "
-                   f"{int(group.places[0]) + 1}")  # fmt: skip
+            how = "equal" if group.how == "exact" else "nearly equal"
+            reject(int(place), "duplicate", f"it is {how} to dialogue {int(group.places[0]) + 1}")
     gone = {entry.number - 1 for entry in rejected}
     kept: list[int] = []
-    most, counts = (
-        most_of_each(Counter(dialogues[i].kind for i in sound if i not in gone), rules.largest_share),
-        Counter(),
-    )
+    most = most_of_each(Counter(dialogues[i].kind for i in sound if i not in gone), rules.largest_share)
+    counts: Counter[str] = Counter()
     for index in sound:
         if index in gone:
             continue
