@@ -20,6 +20,7 @@ body { font: 16px/1.6 system-ui, "Noto Sans CJK SC", sans-serif; color: #1f2937;
        max-width: 54rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2, h3 { line-height: 1.25; } figure { margin: 1.5rem 0; } figcaption { color: #6b7280; font-size: .9rem; }
 img, video { max-width: 100%; height: auto; border-radius: 6px; } audio { width: 100%; }
+img, video { min-width: 16rem; }
 table { border-collapse: collapse; margin: 1rem 0; } th, td { border: 1px solid #d1d5db; padding: .3rem .7rem; }
 th { background: #e8eef7; text-align: left; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
 pre { background: #f3f4f6; padding: .8rem; overflow-x: auto; }

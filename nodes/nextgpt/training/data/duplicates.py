@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,7 +88,7 @@ def duplicate_media(
         groups += [Group(modality, "exact", tuple(p), files[p[0]].caption) for p in exact]
         first = {name: places[0] for places in exact for name in places}
         rest = [name for name in names if first.get(name, name) == name]
-        for places in _joined(rest, _near_prints(rest, prints), lambda a, b, m=modality: same(m, prints[a], prints[b])):
+        for places in _joined(rest, _near_prints(rest, prints), partial(_alike_in, modality, prints)):
             groups.append(Group(modality, "near", tuple(places), files[places[0]].caption))
     return groups, broken
 
@@ -128,6 +129,10 @@ def table_of(groups: Sequence[Group]) -> dict[str, Any]:
         for place in group.places
     ]
     return {"columns": ["group", "what", "how", "place", "reads"], "rows": rows}
+
+
+def _alike_in(modality: str, prints: Mapping[str, Fingerprint], one: str, other: str) -> bool:
+    return same(modality, prints[one], prints[other])
 
 
 def _alike(names: Sequence[str], key: Callable[[str], Hashable]) -> list[list[str]]:

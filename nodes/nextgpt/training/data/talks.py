@@ -1,4 +1,5 @@
-"""A data set on disk to talks: JSON, JSON lines and webdataset archives, with every fault and its place.
+"""A data set on disk to talks: JSON, JSON lines, webdataset archives and Hugging Face data sets, with every fault and its
+place.
 
 A path is a file or a folder. Media are looked for beside the file, in folders called like their modality (`image`,
 `images`), and one folder up, which is where the original's layout has them.
@@ -15,6 +16,7 @@ from typing import Any
 
 from graph_engine.errors import InvalidError, Problem, RequestError
 from nodes.nextgpt.training.data.archive import archived
+from nodes.nextgpt.training.data.hugging_face import is_saved, saved
 from nodes.nextgpt.training.data.record import Broken, Find, talks_of
 from nodes.nextgpt.training.world.talk import Talk
 
@@ -37,9 +39,8 @@ class DataSet:
 
 def read_set(path: Path) -> DataSet:
     """Everything that can be read, and everything that cannot. Raises RequestError for a path without annotations."""
-    files = (
-        [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in ENDINGS) if path.is_dir() else []
-    )
+    whole = path.is_file() or is_saved(path)
+    files = [path] if whole else sorted(p for p in path.rglob("*") if p.suffix in ENDINGS) if path.is_dir() else []
     if not files:
         raise RequestError(
             f"{path} holds no data set.",
@@ -74,6 +75,9 @@ def read_talks(path: Path, kinds: Sequence[str]) -> list[Talk]:
 
 
 def _records(file: Path, problems: list[Problem]) -> Iterator[tuple[str, Any, Find]]:
+    if is_saved(file):
+        yield from saved(file, problems)
+        return
     if file.suffix == ".tar":
         yield from archived(file, problems)
         return
