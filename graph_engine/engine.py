@@ -28,19 +28,26 @@ from graph_engine.execute.runner import Runner
 from graph_engine.execute.sights import sights
 from graph_engine.execute.worker_models import Fleet
 from graph_engine.graph.context import NodeContext
+from graph_engine.graph.node import NodeType
 from graph_engine.graph.registry import Registry
+from graph_engine.memory.ahead import Expected
 from graph_engine.memory.devices import find_devices
-from graph_engine.memory.reservations import Reservations
+from graph_engine.memory.reservations import Reservations, models_of
 from graph_engine.models.catalog import Catalog
+from graph_engine.models.spec import ModelSpec
 from graph_engine.planner import Planned, Planner
 from graph_engine.record import RunRecord
 from graph_engine.roster import RECENT, LiveRun, Roster, ending_of, record_of
-from graph_engine.schedule.messages import Job
+from graph_engine.schedule.affinity import Affinity
+from graph_engine.schedule.messages import Job, Ref
+from graph_engine.schedule.outlook import named_models, outlook, with_residents_first
 from graph_engine.schedule.scheduler import Scheduler
+from graph_engine.schedule.states import Task
 from graph_engine.settings import Settings
 from graph_engine.store.artifacts import Artifact, Shape
 from graph_engine.store.codec import decode_artifact, encode, encode_artifact
 from graph_engine.store.disk_store import DiskStore
+from graph_engine.store.estimates import Estimates
 from graph_engine.store.folders import Folders
 from graph_engine.store.history import RunRow
 from graph_engine.store.memory_store import MemoryStore
@@ -62,7 +69,7 @@ class Engine:
         self.settings, self.registry, self.catalog = settings, registry, catalog
         self.folders = Folders(settings.input_dir, settings.output_dir, settings.temp_dir)
         self.models = Fleet(catalog, dict(settings.device_bytes))
-        self._memory = Reservations(self.models)
+        self._memory = Reservations(self.models, Estimates(settings.data_dir))
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
         self._planner = Planner(settings, registry, self.folders.digest)
@@ -77,6 +84,7 @@ class Engine:
         )
         self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
         self._executor = self._runner.executor = self._hands(devices)
+        scheduler.lanes["device"].affinity = Affinity(self._is_here)
         scheduler.look = lambda job: sights(job, self._vault.find, self.models, devices)
 
     def _hands(self, devices: tuple[str, ...]) -> Executor:
@@ -144,6 +152,8 @@ class Engine:
             await self._queue.release()
         await asyncio.to_thread(self._queue.close)
         await asyncio.to_thread(self._vault.close)
+        await asyncio.to_thread(self.models.close)
+        await asyncio.to_thread(self._memory.close)
 
     # --- submit -----------------------------------------------------------------------------------------------------
 
@@ -274,6 +284,7 @@ class Engine:
         if live.record.ended:
             return False
         live.cancelled = True
+        self.models.forget(run_id)
         self._runner.cancel(run_id)
         return True
 
@@ -345,18 +356,66 @@ class Engine:
         live = self._roster.live.get(job.run)
         raw = live.raw if live is not None else None
         models = {port: inputs[port] for port in job.next_use if port in inputs}
-        working = self._memory.working_bytes(job.type, job.literals)
+        values, device = {**job.literals, **inputs}, job.device or "cpu"
+        working = self._memory.working_bytes(job.type, values, device)
+        expected = self._expected(job, models) if models and job.device and job.attempt == 1 else None
         return JobContext(
-            job, raw, self.folders, self.settings.models_path, self.models, self._runner.post, models, working
+            job,
+            raw,
+            self.folders,
+            self.settings.models_path,
+            self.models,
+            self._runner.post,
+            models,
+            working,
+            expected,
+            lambda bytes: self._memory.saw(job.type, values, device, bytes),
         )
 
+    def _expected(self, job: Job, models: Mapping[str, Any]) -> list[Expected]:
+        """The models that a job of a device uses, and those that its run uses after it, as far as that is known."""
+        task = self._runner.scheduler.jobs.get(job.id)
+        mine = models_of(job.type, job.literals, models)
+        found = [Expected(spec, 0) for spec in mine]
+        upcoming = outlook(task.owner) if task is not None else []
+        for one in with_residents_first(upcoming, lambda one: self._are_here(one.type, one.literals, one.models, mine)):
+            again = min((use for use in one.again.values() if use is not None), default=None)
+            arrived = self._arrived(one.models)
+            working = self._memory.working_bytes(one.type, {**one.literals, **arrived}, job.device)
+            specs = models_of(one.type, one.literals, arrived)
+            found += [Expected(spec, one.after, again, working) for spec in specs]
+        return found
+
+    def _is_here(self, task: Task) -> bool:
+        """Whether a task of a device finds all models it uses in memory."""
+        state, models = task.owner, named_models(task.owner)
+        step = state.step
+        return step is not None and models is not None and self._are_here(step.type, step.literals, models)
+
+    def _are_here(
+        self, type: NodeType, literals: Mapping[str, Any], models: Mapping[str, Ref], also: Sequence[ModelSpec] = ()
+    ) -> bool:
+        """also: what will be in memory by then."""
+        wanted = models_of(type, literals, self._arrived(models))
+        return all(spec in also or self.models.is_here(spec) for spec in wanted)
+
+    def _arrived(self, models: Mapping[str, Ref]) -> dict[str, Any]:
+        """The specs that references stand for, as far as they are in memory."""
+        arrived: dict[str, Any] = {}
+        for port, ref in models.items():
+            artifact = self._vault.find(ref.key)
+            if artifact is not None:
+                value = artifact.outputs[ref.output]
+                arrived[port] = value if ref.item is None else value[ref.item]
+        return arrived
+
     def _admit(self, job: Job, inputs: Mapping[str, Any]) -> bool:
-        working = self._memory.working_bytes(job.type, job.literals)
-        return self._memory.ask(job.id, job.key, job.device or "cpu", working, inputs.values())
+        return self._memory.ask(job.id, job.key, job.device or "cpu", job.type, job.literals, inputs)
 
     def _too_large(self, job: Job, error: AnyloomError) -> tuple[bool, str]:
         assert isinstance(error, OutOfMemory)
-        return self._memory.too_large(job.id, job.key, job.type, job.device or "cpu", error)
+        values = {**job.literals, **self._runner.inputs(job)}
+        return self._memory.too_large(job.id, job.key, job.type, values, job.device or "cpu", error)
 
     def _journal(self, run: str, artifact: Artifact) -> None:
         with suppress(AnyloomError):  # a value without a form on disk is computed again after a crash
@@ -375,6 +434,7 @@ class Engine:
 
     def _ended(self, run: str, status: str, errors: list[dict[str, Any]]) -> None:
         live = self._roster.live.get(run)
+        self.models.forget(run)
         if live is None or self._closing:
             return
         record = live.record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import sys
 import time
@@ -18,6 +19,8 @@ from graph_engine.graph.kinds import describe
 from graph_engine.graph.node import NodeType
 from graph_engine.graph.outcome import UNSET, Grow, Need, Skip, Values
 from graph_engine.graph.port import Output
+
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "CUDA error: out of memory", "ALLOC_FAILED")
 
 
 def arguments(work: Work) -> dict[str, Any]:
@@ -191,7 +194,7 @@ def explain(error: BaseException, type: NodeType) -> AnyloomError:
                 error.problem = error.problem._replace(port=files[0])
         return error
     name = error.__class__.__name__
-    if isinstance(error, MemoryError) or name in ("OutOfMemoryError",):
+    if _is_out_of_memory(error):
         found: AnyloomError = OutOfMemory(
             f"{type.id} ran out of memory: {error}.", remedy="Use a smaller size, batch or model."
         )
@@ -199,6 +202,16 @@ def explain(error: BaseException, type: NodeType) -> AnyloomError:
         found = NodeError(f"{type.id} raised {name}: {error}" + place_of(error, type), code="node_raised")
     found.__cause__ = error
     return found
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Python's, torch's on an accelerator, and on the host, where its allocator and mmap have errors of their own."""
+    if isinstance(error, MemoryError) or error.__class__.__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    told = str(error)
+    return isinstance(error, RuntimeError) and any(sign in told for sign in _OUT_OF_MEMORY)
 
 
 def place_of(error: BaseException, type: NodeType) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from graph_engine.graph.context import NodeContext
+from graph_engine.memory.ahead import Expected
 from graph_engine.memory.devices import torch_name
 from graph_engine.memory.pool import ModelPool
 from graph_engine.schedule.messages import Job
@@ -32,10 +33,15 @@ class JobContext(NodeContext):
         post: Post,
         models: Mapping[str, Any] | None = None,
         working_bytes: int = 0,
+        expected: Sequence[Expected] | None = None,
+        saw: Callable[[int], None] | None = None,
         scratch_root: Path | None = None,
     ) -> None:
-        """models: what arrived at the ports of model kinds, by port; working_bytes: what the job needs beside models;
-        scratch_root: where its scratch folder is made, else in the folder `temp`."""
+        """models: what arrived at the ports of model kinds, by port; working_bytes: what the job needs beside models.
+
+        expected: the models that this job and the run after it use; None: say nothing about them. saw: told what the job
+        took beside its models, where the device says it. scratch_root: where its scratch folder is made, else in `temp`.
+        """
         self.node, self.run, self.document = job.node, job.run, document
         self._place = job.device or "cpu"
         self.device = torch_name(self._place)
@@ -46,6 +52,8 @@ class JobContext(NodeContext):
         self._leases: list[Any] = []
         self._models = models or {}
         self.working_bytes, self._reserved = working_bytes, 0
+        self._watches = False
+        self._expected, self._saw = expected, saw
 
     def stop(self) -> None:
         self._stop.set()
@@ -57,7 +65,13 @@ class JobContext(NodeContext):
             "folders": {name: str(root) for name, root in self._folders.roots.items()},
             "models_dir": str(self._models_dir),
             "working_bytes": self.working_bytes,
+            "expected": None if self._expected is None else [list(one) for one in self._expected],
         }
+
+    def saw(self, bytes: int) -> None:
+        """What the process that it ran in says it took beside its models."""
+        if self._saw is not None:
+            self._saw(bytes)
 
     def relay(self, type: str, data: dict[str, Any]) -> None:
         """News of this job from the process that it runs in."""
@@ -68,9 +82,16 @@ class JobContext(NodeContext):
         if self.working_bytes:
             self._pool.reserve(self._place, self.working_bytes)
             self._reserved = self.working_bytes
+        self._watches = self._job.type.needs.device and self._pool.watch(self._place)
 
     def release(self) -> None:
         """The job is over: give back models, memory and scratch space."""
+        if (
+            self._watches
+            and self._saw is not None
+            and (took := self._pool.taken(self._place, self._reserved)) is not None
+        ):
+            self._saw(took)
         for spec in self._leases:
             self._pool.release(spec, self._place)
         self._leases.clear()
@@ -108,6 +129,10 @@ class JobContext(NodeContext):
         self.check()
         module = self._pool.lease(spec, self._place, self._next_use(spec))
         self._leases.append(spec)
+        if self._expected is not None:  # what comes next is brought while this computes
+            mine = {lease.key for lease in self._leases}
+            rest = [one for one in self._expected if one.after > 0 or one.spec.key not in mine]
+            self._pool.expect(self.run, self._place, rest, len(self._leases))
         return module
 
     def _next_use(self, spec: Any) -> int | None:

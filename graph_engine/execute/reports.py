@@ -63,6 +63,10 @@ class Reports:
         steps = zip(plan.steps, keys, strict=True)
         return {key for step, key in steps if step.type.lane != "inline" and lasted.get(step.type.id, 1e9) > SLOW_MS}
 
+    def inputs(self, job: Job) -> dict[str, Any]:
+        """The job's values by port, as far as they are in memory."""
+        return self._inputs(job)[0]
+
     def _inputs(self, job: Job) -> tuple[dict[str, Any], list[str]]:
         """The job's values by port, and the keys of those that are not in memory."""
         values: dict[str, Any] = {}

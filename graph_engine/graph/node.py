@@ -54,6 +54,8 @@ class Needs:
     device         runs in the lane of a device, one job at a time (a node that computes with models)
     inline         takes microseconds and does no input or output: run on the event loop, without a thread
     working_bytes  device memory beside the weights, a number or a function of the literals; reserved while the job runs
+    models         what the node asks `context.model` for, where that is not what arrives at its model ports: (literals and
+                   the specs that arrived, by port) -> specs; memory is prepared for these
     timeout_s      an attempt that takes longer fails
     retries        attempts after a failure of the node (a service that hiccups); three at most
     """
@@ -61,6 +63,7 @@ class Needs:
     device: bool = False
     inline: bool = False
     working_bytes: int | Callable[[dict[str, Any]], int] = 0
+    models: Callable[[Mapping[str, Any]], Iterable[Any]] | None = None
     timeout_s: float | None = None
     retries: int = 0
 
@@ -100,6 +103,8 @@ class NodeType:
     origin: str
     """Module and line, for messages about two packs that claim one id."""
     lane: str
+    skips: bool
+    """It may leave outputs without a value: what reads them is not certain to run."""
     list_flags: tuple[bool, ...]
     """Which outputs are lists, one flag per output; empty when none is."""
     by_name: dict[str, Input] = field(repr=False)
@@ -156,6 +161,7 @@ def node(
     needs: Needs | None = None,
     output: bool = False,
     reads: Reads | None = None,
+    skips: bool = False,
 ) -> Callable[[F], F]:
     """Publish a function as a node type. `output=True`: a workflow runs for the sake of this node.
 
@@ -163,12 +169,15 @@ def node(
     for all that match, absolute ones for files elsewhere). When one of them changes, so does the content key. Input files
     named by a literal with an upload widget need no mention.
 
+    skips: the node may answer with a `Skip`; the models of what reads it are not brought into memory before it has run.
+
     The function stays callable as it is; its type is `function.node_type`. Raises RegistryError for a signature that
     says too little, at import, with file and line.
     """
 
     def publish(function: F) -> F:
-        function.node_type = read(function, id, version, category, title, effect, needs or Needs(), output, reads)  # type: ignore[attr-defined]
+        made = read(function, id, version, category, title, effect, needs or Needs(), output, reads, skips)
+        function.node_type = made  # type: ignore[attr-defined]
         return function
 
     return publish
@@ -184,6 +193,7 @@ def read(
     needs: Needs,
     output: bool,
     reads: Reads | None = None,
+    skips: bool = False,
 ) -> NodeType:
     """The node type that a function's signature describes."""
     origin = f"{function.__module__}:{inspect.unwrap(function).__code__.co_firstlineno}"
@@ -239,6 +249,7 @@ def read(
         more=more,
         origin=origin,
         lane=lane,
+        skips=skips,
         list_flags=tuple(port.as_list for port in outputs) if any(port.as_list for port in outputs) else (),
         by_name={port.name: port for port in inputs},
         output_index={port.name: index for index, port in enumerate(outputs)},

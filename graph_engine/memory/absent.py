@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_iter, tree_map
 
 from graph_engine.errors import ModelError
 from graph_engine.models.sources import Source
@@ -19,11 +21,14 @@ def put(owner: Any, name: str, tensor: torch.Tensor) -> None:
 
 
 class Absent(torch.Tensor):
-    """Stands for a parameter or buffer in a module. It has a shape, a dtype and a device; any use of its values is an error.
+    """Stands for a parameter or buffer in a module. It has a shape, a dtype and a device; any use of its values is an error,
+    unless `bring` has them.
 
     Code that asks a model where and of what type it is (`next(model.parameters()).dtype`) gets the right answer.
     """
 
+    bring: Callable[[Absent], torch.Tensor | None] | None = None
+    """Gives the tensor when it is one that stays: on its way perhaps, or there before its layer was first called."""
     source: Source
     is_parameter: bool
     _is_param: bool
@@ -41,6 +46,14 @@ class Absent(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        found = {id(arg): arg.bring(arg) for arg in tree_iter((args, kwargs)) if isinstance(arg, Absent) and arg.bring}
+        if found and all(tensor is not None for tensor in found.values()):
+            args, kwargs = tree_map(lambda arg: found.get(id(arg), arg), (args, kwargs or {}))
+            return func(*args, **kwargs)
+        if func is torch.ops.aten.detach.default:  # a table of all weights is not yet a use of them
+            other = Absent(args[0].source, args[0].device, False)
+            other.bring = args[0].bring
+            return other
         names = [arg.source.key for arg in (*args, *(kwargs or {}).values()) if isinstance(arg, Absent)]
         raise ModelError(
             f"the weights {', '.join(names) or 'of a layer'} were used (by {func}) without a call of their layer; the "

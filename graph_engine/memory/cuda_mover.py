@@ -1,14 +1,16 @@
-"""The mover of CUDA devices: packed slabs in pinned host memory, one copy stream, events instead of waiting on the host."""
+"""The mover of CUDA devices: pinned slabs on the host, one copy stream, events instead of waiting on the host."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import torch
 
-from graph_engine.memory.mover import WeightFiles, anonymous, carve, offsets
+from graph_engine.memory.mover import WeightFiles, carve
+from graph_engine.memory.slabs import Slabs
 from graph_engine.models.sources import Source
 
 
@@ -20,19 +22,18 @@ class _Arrival(NamedTuple):
 
 
 class CudaMover:
-    """A block is read from its files and packed once, into memory that the device can read by itself; from then on bringing it
-    is one copy. Beyond `host_bytes` of such memory, blocks are read from their files each time.
+    """Brings the blocks of one model, each in one copy out of its slab on the host.
 
-    A thread issues the copies. Slabs on the device belong to the copy stream: one is let go after that stream was told to
+    A thread issues the copies. Room on the device belongs to the copy stream: it is let go after that stream was told to
     wait for what is computed with it, so the next copy into the same memory comes after that, and nobody waits on the host.
     """
 
-    def __init__(self, device: torch.device, host_bytes: int) -> None:
-        self._device, self._left = device, host_bytes
+    def __init__(self, device: torch.device, slabs: Slabs, model: str) -> None:
+        """model: the key of its spec, under which its slab is kept."""
+        self._device, self._slabs, self._slab = device, slabs, slabs.of(model)
         self._files = WeightFiles()
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        self._packed: dict[tuple[Source, ...], torch.Tensor] = {}
+        self._stream = _copy_stream(device)
+        self._last: torch.cuda.Event | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="anyloom copies")
 
     def fetch(self, sources: Sequence[Source]) -> Future[_Arrival]:
@@ -50,38 +51,51 @@ class CudaMover:
 
     def close(self) -> None:
         self._worker.shutdown(wait=True, cancel_futures=True)
-        torch.cuda.synchronize(self._device)  # another mover may get this stream, and with it these slabs
-        for slab in self._packed.values():
-            self._runtime.cudaHostUnregister(slab.data_ptr())
-        self._packed.clear()
+        if self._last is not None:
+            self._last.synchronize()  # nothing is read from the slab any more; what is computed may go on
+        self._slabs.done(self._slab)
         self._files.close()
 
     # --- in the thread ----------------------------------------------------------------------------------------------------
 
     def _bring(self, sources: tuple[Source, ...]) -> _Arrival:
-        begins, size = offsets(sources)
-        packed = self._pack(sources, begins, max(size, 1))
+        pieces, begins, size = self._slab.pieces(sources, self._files)
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-            slab = torch.empty_like(packed, device=self._device)
-            slab.copy_(packed, non_blocking=True)
-            there = self._stream.record_event()
-        return _Arrival(carve(slab, sources, begins), there)
-
-    def _pack(self, sources: tuple[Source, ...], begins: list[int], size: int) -> torch.Tensor:
-        found = self._packed.get(sources)
-        if found is not None:
-            return found
-        slab = torch.frombuffer(anonymous(size), dtype=torch.uint8)
-        for source, tensor in zip(sources, carve(slab, sources, begins), strict=True):
-            self._files.fill(source, tensor)
-        if size <= self._left:
-            with torch.cuda.device(self._device):
-                refused = int(self._runtime.cudaHostRegister(slab.data_ptr(), size, 0))
-            if not refused:  # else the system locks no more memory; a copy from this slab works all the same
-                self._left -= size
-                self._packed[sources] = slab
-        return slab
+            room = torch.empty(max(size, 1), dtype=torch.uint8, device=self._device)
+            for piece in pieces:
+                room[piece.begin : piece.begin + piece.bytes.numel()].copy_(piece.bytes, non_blocking=True)
+            self._last = there = self._stream.record_event()
+        return _Arrival(carve(room, sources, begins), there)
 
     def _let_go(self, ticket: Any, used: torch.cuda.Event) -> None:
-        """`ticket` holds the last reference to the slab, until this returns."""
+        """`ticket` holds the last reference to the room, until this returns."""
         self._stream.wait_event(used)
+
+
+_STREAMS: dict[str, torch.cuda.Stream] = {}
+_STREAMS_LOCK = threading.Lock()
+
+
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all models of a device: room that one model lets go of is then at hand for the next one's blocks."""
+    with _STREAMS_LOCK:
+        name = str(device)
+        if name not in _STREAMS:
+            _STREAMS[name] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        return _STREAMS[name]
+
+
+def pinned_slabs(limit_bytes: int) -> Slabs:
+    """Slabs in memory that CUDA devices read by themselves.
+
+    A chunk that the system does not lock is not kept: a copy from it works all the same.
+    """
+    runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+
+    def pin(chunk: torch.Tensor) -> bool:
+        return not int(runtime.cudaHostRegister(chunk.data_ptr(), chunk.numel(), 0))
+
+    def unpin(chunk: torch.Tensor) -> None:
+        runtime.cudaHostUnregister(chunk.data_ptr())
+
+    return Slabs(limit_bytes, pin, unpin)

@@ -36,3 +36,21 @@ def find_devices() -> tuple[str, ...]:
 
     count = torch.cuda.device_count()
     return tuple(f"cuda:{index}" for index in range(count)) or ("cpu",)
+
+
+def watch_peak(device: str) -> bool:
+    """Begin to watch the most that is allocated on a device. False where nothing tells: on the host, every thread of the
+    process and every mapped page would be in the number."""
+    if not device.startswith("cuda"):
+        return False
+    import torch
+
+    torch.cuda.reset_peak_memory_stats(torch.device(device))
+    return True
+
+
+def peak_bytes(device: str) -> int:
+    """The most that was allocated since `watch_peak`."""
+    import torch
+
+    return int(torch.cuda.max_memory_allocated(torch.device(device)))

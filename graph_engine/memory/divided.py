@@ -51,7 +51,7 @@ class DividedPool(ModelPool):
 
     def holdings(self, device: str) -> Holdings:
         with self._lock:
-            residency = self._residency(device)
+            residency = self.residency(device)
             models = {
                 key: Holding(resident.bytes, resident.leases, self._files.get(key, frozenset()))
                 for key, resident in residency.residents.items()
@@ -66,20 +66,22 @@ class DividedPool(ModelPool):
     def lacking(self, device: str, bytes: int) -> int:
         """How much more budget a job needs that wants `bytes`, when everything idle has left."""
         with self._lock:
-            residency = self._residency(device)
+            residency = self.residency(device)
             return max(0, residency.leased_bytes + residency.reserved_bytes + bytes - residency.budget_bytes)
 
     def give(self, device: str, bytes: int) -> int:
         """Leave up to `bytes` of the budget to another pool; idle models make way. Returns how much."""
         with self._lock:
-            residency = self._residency(device)
+            residency = self.residency(device)
             given = max(0, min(bytes, residency.budget_bytes - residency.reserved_bytes - residency.leased_bytes))
-            self._make_way(device, residency.reserve(given))
+            self.make_way(device, residency.reserve(given))
             residency.unreserve(given)
             residency.budget_bytes -= given
-            return given
+        self._vacate()  # what was on its way has let go as well
+        return given
 
     def take(self, device: str, bytes: int) -> None:
         """Use what another pool gave."""
         with self._lock:
-            self._residency(device).budget_bytes += bytes
+            self.residency(device).budget_bytes += bytes
+            self._ahead.wake()

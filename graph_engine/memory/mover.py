@@ -48,6 +48,7 @@ class WeightFiles:
 
     def __init__(self) -> None:
         self._open: dict[str, int] = {}
+        self._scratch = torch.frombuffer(anonymous(SCRATCH_BYTES), dtype=torch.uint8)
 
     def fill(self, source: Source, target: torch.Tensor) -> None:
         """The tensor of `source`, in its dtype, into a tensor on the host."""
@@ -58,10 +59,9 @@ class WeightFiles:
         if source.file_dtype == source.dtype:
             self._read(source, 0, flat.view(torch.uint8))
             return
-        size = source.file_dtype.itemsize
-        scratch = torch.empty(min(SCRATCH_BYTES, source.file_bytes), dtype=torch.uint8)
+        size, scratch = source.file_dtype.itemsize, self._scratch
         for begin in range(0, source.file_bytes, SCRATCH_BYTES):
-            part = scratch[: source.file_bytes - begin]
+            part = scratch[: min(SCRATCH_BYTES, source.file_bytes - begin)]
             self._read(source, begin, part)
             values = part.view(source.file_dtype)
             flat[begin // size : begin // size + len(values)] = values

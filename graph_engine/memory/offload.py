@@ -53,7 +53,7 @@ class Streamed:
         self.module = outline.module
         self.misses = 0
         """Blocks that had to be waited for because nobody expected them."""
-        self._outline, self._mover, self._on_order = outline, mover, on_order
+        self.outline, self._mover, self._on_order = outline, mover, on_order
         self._lock = threading.RLock()
         """Held while a layer computes: nobody takes its weights away meanwhile."""
         self._places = {
@@ -69,13 +69,13 @@ class Streamed:
         """The present pass called a layer that was not seen before."""
         self._blocks: list[Block] = []
         self._kept: frozenset[int] = frozenset()
+        self._hooks: list[Any] = []
+        self._lent: list[_Place] = []
         self._settle(outline.blocks, room)
-        self._hooks = [
-            hook
-            for name, seat in self._seats.items()
-            if not self._blocks[seat.block].pinned
-            for hook in self._hook(self.module.get_submodule(name), name)
-        ]
+        self._hook_all()
+        for places in self._places.values():
+            for place in places:
+                place.absent.bring = self._bring
 
     @property
     def bytes(self) -> int:
@@ -85,22 +85,40 @@ class Streamed:
     @property
     def least_bytes(self) -> int:
         """What it can be made to do with."""
-        return self._outline.least_room
+        return self.outline.least_room
 
     def resize(self, room: int) -> None:
         """Make do with less, or use more. Raises OutOfMemory when not even the ring fits; then nothing changed."""
         with self._lock:
             found = split(sizes(self._blocks), room, DEPTH, pinned(self._blocks))
-            self._settle(self._blocks if found is not None else self._outline.blocks, room)
+            self._settle(self._blocks if found is not None else self.outline.blocks, room)
+            if not self._hooks:
+                self._hook_all()
 
     def close(self) -> None:
         """Let everything go. Its layers are absent from now on."""
         with self._lock:
-            for hook in self._hooks:
-                hook.remove()
+            self._unhook()
             for index in list(self._tickets):
                 self._drop(index)
+            for places in self._places.values():
+                for place in places:
+                    place.absent.bring = None
             self._mover.close()
+
+    def _hook_all(self) -> None:
+        self._hooks = [
+            hook
+            for name, seat in self._seats.items()
+            if not self._blocks[seat.block].pinned
+            for hook in self._hook(self.module.get_submodule(name), name)
+        ]
+
+    def _unhook(self) -> None:
+        """All of it is there, to stay: its layers are called as if nothing had ever happened."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
 
     # --- which blocks stay ------------------------------------------------------------------------------------------------
 
@@ -109,8 +127,8 @@ class Streamed:
         found = split(sizes(blocks), room, DEPTH, pinned(blocks))
         if found is None:
             raise OutOfMemory(
-                f"{self._outline.name} does not fit into {room:,} bytes, not even block by block: of its "
-                f"{self._outline.bytes:,} bytes {self._outline.least_room:,} have to be there at once.",
+                f"{self.outline.name} does not fit into {room:,} bytes, not even block by block: of its "
+                f"{self.outline.bytes:,} bytes {self.outline.least_room:,} have to be there at once.",
                 remedy="Raise the budget, use a smaller dtype or model, or run fewer jobs at once.",
             )
         kept, same = frozenset(found.kept), blocks == self._blocks
@@ -141,7 +159,10 @@ class Streamed:
     def _reorder(self) -> None:
         """A pass is over that showed new layers: pack the blocks in the order in which they were called."""
         order = list(self._seen)
-        blocks = self._outline.pack(order)
+        if not self.streamed_bytes:  # all of it stays; another time there may be less room
+            self._on_order(order)
+            return
+        blocks = self.outline.pack(order)
         if split(sizes(blocks), self.room, DEPTH, pinned(blocks)) is None:
             return  # large blocks side by side: the ring would not fit
         self._on_order(order)
@@ -151,14 +172,23 @@ class Streamed:
     # --- hooks ------------------------------------------------------------------------------------------------------------
 
     def _hook(self, layer: Any, name: str) -> tuple[Any, Any]:
-        def before(_: Any, __: Any) -> None:
+        def before(caller: Any, _: Any) -> None:
             self._lock.acquire()  # until `after`, which is called whatever happens
+            if caller is layer and not self._hooks:  # taken away while this thread waited: there is no `after`
+                self._lock.release()
+                return
             self._enter(name)
+            if caller is not layer:
+                self._lend(layer, caller)
 
-        def after(_: Any, __: Any, output: Any) -> Any:
+        def after(caller: Any, _: Any, output: Any) -> Any:
             try:
+                if caller is not layer:
+                    self._take_back()
                 return self._leave(name, output)
             finally:
+                if self.streamed_bytes == 0 and len(self._installed) == len(self._blocks):
+                    self._unhook()
                 self._lock.release()
 
         # Before the layer's own hooks, which may read its weights (as a weight norm does), and after them.
@@ -166,6 +196,20 @@ class Streamed:
             layer.register_forward_pre_hook(before, prepend=True),
             layer.register_forward_hook(after, always_call=True),
         )
+
+    def _lend(self, layer: Any, twin: Any) -> None:
+        """A copy of the module by reference, with adapters put into it: its layer has the weights while it is called."""
+        for owner, borrower in zip(layer.modules(), twin.modules(), strict=True):
+            for entries in (borrower._parameters, borrower._buffers):
+                for name, tensor in list(entries.items()):
+                    if isinstance(tensor, Absent):
+                        self._lent.append(_Place(borrower, name, tensor))
+                        put(borrower, name, getattr(owner, name))
+
+    def _take_back(self) -> None:
+        for place in self._lent:
+            put(place.owner, place.name, place.absent)
+        self._lent.clear()
 
     def _enter(self, name: str) -> None:
         if name not in self._seen:
@@ -211,6 +255,19 @@ class Streamed:
             self._drop(index)
             self._look_ahead()
         return output
+
+    def _bring(self, absent: Absent) -> torch.Tensor | None:
+        """A weight that is read without a call of its layer: if it is one that stays, here it is."""
+        with self._lock:
+            for index in self._kept:
+                for place in self._places_in(index):
+                    if place.absent.source is absent.source:
+                        if index not in self._tickets:
+                            self._fetch(index)
+                        self._install(index)
+                        found: torch.Tensor = getattr(place.owner, place.name)
+                        return found
+            return None
 
     # --- copies -----------------------------------------------------------------------------------------------------------
 

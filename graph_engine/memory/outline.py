@@ -26,7 +26,7 @@ class Outline:
     def __init__(
         self, spec: ModelSpec, family: Family, device: str, order: Sequence[str] = (), least_bytes: int | None = None
     ) -> None:
-        self.name, self.device, self._least_bytes = spec.family, torch.device(device), least_bytes
+        self.key, self.name, self.device, self._least_bytes = spec.key, spec.family, torch.device(device), least_bytes
         self.module, sources = find_sources(spec, family)
         _empty(self.module, sources, self.device)
         if family.finish is not None:
@@ -37,8 +37,15 @@ class Outline:
         self._pinned = [
             name for name in layers_of(self.module) if self.device.type == "cpu" and self._is_computed(name)
         ]
+        self._order = list(order)
         self.blocks = self.pack(order)
         self._pinned = [name for block in self.blocks if block.pinned for name in block.layers]
+
+    def reorder(self, order: Sequence[str]) -> None:
+        """Another order of layers is known by now."""
+        if list(order) != self._order:
+            self._order = list(order)
+            self.blocks = self.pack(order)
 
     def pack(self, order: Sequence[str]) -> list[Block]:
         """The blocks, when layers are called in this order; layers that it does not name follow as registered."""
@@ -52,6 +59,14 @@ class Outline:
     def _is_computed(self, name: str) -> bool:
         tensors = tensors_of(self.module.get_submodule(name))
         return any(isinstance(tensor, Absent) and tensor.source.value is not None for tensor in tensors)
+
+    @property
+    def computed_bytes(self) -> int:
+        """Of weights that no file holds: they lie in the host's memory as long as this does."""
+        tensors = {id(tensor): tensor for tensor in (*self.module.parameters(), *self.module.buffers())}.values()
+        return sum(
+            tensor.source.bytes for tensor in tensors if isinstance(tensor, Absent) and tensor.source.value is not None
+        )
 
     @property
     def bytes(self) -> int:

@@ -1,48 +1,69 @@
 """The models that are in memory: materialised on first use, leased to jobs, dropped when the residency says so.
 
-A model that does not fit beside what is in use is streamed block by block (`offload.py`).
+A model that does not fit beside what is in use is streamed block by block (`offload.py`). On an accelerator every model
+comes in blocks, so that it computes while it arrives. What plans need next is brought ahead (`ahead.py`).
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from graph_engine.errors import ModelError, OutOfMemory
+from graph_engine.errors import AnyloomError, ModelError, OutOfMemory
+from graph_engine.memory import devices
+from graph_engine.memory.ahead import Ahead, Dropped, Expected, Loading, Task
 from graph_engine.memory.budget import weight_budget
 from graph_engine.memory.devices import device_memory, torch_name
 from graph_engine.memory.residency import Residency
 from graph_engine.models.catalog import Catalog
-from graph_engine.models.load import materialise, module_bytes
+from graph_engine.models.load import empty, materialise, module_bytes
 from graph_engine.models.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from graph_engine.memory.mover import Mover
     from graph_engine.memory.offload import Streamed
     from graph_engine.memory.outline import Outline
+    from graph_engine.memory.slabs import Slabs
 
 
-class _Loading:
-    """Two jobs that want one model wait for one load."""
-
-    def __init__(self) -> None:
-        self.done = threading.Event()
+OUTLINES_KEPT = 32
+COMPUTED_KEPT = 64 << 20
+"""Bytes of weights that no file holds, which an outline has in memory."""
 
 
 class ModelPool:
     """Thread-safe. One residency per device, made when the device is first used."""
 
-    def __init__(self, catalog: Catalog, budgets: Mapping[str, int]) -> None:
-        self._catalog, self._budgets = catalog, budgets
+    def __init__(
+        self, catalog: Catalog, budgets: Mapping[str, int], movers: Callable[[Outline], Mover] | None = None
+    ) -> None:
+        """movers: what brings the blocks of a model, on every device; default: CUDA's own, and mapped files on the host."""
+        self._catalog, self._budgets, self._movers = catalog, budgets, movers
         self._lock = threading.Lock()
+        self._ahead = Ahead(self, self._lock)
         self._residencies: dict[str, Residency] = {}
         self._modules: dict[tuple[str, str], Any] = {}
         self._streamed: dict[tuple[str, str], Streamed] = {}
-        self._loading: dict[tuple[str, str], _Loading] = {}
+        self.loading: dict[tuple[str, str], Loading] = {}
+        self.urgent = 0
+        """Jobs that load a model now."""
         self._sizes: dict[str, int] = {}
         """Bytes of models that were loaded before; what files have is only an estimate."""
+        self._untouched: set[tuple[str, str]] = set()
+        """What was brought ahead and no job used yet."""
         self._orders: dict[str, list[str]] = {}
         """The order in which the layers of streamed models are called, from their earlier lives."""
+        self.outlines: dict[tuple[str, str], Outline] = {}
+        """Modules whose weights have left the device, for when they come back."""
+        self._empty: dict[str, Any] = {}
+        """Modules that are to come as a whole, still without weights."""
+        self.prepared: set[str] = set()
+        """Models that were built in this process once: doing so again imports nothing."""
+        self._slabs: Slabs | None = None
+        self._slabs_lock = threading.Lock()
         self.loads = 0
 
     def lease(self, spec: ModelSpec, device: str, next_use: int | None = None) -> Any:
@@ -54,48 +75,98 @@ class ModelPool:
         place = (device, spec.key)
         while True:
             with self._lock:
-                residency = self._residency(device)
+                residency = self.residency(device)
+                loading = self.loading.get(place)
                 if place in self._modules:
                     self._give_back_room(place, residency)
                     residency.lease(spec.key, next_use)
-                    return self._modules[place]
-                loading = self._loading.get(place)
-                if loading is None:
-                    loading = self._loading[place] = _Loading()
+                    if place in self._untouched:
+                        self._untouched.discard(place)
+                        self._ahead.used += 1
+                    module = self._modules[place]
                     break
+                if loading is None:
+                    self.loading[place] = Loading()
+                    self.urgent += 1
+                    module = None
+                    break
+                loading.wanted = True
+                self._ahead.wake()
             loading.done.wait()
+        if module is not None:
+            self._vacate()
+            return module
         try:
-            module = self._load(spec, device, residency, next_use)
+            pieces = self.in_pieces(device, spec)
+            module = None if pieces else self._load(spec, device, residency, next_use)
             if module is None:
                 module = self._stream(spec, device, residency, next_use)
             return module
         finally:
             with self._lock:
-                del self._loading[place]
-            loading.done.set()
+                self.urgent -= 1
+                self._ahead.wake()
+                self.loading.pop(place).done.set()
 
     def release(self, spec: ModelSpec, device: str) -> None:
         with self._lock:
-            self._residency(device).release(spec.key)
+            self.residency(device).release(spec.key)
+            self._ahead.wake()
+
+    def expect(self, run: str, device: str, expected: Sequence[Expected], before: int = 1) -> None:
+        """A run will use these models; they are brought ahead as far as there is room. before: how many uses of models the
+        step has made that says so, whose first one they are counted from. Called in the thread of a job."""
+        self._prepare_next(device, expected)
+        with self._lock:
+            self._ahead.expect(run, device, expected, before)
+
+    def forget(self, run: str) -> None:
+        """The run uses no more models than its jobs have."""
+        with self._lock:
+            self._ahead.forget(run)
 
     def reserve(self, device: str, bytes: int) -> None:
         """Keep bytes for the activations of a job until `unreserve`. Raises OutOfMemory, with the numbers."""
         with self._lock:
-            self._make_way(device, self._residency(device).reserve(bytes))
+            self.make_way(device, self.residency(device).reserve(bytes))
+        self._vacate()
 
     def unreserve(self, device: str, bytes: int) -> None:
         with self._lock:
-            self._residency(device).unreserve(bytes)
+            self.residency(device).unreserve(bytes)
+            self._ahead.wake()
+
+    def watch(self, device: str) -> bool:
+        """Begin to watch what a job takes; False where nobody can tell."""
+        return devices.watch_peak(device)
+
+    def taken(self, device: str, own_bytes: int) -> int | None:
+        """The most that the device held since `watch`, beside the models that are there now; None when another
+        job reserved some of it, too."""
+        with self._lock:
+            residency = self.residency(device)
+            used, reserved = residency.used_bytes, residency.reserved_bytes
+        if reserved > own_bytes:
+            return None
+        return max(0, devices.peak_bytes(device) - used)
+
+    def close(self) -> None:
+        """Nothing is brought any more."""
+        with self._lock:
+            thread = self._ahead.close()
+        if thread is not None:
+            thread.join(10)
 
     def clear(self) -> int:
-        """Drop every model that no job uses; returns how many."""
+        """Drop every model that no job uses, and bring none ahead for a while; returns how many."""
         with self._lock:
+            self._ahead.clear()
             count = 0
             for device, residency in self._residencies.items():
                 idle = [key for key, resident in residency.residents.items() if not resident.leases]
                 for key in idle:
                     residency.discard(key)
-                self._make_way(device, idle)
+                self.make_way(device, idle)
                 count += len(idle)
             return count
 
@@ -103,10 +174,14 @@ class ModelPool:
         """Bytes of weights: as found when it was last loaded, else those of its files."""
         return self._sizes.get(spec.key, spec.weight_bytes)
 
+    def is_here(self, spec: ModelSpec) -> bool:
+        """On some device, or on its way there."""
+        return any(spec.key in residency.residents for residency in list(self._residencies.values()))
+
     def budget_of(self, device: str) -> int:
         """Bytes that models and activations may take together on a device."""
         with self._lock:
-            return self._residency(device).budget_bytes
+            return self.residency(device).budget_bytes
 
     def stats(self) -> list[dict[str, Any]]:
         """Per device: budget, used, reserved, and each model with bytes and leases; of streamed ones what is kept, and what
@@ -118,6 +193,8 @@ class ModelPool:
                     "budget_bytes": residency.budget_bytes,
                     "used_bytes": residency.used_bytes,
                     "reserved_bytes": residency.reserved_bytes,
+                    "brought_ahead": self._ahead.brought,
+                    "used_ahead": self._ahead.used,
                     "models": [
                         {"key": key, "bytes": resident.bytes, "leases": resident.leases, **self._facts(device, key)}
                         for key, resident in residency.residents.items()
@@ -132,19 +209,23 @@ class ModelPool:
         """The whole module; None when there is no room for it."""
         try:
             with self._lock:
-                self._make_way(device, residency.admit(spec.key, self.size_of(spec)))
+                self.make_way(device, residency.admit(spec.key, self.size_of(spec)))
                 residency.lease(spec.key, next_use)
         except OutOfMemory:
             return None
+        self._vacate()
         return self._materialise(spec, device, residency)
 
     def _materialise(self, spec: ModelSpec, device: str, residency: Residency) -> Any:
         """Of an admitted and leased model; None when it turns out too large."""
         try:
-            module = materialise(spec, self._catalog[spec.family], torch_name(device))
+            module = materialise(
+                spec, self._catalog[spec.family], torch_name(device), module=self._empty.pop(spec.key, None)
+            )
+            self.prepared.add(spec.key)
             with self._lock:
                 self._sizes[spec.key] = module_bytes(module)
-                self._make_way(device, residency.resize(spec.key, module_bytes(module)))
+                self.make_way(device, residency.resize(spec.key, module_bytes(module)))
                 self.loads += 1
                 self._modules[device, spec.key] = module
             return module
@@ -160,47 +241,82 @@ class ModelPool:
     # --- block by block ---------------------------------------------------------------------------------------------------
 
     def _stream(self, spec: ModelSpec, device: str, residency: Residency, next_use: int | None) -> Any:
-        from graph_engine.memory.offload import Streamed
-        from graph_engine.memory.outline import Outline
-
-        outline = Outline(spec, self._catalog[spec.family], torch_name(device), self._orders.get(spec.key, ()))
+        outline = self.outline(spec, device)
         with self._lock:
-            self._sizes[spec.key] = outline.bytes
             room, leaving = residency.admit_streamed(spec.key, outline.bytes, outline.least_room)
-            self._make_way(device, leaving)
+            self.make_way(device, leaving)
             residency.lease(spec.key, next_use)
         try:
-            if room == outline.bytes:  # its files hold more than it takes
+            if room == outline.bytes and not self.in_pieces(device, spec):  # its files hold more than it takes
                 module = self._materialise(spec, device, residency)
                 if module is None:
                     raise OutOfMemory(f"{spec.family} takes more than its {outline.bytes:,} bytes on {device}.")
                 return module
-            mover = self._mover(outline)
-            try:
-                streamed = Streamed(outline, mover, room, lambda order: self._learn(spec, order))
-            except BaseException:
-                mover.close()
-                raise
+            self._vacate()
+            streamed = self._streamed_of(spec, outline, room)
             with self._lock:
-                self.loads += 1
-                if residency.residents[spec.key].bytes != room:  # another job asked for some of it meanwhile
-                    streamed.resize(residency.residents[spec.key].bytes)
-                self._streamed[device, spec.key] = streamed
-                self._modules[device, spec.key] = streamed.module
+                self._keep_streamed(spec, device, streamed, room)
             return streamed.module
         except BaseException:
             with self._lock:
                 residency.discard(spec.key)
             raise
 
+    def _streamed_of(self, spec: ModelSpec, outline: Outline, room: int) -> Streamed:
+        from graph_engine.memory.offload import Streamed
+
+        mover = self._mover(outline)
+        try:
+            return Streamed(outline, mover, room, lambda order: self._learn(spec, order))
+        except BaseException:
+            mover.close()
+            raise
+
+    def _keep_streamed(self, spec: ModelSpec, device: str, streamed: Streamed, room: int) -> None:
+        counted = self.residency(device).residents[spec.key].bytes
+        if counted != room:  # another job asked for some of it meanwhile
+            streamed.resize(counted)
+        self.loads += 1
+        self._streamed[device, spec.key] = streamed
+        self._modules[device, spec.key] = streamed.module
+
+    def outline(self, spec: ModelSpec, device: str) -> Outline:
+        """What the model takes, before anything of it is read. Without the lock. Raises ModelError, OutOfMemory."""
+        from graph_engine.memory.outline import Outline
+
+        order = self._orders.get(spec.key, ())
+        outline = self.outlines.pop((device, spec.key), None)
+        if outline is None:
+            outline = Outline(spec, self._catalog[spec.family], torch_name(device), order)
+        else:
+            outline.reorder(order)
+        self._sizes[spec.key] = outline.bytes
+        self.prepared.add(spec.key)
+        return outline
+
+    def in_pieces(self, device: str, spec: ModelSpec) -> bool:
+        """The model comes block by block even where it fits: then it computes while it arrives."""
+        return (self._movers is not None or device.startswith("cuda")) and not self._catalog[spec.family].is_whole(spec)
+
     def _mover(self, outline: Outline) -> Any:
+        if self._movers is not None:
+            return self._movers(outline)
         if outline.device.type == "cuda":
             from graph_engine.memory.cuda_mover import CudaMover
 
-            return CudaMover(outline.device, weight_budget("cpu", self._budgets, *device_memory("cpu")))
+            return CudaMover(outline.device, self._host_slabs(), outline.key)
         from graph_engine.memory.mover import HostMover
 
         return HostMover()
+
+    def _host_slabs(self) -> Slabs:
+        """Made when a device first wants them; what the host may hold is its own budget."""
+        with self._slabs_lock:
+            if self._slabs is None:
+                from graph_engine.memory.cuda_mover import pinned_slabs
+
+                self._slabs = pinned_slabs(weight_budget("cpu", self._budgets, *device_memory("cpu")))
+            return self._slabs
 
     def _learn(self, spec: ModelSpec, order: list[str]) -> None:
         self._orders[spec.key] = order
@@ -212,11 +328,11 @@ class ModelPool:
             return
         before = residency.residents[place[1]].bytes
         room, leaving = residency.grow(place[1], self._sizes[place[1]])
-        self._make_way(place[0], leaving)
+        self.make_way(place[0], leaving)
         if room != before:
             streamed.resize(room)
 
-    def _make_way(self, device: str, keys: list[str]) -> None:
+    def make_way(self, device: str, keys: list[str]) -> None:
         """Carry out what the residency decided: these leave, or make do with what is counted for them."""
         residents = self._residencies[device].residents
         for key in keys:
@@ -226,9 +342,104 @@ class ModelPool:
                     streamed.resize(residents[key].bytes)
                 continue
             self._modules.pop((device, key), None)
+            self._untouched.discard((device, key))
             if streamed is not None:
                 del self._streamed[device, key]
                 streamed.close()
+                self._put_away(device, key, streamed.outline)
+            loading = self.loading.get((device, key))
+            if loading is not None:
+                loading.dropped = True
+                self._ahead.wake()
+
+    def _put_away(self, device: str, key: str, outline: Outline) -> None:
+        """A module without weights costs next to nothing to keep, and up to seconds to build."""
+        if outline.computed_bytes <= COMPUTED_KEPT:
+            self.outlines[device, key] = outline
+            while len(self.outlines) > OUTLINES_KEPT:
+                self.outlines.pop(next(iter(self.outlines)), None)
+
+    # --- ahead ------------------------------------------------------------------------------------------------------------
+
+    def may_come_ahead(self, spec: ModelSpec) -> bool:
+        """Not what its own library loads: those set switches of the whole process while they do."""
+        return self._catalog[spec.family].load is None
+
+    def _prepare_next(self, device: str, expected: Sequence[Expected]) -> None:
+        """The next model that is not here gets its module, without weights, in this thread.
+
+        Building one imports libraries, and those that import lazily break when two threads make them do it at once. Jobs
+        import theirs in their own time, so the thread that brings ahead builds only what was built before.
+        """
+        for one in sorted(expected, key=lambda one: one.after):
+            key = one.spec.key
+            if key in self.prepared or (device, key) in self.loading or not self.may_come_ahead(one.spec):
+                continue
+            if any(key in residency.residents for residency in list(self._residencies.values())):
+                continue
+            with suppress(AnyloomError, OSError):  # the job that uses it will say what is wrong
+                if self.in_pieces(device, one.spec):
+                    self.outlines[device, key] = self.outline(one.spec, device)
+                else:
+                    self._empty[key] = empty(one.spec, self._catalog[one.spec.family])
+                self.prepared.add(key)
+            return
+
+    def load_ahead(self, task: Task, loading: Loading, go_on: Callable[[Loading], None]) -> None:
+        """In the thread that brings ahead. The model is counted in already; jobs may have dropped it since."""
+        device, spec, room, outline, _ = task
+        place = (device, spec.key)
+        try:
+            go_on(loading)
+            if outline is not None:
+                streamed = self._streamed_of(spec, outline, room)
+            else:
+                ready = self._empty.pop(spec.key, None)
+                module = materialise(
+                    spec, self._catalog[spec.family], torch_name(device), lambda: go_on(loading), ready
+                )
+            with self._lock:
+                if loading.dropped:
+                    if outline is not None:
+                        streamed.close()
+                        self._put_away(device, spec.key, outline)
+                    raise Dropped
+                if outline is not None:
+                    self._keep_streamed(spec, device, streamed, room)
+                else:
+                    self._sizes[spec.key] = module_bytes(module)
+                    self.make_way(device, self.residency(device).resize(spec.key, module_bytes(module)))
+                    self.loads += 1
+                    self._modules[place] = module
+                self._untouched.add(place)
+                self._ahead.brought += 1
+        except BaseException:
+            with self._lock:
+                if not loading.dropped:
+                    self.residency(device).discard(spec.key)
+            raise
+        finally:
+            with self._lock:
+                self.loading.pop(place).done.set()
+
+    def nobody_waits_for(self, device: str, key: str) -> None:
+        """With the lock held: no run expects the model any more; unless a job has it, it makes room first."""
+        residency, loading = self.residency(device), self.loading.get((device, key))
+        resident = residency.residents.get(key)
+        if resident is None or resident.leases:
+            return
+        if loading is not None and loading.ahead and not loading.wanted:
+            residency.discard(key)
+            self.make_way(device, [key])
+        else:
+            resident.next_use = math.inf
+
+    def _vacate(self) -> None:
+        """Wait until what was dropped on its way has let go of its memory: a piece of reading, at most."""
+        with self._lock:
+            dropped = [loading for loading in self.loading.values() if loading.dropped]
+        for loading in dropped:
+            loading.done.wait()
 
     def _facts(self, device: str, key: str) -> dict[str, Any]:
         streamed = self._streamed.get((device, key))
@@ -236,7 +447,7 @@ class ModelPool:
             return {}
         return {"kept_bytes": streamed.kept_bytes, "streamed_bytes": streamed.streamed_bytes, "misses": streamed.misses}
 
-    def _residency(self, device: str) -> Residency:
+    def residency(self, device: str) -> Residency:
         found = self._residencies.get(device)
         if found is None:
             found = self._residencies[device] = Residency(

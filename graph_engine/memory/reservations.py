@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from graph_engine.errors import OutOfMemory
+from graph_engine.errors import AnyloomError, OutOfMemory
 from graph_engine.graph.node import NodeType
 from graph_engine.memory.admission import Admission, Claim
 from graph_engine.memory.pool import ModelPool
 from graph_engine.models.spec import ModelSpec
+from graph_engine.store.estimates import Estimates, row_of
 
 FIRST_GUESS = 16
 """A type that ran out of memory without an estimate gets a 16th of the budget; every further failure doubles it."""
@@ -18,28 +19,35 @@ FIRST_GUESS = 16
 class Reservations:
     """Used on one thread. Jobs that use neither models nor activations are not its business."""
 
-    def __init__(self, pool: ModelPool) -> None:
-        self._pool = pool
+    def __init__(self, pool: ModelPool, estimates: Estimates | None = None) -> None:
+        self._pool, self._estimates = pool, estimates or Estimates()
         self._devices: dict[str, Admission] = {}
         self._jobs: dict[int, str] = {}
         """job -> the device it runs on or waits for"""
-        self._learned: dict[str, int] = {}
-        """Node type -> working bytes, where its own estimate was too small."""
         self._alone: set[str] = set()
         """Keys of work that ran out of memory once."""
 
-    def working_bytes(self, type: NodeType, literals: Mapping[str, Any]) -> int:
-        """What jobs of this type need beside their models."""
-        stated = type.needs.working_bytes
-        try:
-            own = int(stated(dict(literals))) if callable(stated) else stated
-        except (KeyError, TypeError):  # the size is linked, so it is no literal, and nobody knows it yet
-            own = 0
-        return max(own, self._learned.get(type.id, 0))
+    def working_bytes(self, type: NodeType, values: Mapping[str, Any], device: str = "cpu") -> int:
+        """What jobs of this type need beside their models: as the type states it, corrected by what was seen of such jobs.
 
-    def ask(self, job: int, key: str, device: str, working: int, inputs: Iterable[Any]) -> bool:
+        values: literals, and the inputs that are known.
+        """
+        stated = stated_bytes(type, values)
+        return self._estimates.corrected(row_of(type.id, type.version, device, stated), stated)
+
+    def saw(self, type: NodeType, values: Mapping[str, Any], device: str, bytes: int) -> None:
+        """A job took so many bytes beside its models. Any thread."""
+        self._estimates.saw(row_of(type.id, type.version, device, stated_bytes(type, values)), bytes)
+
+    def close(self) -> None:
+        self._estimates.save()
+
+    def ask(
+        self, job: int, key: str, device: str, type: NodeType, literals: Mapping[str, Any], inputs: Mapping[str, Any]
+    ) -> bool:
         """May the job begin? If not, `left` names it later."""
-        weights = {spec.key: self._pool.size_of(spec) for spec in specs_of(inputs)}
+        working = self.working_bytes(type, {**literals, **inputs}, device)
+        weights = {spec.key: self._pool.size_of(spec) for spec in models_of(type, literals, inputs)}
         alone = key in self._alone
         if not (weights or working or alone):
             return True
@@ -51,7 +59,9 @@ class Reservations:
         device = self._jobs.pop(job, None)
         return self._device(device).end(job) if device is not None else []
 
-    def too_large(self, job: int, key: str, type: NodeType, device: str, error: OutOfMemory) -> tuple[bool, str]:
+    def too_large(
+        self, job: int, key: str, type: NodeType, values: Mapping[str, Any], device: str, error: OutOfMemory
+    ) -> tuple[bool, str]:
         """A job ran out of memory. Whatever is idle leaves; whether to try once more, alone; and the numbers for people.
 
         Not again when it was tried alone, or when no device of this budget could ever hold it (then the pool said so).
@@ -60,11 +70,13 @@ class Reservations:
         said_by_pool = error.__cause__ is None
         company = any(other != job for other in admission.running)
         again = key not in self._alone and (company or not said_by_pool)
-        working = self._learned.get(type.id, 0)
+        stated = stated_bytes(type, values)
+        row = row_of(type.id, type.version, device, stated)
+        working = self._estimates.corrected(row, stated)
         self._pool.clear()
         if not said_by_pool:
-            guess = admission.budget_bytes // FIRST_GUESS
-            self._learned[type.id] = min(max(2 * working, guess), admission.budget_bytes // 2)
+            guess = max(2 * working, admission.budget_bytes // FIRST_GUESS)
+            self._estimates.too_little(row, max(working, min(guess, admission.budget_bytes // 2)))
         if again:
             self._alone.add(key)
         else:
@@ -81,7 +93,26 @@ class Reservations:
         return found
 
 
-def specs_of(values: Iterable[Any]) -> Iterable[ModelSpec]:
+def stated_bytes(type: NodeType, values: Mapping[str, Any]) -> int:
+    """What a type says that it needs beside its models; 0 when that hangs on something nobody knows yet."""
+    stated = type.needs.working_bytes
+    try:
+        return max(0, int(stated(dict(values)))) if callable(stated) else stated
+    except (KeyError, TypeError, IndexError, AttributeError):  # the size is linked, or a model of another kind
+        return 0
+
+
+def models_of(type: NodeType, literals: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[ModelSpec]:
+    """The models that a job asks for: as its type says, else those that arrive. Empty when it will refuse them anyway."""
+    if type.needs.models is not None:
+        try:
+            return [spec for spec in type.needs.models({**literals, **inputs}) if isinstance(spec, ModelSpec)]
+        except (AnyloomError, AttributeError, KeyError, TypeError, ValueError):
+            return []
+    return list(_specs(inputs.values()))
+
+
+def _specs(values: Iterable[Any]) -> Iterable[ModelSpec]:
     for value in values:
         if isinstance(value, ModelSpec):
             yield value

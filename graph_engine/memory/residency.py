@@ -2,12 +2,17 @@
 
 What leaves is what is needed last (Belady, 1966): plans know the next use of every model, so there is nothing to guess.
 Models that no running plan needs again leave first, the least recently used before the others.
+
+What comes next is brought while the present step computes, into room that is free or held by what is needed later. That
+never copies more than bringing each model when it is used would: see `bring`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from graph_engine.errors import OutOfMemory
 
@@ -27,6 +32,22 @@ class Resident:
         return self.bytes - self.least_bytes if self.least_bytes else 0
 
 
+class Coming(NamedTuple):
+    """A use of a model that a running plan will make.
+
+    use, again     when, and when after that once more, on the residency's clock
+    working_bytes  the most that the steps until then need beside their models
+    least_bytes    it can come in pieces, so many bytes of it at least; 0: only as a whole
+    """
+
+    key: str
+    bytes: int
+    use: float
+    again: float = math.inf
+    working_bytes: int = 0
+    least_bytes: int = 0
+
+
 class Residency:
     """The models of one device under a budget of bytes, and what running jobs need beside them.
 
@@ -38,7 +59,7 @@ class Residency:
         self.device, self.budget_bytes = device, budget_bytes
         self.residents: dict[str, Resident] = {}
         self.reserved_bytes = 0
-        self._clock = 0
+        self.clock = 0
 
     @property
     def used_bytes(self) -> int:
@@ -78,7 +99,48 @@ class Residency:
         except OutOfMemory:
             room, leaving = mine.bytes, []
         mine.bytes, self.residents[key] = max(room, mine.least_bytes), mine
+        if mine.bytes == bytes:
+            mine.least_bytes = 0  # whole
         return mine.bytes, leaving
+
+    def expect(self, coming: Iterable[Coming]) -> None:
+        """Plans will use these: what is here already is kept accordingly."""
+        for one in coming:
+            resident = self.residents.get(one.key)
+            if resident is not None and (resident.next_use <= self.clock or one.use < resident.next_use):
+                resident.next_use = one.use
+
+    def bring(self, coming: Iterable[Coming]) -> tuple[str, int, list[str]] | None:
+        """Count in the first model of these that is not here, ahead of its use; returns (key, its room, keys as in `admit`).
+
+        coming: the uses that are known, the soonest first. None when nothing is to be brought now: everything is here, or
+        the next one has to wait for room. Nothing that is needed sooner leaves for it, and nothing that would not have left
+        for it anyway: of what is in use now, and of what is used before it, something may be needed later still than all
+        that could leave at present; then it is better to wait (Belady at the time of use, so no more is ever copied).
+        Nobody holds what was brought ahead: it leaves as soon as a job needs its room. Law P5.
+        """
+        before = max((resident.next_use for resident in self.residents.values() if resident.leases), default=-math.inf)
+        for one in coming:
+            if one.key in self.residents:
+                before = max(before, one.again)
+                continue
+            if one.bytes + one.working_bytes > self.budget_bytes:
+                return None  # it will be streamed, in all the room there is then
+            kept = max(self.reserved_bytes, one.working_bytes)
+            free = self.budget_bytes - kept - self.used_bytes
+            may_leave = sum(
+                resident.bytes
+                for resident in self.residents.values()
+                if not resident.leases and resident.next_use > one.use and resident.next_use >= before
+            )
+            room = min(one.bytes, free + may_leave)
+            if room < one.bytes and not (one.least_bytes and room >= one.least_bytes):
+                return None
+            leaving = self._make_room(room + kept - self.reserved_bytes, f"a model of {one.bytes:,} bytes")
+            least = one.least_bytes if room < one.bytes else 0
+            self.residents[one.key] = Resident(room, next_use=one.use, least_bytes=least)
+            return one.key, room, leaving
+        return None
 
     def reserve(self, bytes: int) -> list[str]:
         """Keep bytes for a job's activations; returns keys as in `admit`. Raises OutOfMemory; then nothing changed."""
@@ -129,12 +191,12 @@ class Residency:
     def lease(self, key: str, next_use: int | None) -> None:
         """A job uses the model now; `next_use`: how many uses of models later its plan uses it again, None for never."""
         resident = self.residents[key]
-        self._clock += 1
+        self.clock += 1
         resident.leases += 1
-        resident.last_use = self._clock
-        upcoming = math.inf if next_use is None else float(self._clock + next_use)
+        resident.last_use = self.clock
+        upcoming = math.inf if next_use is None else float(self.clock + next_use)
         # Of several plans that want it, the soonest counts; a use that lies behind the clock counts no more.
-        resident.next_use = min(upcoming, resident.next_use) if resident.next_use > self._clock else upcoming
+        resident.next_use = min(upcoming, resident.next_use) if resident.next_use > self.clock else upcoming
 
     def release(self, key: str) -> None:
         resident = self.residents.get(key)

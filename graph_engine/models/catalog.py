@@ -27,6 +27,7 @@ class Family:
              weights, a vocabulary that has grown
     fold     between `rename` and `fit`, for a model that is more than the sum of its files: a base and what was trained on it
     explain  (keys expected, keys found, keys of each file as they lie there) -> why they differ, and what to do
+    whole    spec -> its weights must all be there at once (they are quantised as they are loaded, say), so never streamed
     part     its files hold more than this model; only what `rename` leaves of them is read
     load     spec, device -> module, for models that their own library knows best how to load; instead of the others
 
@@ -42,7 +43,12 @@ class Family:
     load: Callable[[Any, str], Any] | None = None
     fold: Callable[[Mapping[str, Any], ModelSpec], dict[str, Any]] | None = None
     explain: Explain | None = None
+    whole: Callable[[ModelSpec], bool] | None = None
     part: bool = False
+
+    def is_whole(self, spec: ModelSpec) -> bool:
+        """Whether the model can only be brought in as a whole."""
+        return self.load is not None or (self.whole is not None and self.whole(spec))
 
 
 class Catalog:

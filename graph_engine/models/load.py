@@ -32,23 +32,28 @@ class Fit:
     memory_bytes: int
 
 
-def materialise(spec: ModelSpec, family: Family, device: str) -> Any:
+def materialise(
+    spec: ModelSpec, family: Family, device: str, proceed: Callable[[], None] = lambda: None, module: Any = None
+) -> Any:
     """The module of `spec` on `device`, in its dtype, frozen and in eval mode.
 
     Nothing is initialised that is overwritten at once, and the files are mapped, not copied, on the CPU. Raises ModelError
-    that names missing, unexpected and misshapen keys.
+    that names missing, unexpected and misshapen keys. proceed: called between pieces of the work; it may wait, and raises to
+    end it. module: the empty one, if it was built already (`empty`).
     """
     import torch
 
     if family.load is not None:
         return family.load(spec, device).eval().requires_grad_(False)
-    wanted = _wanted(spec, family) if family.part else None
-    module, tensors = fill(spec, family, lambda file: read(file, wanted))
+    if module is None:
+        module = empty(spec, family)
+    wanted = _wanted(spec, family, module) if family.part else None
+    tensors = fill(spec, family, lambda file: read(file, wanted, proceed), module)[1]
     dtype = getattr(torch, spec.dtype)
-    ready = {
-        key: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
-        for key, tensor in tensors.items()
-    }
+    ready = {}
+    for key, tensor in tensors.items():
+        proceed()
+        ready[key] = tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
     module.load_state_dict(ready, strict=True, assign=True)
     if family.finish is not None:
         family.finish(module)
@@ -89,12 +94,20 @@ def dtype_of(name: str) -> Any:
     return getattr(torch, name)
 
 
-def fill(spec: ModelSpec, family: Family, reader: Callable[[WeightFile], State]) -> tuple[Any, State]:
-    """The module, still empty, and a tensor for each of its keys."""
+def empty(spec: ModelSpec, family: Family) -> Any:
+    """The module of `spec` without weights, on the meta device. Imports whatever library it is made of."""
     import torch
 
     with torch.device("meta"):
-        module = family.build(spec.config)
+        return family.build(spec.config)
+
+
+def fill(
+    spec: ModelSpec, family: Family, reader: Callable[[WeightFile], State], module: Any = None
+) -> tuple[Any, State]:
+    """The module, still empty, and a tensor for each of its keys."""
+    if module is None:
+        module = empty(spec, family)
     files = {file.path: reader(file) for file in spec.files}
     tensors: State = {}
     for file in spec.files:
@@ -125,7 +138,7 @@ def fill(spec: ModelSpec, family: Family, reader: Callable[[WeightFile], State])
     return module, tensors
 
 
-def _wanted(spec: ModelSpec, family: Family) -> frozenset[str] | None:
+def _wanted(spec: ModelSpec, family: Family, module: Any) -> frozenset[str] | None:
     """The keys of the files that the model takes as they are; None when it computes some of its tensors."""
     origin: dict[int, tuple[str, Any]] = {}
     """id of a tensor -> its key in the file, and the tensor, so that its id is not given anew"""
@@ -135,18 +148,18 @@ def _wanted(spec: ModelSpec, family: Family) -> frozenset[str] | None:
         origin.update((id(tensor), (key, tensor)) for key, tensor in tensors.items())
         return tensors
 
-    taken = [id(tensor) for tensor in fill(spec, family, reader)[1].values()]
+    taken = [id(tensor) for tensor in fill(spec, family, reader, module)[1].values()]
     return frozenset(origin[mark][0] for mark in taken) if origin.keys() >= set(taken) else None
 
 
-def read(file: WeightFile, wanted: frozenset[str] | None = None) -> State:
+def read(file: WeightFile, wanted: frozenset[str] | None = None, proceed: Callable[[], None] = lambda: None) -> State:
     """The tensors of a file, mapped: their bytes are read when they are used. wanted: only these keys."""
     from safetensors import SafetensorError, safe_open
 
     size = Header.read(Path(file.path)).file_bytes  # says better than the library what is wrong
     try:
         if wanted is None:
-            _read_ahead(file.path, size)
+            _read_ahead(file.path, size, proceed)
         with safe_open(file.path, framework="pt", device="cpu") as handle:
             keys = handle.keys()
             return {key: handle.get_tensor(key) for key in keys if wanted is None or key in wanted}
@@ -158,7 +171,7 @@ def read(file: WeightFile, wanted: frozenset[str] | None = None) -> State:
         ) from error
 
 
-def _read_ahead(path: str, size: int) -> None:
+def _read_ahead(path: str, size: int, proceed: Callable[[], None]) -> None:
     """Bring a file into the system's cache, unless it is there: in order and in large pieces.
 
     Mapped, it would be read page by page, at half the speed of the disk.
@@ -170,7 +183,7 @@ def _read_ahead(path: str, size: int) -> None:
         # Backwards, because looking at places in order would make the system read what lies between.
         if not all(_is_cached(file.fileno(), at) for at in range(size - 1, 0, -(size // PROBES + 1))):
             while file.readinto(scratch):
-                pass
+                proceed()
 
 
 def _is_cached(file: int, at: int) -> bool:

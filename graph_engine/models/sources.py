@@ -48,9 +48,9 @@ def find_sources(spec: ModelSpec, family: Family) -> tuple[Any, dict[str, Source
 
     The family's functions run on tensors without content; what they hand on unchanged stays where it is, what they compute
     is computed once and kept. Raises ModelError for files that are gone or damaged and for keys that do not fit, as
-    `materialise` does; OutOfMemory for a family that its own library loads, which must be there as a whole.
+    `materialise` does; OutOfMemory for a model that must be there as a whole (`Family.whole`, `Family.load`).
     """
-    if family.load is not None:
+    if family.is_whole(spec):
         raise OutOfMemory(
             f"{spec.family} does not fit beside what is in use, and cannot be brought in block by block.",
             remedy="Raise the budget, use a smaller model, or run fewer jobs at once.",

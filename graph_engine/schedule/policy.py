@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
+from graph_engine.schedule.affinity import Affinity
 from graph_engine.schedule.states import Run, Task
 
 
@@ -14,7 +15,7 @@ class Lane:
     the share of the run served last, so it neither waits for the others to end nor starves them.
     """
 
-    __slots__ = ("_clock", "_count", "_queued", "devices", "name", "queue", "slots")
+    __slots__ = ("_clock", "_count", "_queued", "affinity", "devices", "name", "queue", "slots")
 
     def __init__(self, name: str, slots: int, devices: tuple[str, ...] = ()) -> None:
         self.name, self.slots = name, float(slots)
@@ -22,6 +23,8 @@ class Lane:
         """Free devices, for a lane of devices."""
         self.queue: list[tuple[int, float, int, Run]] = []
         """Runs that have something ready for this lane; empty when none has."""
+        self.affinity: Affinity | None = None
+        """Which of the tasks of the run whose turn it is; else the first in plan order."""
         self._queued: set[str] = set()
         self._clock = 0.0
         self._count = 0
@@ -39,7 +42,7 @@ class Lane:
         while self.queue:
             _, share, _, run = self.queue[0]
             ready = run.ready[self.name]
-            task = None
+            task = self.affinity.take(ready) if self.affinity is not None else None
             while ready and task is None:
                 candidate = heappop(ready)[2]
                 if not candidate.dead and candidate.job == 0:

@@ -12,13 +12,13 @@ CATEGORY = "control/branch"
 INLINE = Needs(inline=True)
 
 
-@node(id="control.switch", category=CATEGORY, needs=INLINE)
+@node(id="control.switch", category=CATEGORY, needs=INLINE, skips=True)
 def switch(condition: bool, on_true: Annotated[T | None, LAZY] = None, on_false: Annotated[T | None, LAZY] = None) -> T:
     """`on_true` or `on_false`, of any one kind; the other one is not computed. Nothing if the chosen one is absent."""
     return cast(T, _chosen("on_true" if condition else "on_false", on_true if condition else on_false))
 
 
-@node(id="control.select", category=CATEGORY, needs=INLINE)
+@node(id="control.select", category=CATEGORY, needs=INLINE, skips=True)
 def select(index: Annotated[int, Widget(min=0)] = 0, **options: Annotated[T | None, LAZY]) -> T:
     """The option with this number, counted from 0 in the natural order of the port names; no other is computed."""
     names = natural(options)
@@ -39,14 +39,14 @@ def _chosen(port: str, value: Any) -> Any:
     return Skip(f"nothing arrives at {port}") if value is None else value
 
 
-@node(id="control.first", category=CATEGORY, needs=INLINE)
+@node(id="control.first", category=CATEGORY, needs=INLINE, skips=True)
 def first(**values: T | None) -> T:
     """The first input that has a value, in the natural order of the port names: a fallback for skipped branches."""
     present = (values[name] for name in natural(values) if values[name] is not None)
     return cast(T, next(present, Skip("none of the inputs has a value")))
 
 
-@node(id="control.skip_if", category=CATEGORY, needs=INLINE)
+@node(id="control.skip_if", category=CATEGORY, needs=INLINE, skips=True)
 def skip_if(value: T, condition: bool, message: str = "") -> T:
     """Hand `value` on, or, when the condition holds, nothing: all that depends on it is skipped."""
     return cast(T, Skip(message) if condition else value)

@@ -9,6 +9,7 @@ from nodes.diffusion import bundle
 from nodes.diffusion.kinds import Captioner
 from nodes.diffusion.load import CATEGORY, Name
 from nodes.diffusion.tiny import RECIPE
+from nodes.diffusion.working import parts
 
 KINDS = {
     "blip": "BlipForConditionalGeneration",
@@ -29,7 +30,9 @@ def load_captioner(context: NodeContext, name: Name = "tiny-captioner") -> Capti
     return bundle.load(name, context.models_dir, KINDS, "captioner")
 
 
-@node(id="diffusion.caption", title="Caption picture", category=CATEGORY, needs=Needs(device=True))
+@node(
+    id="diffusion.caption", title="Caption picture", category=CATEGORY, needs=Needs(device=True, models=parts("model"))
+)
 def caption(
     context: NodeContext,
     image: Image,

@@ -10,6 +10,7 @@ from nodes.diffusion.kinds import VideoModel
 from nodes.diffusion.latent import Side
 from nodes.diffusion.load import CATEGORY, Name
 from nodes.diffusion.sound import Prompt
+from nodes.diffusion.working import filming, parts
 from nodes.nextgpt.denoise import Guidance, Seed
 from nodes.nextgpt.refusal import refusals
 
@@ -23,7 +24,12 @@ def load_video(context: NodeContext, name: Name) -> VideoModel:
     return bundle.load(name, context.models_dir, KINDS, "video model", dtype="")
 
 
-@node(id="diffusion.generate_video", category=CATEGORY, effect=Effect.SEEDED, needs=Needs(device=True))
+@node(
+    id="diffusion.generate_video",
+    category=CATEGORY,
+    effect=Effect.SEEDED,
+    needs=Needs(device=True, working_bytes=filming, models=parts("model")),
+)
 def generate_video(
     context: NodeContext,
     model: VideoModel,

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from graph_engine import Image, Latent, Mask, Needs, NodeContext, NodeError, Widget, node
 from nodes.diffusion.kinds import VAE, Vae
 from nodes.diffusion.load import CATEGORY, lease
+from nodes.diffusion.working import autoencoding, bare
 
-DEVICE = Needs(device=True)
+DEVICE = Needs(device=True, working_bytes=autoencoding, models=bare("vae"))
 FACTOR, CHANNELS = 8, 4
 """Of every published autoencoder of SD 1.x, 2.x and SDXL."""
 Side = Annotated[int, Widget(min=8, max=8192, step=8)]

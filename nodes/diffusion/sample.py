@@ -9,6 +9,7 @@ from nodes.diffusion.architecture import ARCHITECTURES
 from nodes.diffusion.kinds import Model
 from nodes.diffusion.latent import FACTOR
 from nodes.diffusion.load import CATEGORY, lease
+from nodes.diffusion.working import bare, sampling
 from nodes.nextgpt.denoise import Guidance, Negative, Scheduler, Seed, Strength, cancellable, joined, reporter
 from nodes.nextgpt.refusal import refusals
 
@@ -16,7 +17,12 @@ INPAINTING = 9
 """Channels of a denoiser for inpainting: the latent, the mask, the latent of what is kept."""
 
 
-@node(id="diffusion.sample", category=CATEGORY, effect=Effect.SEEDED, needs=Needs(device=True))
+@node(
+    id="diffusion.sample",
+    category=CATEGORY,
+    effect=Effect.SEEDED,
+    needs=Needs(device=True, working_bytes=sampling, models=bare("model")),
+)
 def sample(
     context: NodeContext,
     model: Model,

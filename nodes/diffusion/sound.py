@@ -8,6 +8,7 @@ from graph_engine import Audio, Effect, Needs, NodeContext, Widget, node
 from nodes.diffusion import bundle
 from nodes.diffusion.kinds import SoundModel
 from nodes.diffusion.load import CATEGORY, Name
+from nodes.diffusion.working import parts
 from nodes.nextgpt.denoise import Guidance, Seed
 
 KINDS = {"AudioLDM2Pipeline": "", "musicgen": "MusicgenForConditionalGeneration"}
@@ -20,7 +21,12 @@ def load_sound(context: NodeContext, name: Name) -> SoundModel:
     return bundle.load(name, context.models_dir, KINDS, "sound model")
 
 
-@node(id="diffusion.generate_sound", category=CATEGORY, effect=Effect.SEEDED, needs=Needs(device=True))
+@node(
+    id="diffusion.generate_sound",
+    category=CATEGORY,
+    effect=Effect.SEEDED,
+    needs=Needs(device=True, models=parts("model")),
+)
 def generate_sound(
     context: NodeContext,
     model: SoundModel,

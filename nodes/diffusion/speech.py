@@ -10,6 +10,7 @@ from nodes.diffusion import bundle
 from nodes.diffusion.kinds import Recogniser, Speaker
 from nodes.diffusion.load import CATEGORY, Name
 from nodes.diffusion.sound import Prompt
+from nodes.diffusion.working import parts
 from nodes.nextgpt.denoise import Seed
 
 _DRAWING = threading.Lock()
@@ -23,7 +24,7 @@ def load_recogniser(context: NodeContext, name: Name) -> Recogniser:
     return bundle.load(name, context.models_dir, kinds, "speech recogniser")
 
 
-@node(id="diffusion.transcribe", category=CATEGORY, needs=Needs(device=True))
+@node(id="diffusion.transcribe", category=CATEGORY, needs=Needs(device=True, models=parts("model")))
 def transcribe(
     context: NodeContext,
     audio: Audio,
@@ -78,7 +79,7 @@ def load_speaker(context: NodeContext, name: Name) -> Speaker:
     return bundle.load(name, context.models_dir, {"vits": "VitsModel"}, "speaker")
 
 
-@node(id="diffusion.speak", category=CATEGORY, effect=Effect.SEEDED, needs=Needs(device=True))
+@node(id="diffusion.speak", category=CATEGORY, effect=Effect.SEEDED, needs=Needs(device=True, models=parts("model")))
 def speak(context: NodeContext, text: Prompt, model: Speaker, seed: Seed = 0) -> Audio:
     """Reads a text aloud: AUDIO "1 1 T"."""
     import torch

@@ -12,6 +12,7 @@ from graph_engine.models.spec import ModelSpec
 from nodes.diffusion.checkpoint import SHARED_TOKENIZER
 from nodes.diffusion.kinds import Clip
 from nodes.diffusion.load import CATEGORY, lease
+from nodes.diffusion.working import encoders
 
 Text = Annotated[str, Widget(multiline=True, max=20_000, placeholder="what to draw; (words:1.2) are emphasised")]
 Pixels = Annotated[int, Widget(min=0, max=16_384, step=8)]
@@ -20,7 +21,7 @@ _TOKENIZER = threading.Lock()
 """Tokenizers of the tokenizers library are shared between threads only one call at a time."""
 
 
-@node(id="diffusion.encode_text", category=CATEGORY, needs=Needs(device=True))
+@node(id="diffusion.encode_text", category=CATEGORY, needs=Needs(device=True, models=encoders))
 def encode_text(
     context: NodeContext,
     clip: Clip,

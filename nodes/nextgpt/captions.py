@@ -15,7 +15,7 @@ class Captions(NamedTuple):
     captions: Any
 
 
-@node(id="nextgpt.captions", version=stamped("1.0.0"), category="NExT-GPT/stages", needs=Needs(inline=True))
+@node(id="nextgpt.captions", version=stamped("1.0.0"), category="NExT-GPT/stages", needs=Needs(inline=True), skips=True)
 def captions(reply: Reply) -> Captions:
     """The words before each signal, per modality, in the order of the signals that `nextgpt.route` gives.
 

@@ -68,7 +68,13 @@ def conversation(
     return [*turns, {"role": role, "parts": parts}]
 
 
-@node(id="nextgpt.encode_conversation", version="1.1.0", category=CATEGORY, needs=Needs(device=True))
+@node(
+    id="nextgpt.encode_conversation",
+    version="1.1.0",
+    category=CATEGORY,
+    # Which trunks of the encoder are wanted, the conversation says when it is there.
+    needs=Needs(device=True, models=lambda values: [values["projector"]]),
+)
 def encode_conversation(
     context: NodeContext,
     conversation: Conversation,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from graph_engine import Audio, Conditioning, Decoder, Effect, Latent, Needs, NodeContext, node
+from graph_engine import Audio, Conditioning, Decoder, Effect, Latent, NodeContext, node
+from nodes.nextgpt.decode_image import DECODE, DRAW, ENCODE, SAMPLE
 from nodes.nextgpt.denoise import (
     Sampling,
     Seconds,
@@ -19,10 +20,9 @@ from nodes.nextgpt.load import lease
 from nodes.nextgpt.refusal import refusals
 
 CATEGORY = "NExT-GPT/decode"
-DEVICE = Needs(device=True)
 
 
-@node(id="nextgpt.decode_audio", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DEVICE)
+@node(id="nextgpt.decode_audio", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DRAW)
 @sampling_inputs
 def decode_audio(
     context: NodeContext,
@@ -43,7 +43,7 @@ def decode_audio(
     return latent_to_audio(context, latent, decoder, length)
 
 
-@node(id="nextgpt.sample_audio", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DEVICE)
+@node(id="nextgpt.sample_audio", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=SAMPLE)
 @sampling_inputs
 def sample_audio(
     context: NodeContext,
@@ -71,7 +71,7 @@ def sample_audio(
     return {**made, "seconds": length} if length else made
 
 
-@node(id="nextgpt.latent_to_audio", version="1.1.0", category=CATEGORY, needs=DEVICE)
+@node(id="nextgpt.latent_to_audio", version="1.1.0", category=CATEGORY, needs=DECODE)
 def latent_to_audio(context: NodeContext, latent: Latent, decoder: Decoder, seconds: Seconds = 0.0) -> Audio:
     """The second half of `decode_audio`: latents "B 8 T 16" to AUDIO.
 
@@ -85,7 +85,7 @@ def latent_to_audio(context: NodeContext, latent: Latent, decoder: Decoder, seco
     return {"waveform": waveform.cpu(), "sample_rate": int(decoder.config["sample_rate"])}
 
 
-@node(id="nextgpt.audio_to_latent", category=CATEGORY, needs=DEVICE)
+@node(id="nextgpt.audio_to_latent", category=CATEGORY, needs=ENCODE)
 def audio_to_latent(context: NodeContext, audio: Audio, decoder: Decoder) -> Latent:
     """A sound "B C T" of any rate to a latent "B 8 T 16", 25 rows a second, where an edit begins.
 

@@ -19,12 +19,15 @@ from nodes.nextgpt.denoise import (
 )
 from nodes.nextgpt.load import lease
 from nodes.nextgpt.refusal import refusals
+from nodes.nextgpt.working import decoding, denoising, drawing, encoding
 
 CATEGORY = "NExT-GPT/decode"
-DEVICE = Needs(device=True)
+DRAW, SAMPLE, DECODE, ENCODE = (
+    Needs(device=True, working_bytes=bytes) for bytes in (drawing, denoising, decoding, encoding)
+)
 
 
-@node(id="nextgpt.decode_image", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DEVICE)
+@node(id="nextgpt.decode_image", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DRAW)
 @sampling_inputs
 def decode_image(
     context: NodeContext,
@@ -43,7 +46,7 @@ def decode_image(
     return latent_to_image(context, latent, decoder)
 
 
-@node(id="nextgpt.sample_image", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DEVICE)
+@node(id="nextgpt.sample_image", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=SAMPLE)
 @sampling_inputs
 def sample_image(
     context: NodeContext,
@@ -60,7 +63,7 @@ def sample_image(
     return sample(context, "image", condition, decoder, sampling, latent=latent, strength=strength, size=size)
 
 
-@node(id="nextgpt.latent_to_image", category=CATEGORY, needs=DEVICE)
+@node(id="nextgpt.latent_to_image", category=CATEGORY, needs=DECODE)
 def latent_to_image(context: NodeContext, latent: Latent, decoder: Decoder) -> Image:
     """The second half of `decode_image`: latents "B 4 h w" to IMAGE "B 8h 8w 3"."""
     samples = cells(latent, "image")
@@ -69,7 +72,7 @@ def latent_to_image(context: NodeContext, latent: Latent, decoder: Decoder) -> I
         return hand("image").decode(module, samples, cancelled=lambda: context.cancelled).cpu()
 
 
-@node(id="nextgpt.image_to_latent", category=CATEGORY, needs=DEVICE)
+@node(id="nextgpt.image_to_latent", category=CATEGORY, needs=ENCODE)
 def image_to_latent(context: NodeContext, image: Image, decoder: Decoder) -> Latent:
     """Pictures "B H W C" with sides that are multiples of 8 to latents "B 4 H/8 W/8", where an edit begins."""
     module = lease(context, of_modality(decoder, "image"))

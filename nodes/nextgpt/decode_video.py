@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from graph_engine import Conditioning, Decoder, Effect, Latent, NodeContext, Video, Widget, node
-from nodes.nextgpt.decode_image import CATEGORY, DEVICE, pixels
+from nodes.nextgpt.decode_image import CATEGORY, DECODE, DRAW, ENCODE, SAMPLE, pixels
 from nodes.nextgpt.denoise import (
     Frames,
     Sampling,
@@ -25,7 +25,7 @@ from nodes.nextgpt.refusal import refusals
 Rate = Annotated[float, Widget(min=0, max=120, step=1)]
 
 
-@node(id="nextgpt.decode_video", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DEVICE)
+@node(id="nextgpt.decode_video", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DRAW)
 @sampling_inputs
 def decode_video(
     context: NodeContext,
@@ -47,7 +47,7 @@ def decode_video(
     return latent_to_video(context, latent, decoder, fps)
 
 
-@node(id="nextgpt.sample_video", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DEVICE)
+@node(id="nextgpt.sample_video", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=SAMPLE)
 @sampling_inputs
 def sample_video(
     context: NodeContext,
@@ -75,7 +75,7 @@ def sample_video(
     )
 
 
-@node(id="nextgpt.latent_to_video", category=CATEGORY, needs=DEVICE)
+@node(id="nextgpt.latent_to_video", category=CATEGORY, needs=DECODE)
 def latent_to_video(context: NodeContext, latent: Latent, decoder: Decoder, fps: Rate = 0.0) -> Video:
     """The second half of `decode_video`: a latent "1 4 F h w" to VIDEO with frames "F 8h 8w 3"."""
     samples = cells(latent, "video")
@@ -85,7 +85,7 @@ def latent_to_video(context: NodeContext, latent: Latent, decoder: Decoder, fps:
     return {"frames": frames.cpu(), "fps": float(fps or decoder.config["fps"]), "audio": None}
 
 
-@node(id="nextgpt.video_to_latent", category=CATEGORY, needs=DEVICE)
+@node(id="nextgpt.video_to_latent", category=CATEGORY, needs=ENCODE)
 def video_to_latent(context: NodeContext, video: Video, decoder: Decoder) -> Latent:
     """A video with sides that are multiples of 8 to a latent "1 4 F H/8 W/8", where an edit begins."""
     module = lease(context, of_modality(decoder, "video"))

@@ -14,18 +14,27 @@ from nodes.nextgpt.families import VISION_TOWER, trunk_family
 from nodes.nextgpt.load import lease
 from nodes.nextgpt.modality import MODALITIES
 from nodes.nextgpt.refusal import refusals
+from nodes.nextgpt.working import reading
 
 if TYPE_CHECKING:
     from nodes.nextgpt.model.clip_tokenizer import ClipTokenizer
 
 CATEGORY = "NExT-GPT/encode"
-DEVICE = Needs(device=True)
 Form = Literal["auto", "global", "patch"]
 Scale = Literal["auto", "yes", "no"]
 Clips = Literal["averaged", "in order"]
 
 
-@node(id="nextgpt.encode_image", version="1.1.0", category=CATEGORY, needs=DEVICE)
+def _needs(modality: str) -> Needs:
+    """Of an encoder only the trunk that reads this modality takes memory."""
+    return Needs(
+        device=True,
+        working_bytes=reading(modality),
+        models=lambda values: [_reader(values["encoder"], modality)[2]],
+    )
+
+
+@node(id="nextgpt.encode_image", version="1.1.0", category=CATEGORY, needs=_needs("image"))
 def encode_image(context: NodeContext, image: Image, encoder: Encoder, form: Form = "auto") -> Embedding:
     """Pictures "B H W C" to embeddings "B N D": cut to a centre square of 224 pixels, one row or 256 patches each.
 
@@ -35,7 +44,7 @@ def encode_image(context: NodeContext, image: Image, encoder: Encoder, form: For
     return embed(context, "image", image, encoder, form)
 
 
-@node(id="nextgpt.encode_video", version="1.1.0", category=CATEGORY, needs=DEVICE)
+@node(id="nextgpt.encode_video", version="1.1.0", category=CATEGORY, needs=_needs("video"))
 def encode_video(
     context: NodeContext, video: Video, encoder: Encoder, form: Form = "auto", clips: Clips = "averaged"
 ) -> Embedding:
@@ -47,7 +56,7 @@ def encode_video(
     return embed(context, "video", video, encoder, form, clips=clips)
 
 
-@node(id="nextgpt.encode_audio", version="1.1.0", category=CATEGORY, needs=DEVICE)
+@node(id="nextgpt.encode_audio", version="1.1.0", category=CATEGORY, needs=_needs("audio"))
 def encode_audio(
     context: NodeContext,
     audio: Audio,
@@ -64,7 +73,7 @@ def encode_audio(
     return embed(context, "audio", audio, encoder, form, scaled, clips)
 
 
-@node(id="nextgpt.encode_text", version="1.1.0", category=CATEGORY, needs=DEVICE)
+@node(id="nextgpt.encode_text", version="1.1.0", category=CATEGORY, needs=_needs("text"))
 def encode_text(
     context: NodeContext, text: Annotated[str, Widget(multiline=True)], encoder: Encoder, scaled: Scale = "auto"
 ) -> Embedding:
@@ -73,7 +82,7 @@ def encode_text(
     return embed(context, "text", _text_ids(text, encoder, context.models_dir), encoder, "global", scaled)
 
 
-@node(id="nextgpt.encode_depth", version="1.1.0", category=CATEGORY, needs=DEVICE)
+@node(id="nextgpt.encode_depth", version="1.1.0", category=CATEGORY, needs=_needs("depth"))
 def encode_depth(
     context: NodeContext, depth: Image, encoder: Encoder, form: Form = "auto", scaled: Scale = "auto"
 ) -> Embedding:
@@ -82,7 +91,7 @@ def encode_depth(
     return embed(context, "depth", grey, encoder, form, scaled)
 
 
-@node(id="nextgpt.encode_thermal", version="1.1.0", category=CATEGORY, needs=DEVICE)
+@node(id="nextgpt.encode_thermal", version="1.1.0", category=CATEGORY, needs=_needs("thermal"))
 def encode_thermal(
     context: NodeContext, thermal: Image, encoder: Encoder, form: Form = "auto", scaled: Scale = "auto"
 ) -> Embedding:
@@ -90,7 +99,7 @@ def encode_thermal(
     return embed(context, "thermal", thermal, encoder, form, scaled)
 
 
-@node(id="nextgpt.encode_imu", category=CATEGORY, needs=DEVICE)
+@node(id="nextgpt.encode_imu", category=CATEGORY, needs=_needs("imu"))
 def encode_imu(
     context: NodeContext, recording: Json, encoder: Encoder, form: Form = "auto", scaled: Scale = "auto"
 ) -> Embedding:

@@ -141,6 +141,7 @@ _ROWS: tuple[Family, ...] = (
         language_model_state,
         _fit_language_model,
         fold=fold_language_model,
+        whole=lambda spec: spec.config.get("weights", "full") != "full",
     ),
     Family(LORA, _lora, rename=_lora_state),
     *(

@@ -79,15 +79,29 @@ def speaker(context: NodeContext, spec: Any) -> Any:
     """The module of a LANGUAGE_MODEL's spec, with the adapters that are applied to it; leased until the job ends."""
     from nodes.nextgpt.model.lora import Adapter, attached
 
-    adapters = spec.extras.get("adapters", ()) if isinstance(spec, ModelSpec) else ()
-    if not adapters:
+    if not isinstance(spec, ModelSpec):
         return lease(context, spec)
-    plain = {name: fact for name, fact in spec.extras.items() if name != "adapters"}
-    base = lease(context, replace(spec, extras=plain))
-    specs = [(ModelSpec.from_dict(entry["spec"]), entry["strength"]) for entry in adapters]
+    base, *loras = speakers(spec)
+    module = lease(context, base)
+    if not loras:
+        return module
+    strengths = [entry["strength"] for entry in spec.extras["adapters"]]
     return attached(
-        base, [Adapter(lora.config["settings"], lease(context, lora).tensors(), strength) for lora, strength in specs]
+        module,
+        [
+            Adapter(lora.config["settings"], lease(context, lora).tensors(), strength)
+            for lora, strength in zip(loras, strengths, strict=True)
+        ],
     )
+
+
+def speakers(spec: ModelSpec) -> list[ModelSpec]:
+    """The models that a LANGUAGE_MODEL's spec stands for: the model itself, and the adapters that are applied to it."""
+    adapters = spec.extras.get("adapters", ())
+    if not adapters:
+        return [spec]
+    plain = {name: fact for name, fact in spec.extras.items() if name != "adapters"}
+    return [replace(spec, extras=plain), *(ModelSpec.from_dict(entry["spec"]) for entry in adapters)]
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 from graph_engine import Conversation, Effect, LanguageModel, Needs, NodeContext, NodeError, Widget, node
 from nodes.control.seed import MAX_SEED
 from nodes.nextgpt.kinds import Generation
-from nodes.nextgpt.lora import speaker
+from nodes.nextgpt.lora import speaker, speakers
 from nodes.nextgpt.modality import SPOKEN, stamped
 from nodes.nextgpt.per_modality import Port, per_modality
 from nodes.nextgpt.refusal import refusals
+from nodes.nextgpt.working import speaking
 
 Want = Literal["auto", "always", "never"]
 Most = Annotated[int, Widget(min=1, max=16)]
@@ -23,7 +24,7 @@ Most = Annotated[int, Widget(min=1, max=16)]
     version=stamped("1.2.0"),
     category="NExT-GPT/stages",
     effect=Effect.SEEDED,
-    needs=Needs(device=True),
+    needs=Needs(device=True, working_bytes=speaking, models=lambda values: speakers(values["model"])),
 )
 @per_modality(
     wishes=lambda row: Port(row.name, Want, "auto"),

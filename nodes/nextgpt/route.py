@@ -20,7 +20,7 @@ class Routed(NamedTuple):
     events: Json
 
 
-@node(id="nextgpt.route", version=stamped("1.1.0"), category="NExT-GPT/stages", needs=Needs(inline=True))
+@node(id="nextgpt.route", version=stamped("1.1.0"), category="NExT-GPT/stages", needs=Needs(inline=True), skips=True)
 def route(
     generation: Generation,
     context: NodeContext = None,  # type: ignore[assignment]  # None where it is called as a plain function

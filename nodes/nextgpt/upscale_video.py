@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from graph_engine import Conditioning, Decoder, Effect, NodeContext, Video, node
+from graph_engine import Conditioning, Decoder, Effect, Needs, NodeContext, Video, node
 from nodes.nextgpt.caption_route import reads
-from nodes.nextgpt.decode_image import CATEGORY, DEVICE, pixels
+from nodes.nextgpt.decode_image import CATEGORY, pixels
 from nodes.nextgpt.decode_video import latent_to_video, video_to_latent
 from nodes.nextgpt.denoise import Sampling, Side, Strength, of_modality, sample, sampling_inputs
 from nodes.nextgpt.load import CATEGORY as LOADERS
 from nodes.nextgpt.load import VERSION
 from nodes.nextgpt.preset import PresetName
+from nodes.nextgpt.working import redrawing
 
 
 @node(id="nextgpt.load_upscaler", version=VERSION, category=LOADERS, reads=reads)
@@ -20,7 +21,12 @@ def load_upscaler(context: NodeContext, preset: PresetName = "tiny") -> Decoder:
     return next(iter(specs_of(preset, ["video_upscaler"], context.models_dir)))
 
 
-@node(id="nextgpt.upscale_video", category=CATEGORY, effect=Effect.SEEDED, needs=DEVICE)
+@node(
+    id="nextgpt.upscale_video",
+    category=CATEGORY,
+    effect=Effect.SEEDED,
+    needs=Needs(device=True, working_bytes=redrawing),
+)
 @sampling_inputs
 def upscale_video(
     context: NodeContext,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -92,8 +93,28 @@ def burst(context: NodeContext, failures: int, name: str) -> int:
     return FAILURES[name]
 
 
+@node(id="m.greedy")
+def greedy(context: NodeContext, name: str, reserved: int) -> int:
+    """Fails unless so many bytes are kept for it."""
+    with _LOCK:
+        FAILURES[name] = FAILURES.get(name, 0) + 1
+    if context._reserved < reserved:  # type: ignore[attr-defined]
+        raise MemoryError("could not get the buffer")
+    return FAILURES[name]
+
+
+@node(id="m.large")
+def large(kind: str) -> int:
+    """More than any machine has, asked for in each way that there is."""
+    if kind == "python":
+        return len(bytearray(1 << 60))
+    if kind == "torch":
+        return torch.empty(1 << 60, dtype=torch.uint8).numel()
+    return len(mmap.mmap(-1, 1 << 60))
+
+
 REGISTRY = Registry()
-for function in (load, load_two, use, use_aside, use_two, work, burst):
+for function in (load, load_two, use, use_aside, use_two, work, burst, greedy, large):
     REGISTRY.add(function.node_type)  # type: ignore[attr-defined]
 
 
@@ -312,3 +333,21 @@ async def test_nothing_leaks_over_many_runs(engine: Engine) -> None:
     assert all(model["leases"] == 0 for model in device["models"])
     assert engine._runner._waiting == {}
     assert all(not admission.running and not admission.waiting for admission in engine._memory._devices.values())
+
+
+async def test_what_was_learned_of_running_out_of_memory_outlives_the_engine(tmp_path: Path) -> None:
+    budget = 2 * BYTES + HEADER
+    for name, expected in (("first", 2), ("second", 1)):
+        engine = await opened(tmp_path, budget)
+        record = await run(engine, {"greedy": step("greedy", name=name, reserved=budget // 16)})
+        assert record.status == "succeeded", record.errors
+        assert FAILURES[name] == expected, "the second engine reserves enough at once"
+        await engine.close()
+
+
+@pytest.mark.parametrize("kind", ["python", "torch", "mmap"])
+async def test_every_way_in_which_the_host_runs_out_of_memory_is_known(engine: Engine, kind: str) -> None:
+    record = await run(engine, {"large": step("large", kind=kind)})
+    (error,) = record.errors
+    assert error["code"] == "out_of_memory", error
+    assert f"On cpu: budget {2 * BYTES + HEADER:,} bytes" in error["message"]

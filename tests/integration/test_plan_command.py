@@ -44,12 +44,12 @@ def test_what_fits_is_copied_once(flags: list[str], capsys: pytest.CaptureFixtur
 def test_what_does_not_fit_is_streamed_and_says_what_a_pass_copies(
     flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["plan", "text_to_image", *flags, "--vram", "1.2MB"]) == 0
+    assert main(["plan", "text_to_image", *flags, "--vram", "3.1MB"]) == 0
     out = capsys.readouterr().out
     assert "streamed: " in out and "every pass copies" in out and "multiply what every pass copies" in out
-    _, found = report(capsys, "text_to_image", *flags, "--vram", "1.2MB")
+    _, found = report(capsys, "text_to_image", *flags, "--vram", "3.1MB")
     uses = {use["step"]: use for use in found["uses"]}  # type: ignore[attr-defined]
-    assert {name for name, use in uses.items() if use["streamed"]} == {"think", "draw"}
+    assert {name for name, use in uses.items() if use["streamed"]} == {"think"}, "activations count, too"
     assert all(use["kept"] + use["streamed"] == use["weights"] for use in uses.values())
 
 
@@ -58,7 +58,7 @@ def test_what_cannot_run_says_the_numbers(flags: list[str], capsys: pytest.Captu
     assert "It does not fit. think: nextgpt.language_model (1.35 MB) needs" in capsys.readouterr().out
     assert main(["run", "text_to_image", *flags, "--vram", "300KB", "--plain", "--out", str(flags[1])]) == 1
     err = capsys.readouterr().err
-    assert "307,200" in err and "have to be there at once" in err
+    assert "307,200" in err and "bytes beside its models does not fit" in err
 
 
 def test_a_workflow_without_models(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,19 +72,19 @@ def test_a_workflow_without_models(flags: list[str], tmp_path: Path, capsys: pyt
 def test_a_preset_can_be_planned_before_its_weights_are_here(
     flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """ImageBind in its published size, 2.4 GB, in 2 GiB."""
+    """The text trunk of ImageBind in its published size, 0.7 GB, in 512 MiB; the other trunks are not wanted."""
     nodes = {
         "models": {"type": "nextgpt.load", "values": {"preset": "nextgpt-7b-tiva-v0"}},
         "encode": {"type": "nextgpt.encode_text", "values": {"text": "x"}, "links": {"encoder": "models.encoder"}},
     }
     path = tmp_path / "large.json"
     path.write_text(json.dumps({"format": "anyloom", "version": 1, "nodes": nodes}))
-    code, found = report(capsys, str(path), *flags, "--vram", "2GB", "--bandwidth", "55GB")
+    code, found = report(capsys, str(path), *flags, "--vram", "512MB", "--bandwidth", "55GB")
     (use,) = found["uses"]  # type: ignore[misc]
     assert code == 0 and found["here"] is False
-    assert use["weights"] == 2 * (1_200_781_057 + 4), "parameters, and four logit scales that are buffers"
-    assert use["streamed"] > use["weights"] - 2**31
-    assert main(["plan", str(path), *flags, "--vram", "2GB"]) == 0
+    assert use["weights"] == 2 * 354_032_641
+    assert use["streamed"] > use["weights"] - 2**29
+    assert main(["plan", str(path), *flags, "--vram", "512MB"]) == 0
     out = capsys.readouterr().out
     assert "Weight files are missing; these are the sizes of the preset." in out
     assert "copies at 55.0 GB/s (assumed)" in out, "there is no file to measure with"
@@ -103,12 +103,12 @@ def test_what_the_load_nodes_refuse_is_said_as_a_run_would(
     assert "preset" in capsys.readouterr().err
 
 
-def test_a_turn_in_a_seventh_of_its_memory_gives_the_same_files(
+def test_a_turn_in_a_third_of_its_memory_gives_the_same_files(
     flags: list[str], tmp_path: Path, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The larger models of the tiny preset are streamed; each file is the same to the byte."""
+    """Models of 8.3 MB and up to 3.6 MB beside them: a budget in which the film's is streamed; each file is the same."""
     made = []
-    for name, more in (("roomy", []), ("narrow", ["--vram", "1.2MB"])):
+    for name, more in (("roomy", []), ("narrow", ["--vram", "4MB"])):
         out = tmp_path / name
         words = ["run", "any_to_any", "--data", str(tmp_path / f"{name}-data"), "--models-dir", str(models)]
         assert main([*words, "--plain", "--out", str(out), *more]) == 0

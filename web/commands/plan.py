@@ -17,6 +17,7 @@ from graph_engine.graph.plan import Step, StepLink
 from graph_engine.memory.blocks import Block, pack, pinned, sizes
 from graph_engine.memory.devices import find_devices
 from graph_engine.memory.forecast import Phase, Stretch, forecast
+from graph_engine.memory.reservations import models_of as models_of_step
 from graph_engine.memory.streaming import least_room, split
 from graph_engine.models.catalog import Catalog
 from graph_engine.models.spec import ModelSpec
@@ -152,12 +153,14 @@ def report_of(engine: Engine, found: list[tuple[Step, list[ModelSpec]]], device:
     models: dict[str, list[Block]] = {}
     phases: list[Phase] = []
     names: list[tuple[str, str]] = []
-    for step, specs in found:
-        for spec in specs:
+    for step, arrived in found:
+        ports = dict(zip((link.input.name for link in _model_links(step)), arrived, strict=True))
+        values = {**step.literals, **ports}
+        working = engine._memory.working_bytes(step.type, values, device)
+        for spec in models_of_step(step.type, step.literals, ports):
             if spec.key not in models:
                 models[spec.key] = blocks_of(spec, engine.catalog, device)
             blocks = models[spec.key]
-            working = engine._memory.working_bytes(step.type, step.literals)
             bytes = sizes(blocks)
             phases.append(Phase(spec.key, bytes, (0.0,) * len(bytes), 1, working, pinned(blocks)))
             names.append((step.node, spec.family))

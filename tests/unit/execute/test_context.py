@@ -246,7 +246,7 @@ def test_a_job_leases_on_its_own_device(tmp_path: Path) -> None:
     assert leases(given) == []
 
 
-def test_the_plans_next_use_reaches_the_residency(tmp_path: Path) -> None:
+def test_the_plans_next_use_reaches_theresidency(tmp_path: Path) -> None:
     """Of two models that are let go, the one that the plan needs later makes room."""
     soon, late = spec(tmp_path, "soon"), spec(tmp_path, "late")
     first, second = Given(tmp_path, next_use={"model": 2}), Given(tmp_path, next_use={"model": 9, "other": None})
@@ -256,7 +256,7 @@ def test_the_plans_next_use_reaches_the_residency(tmp_path: Path) -> None:
     (device,) = first.pool.stats()
     first.context.release()
     second.context.release()
-    residency = first.pool._residency("cpu")
+    residency = first.pool.residency("cpu")
     assert residency.residents[soon.key].next_use < residency.residents[late.key].next_use
     residency.budget_bytes = device["used_bytes"]
     assert residency.admit("new", 1) == [late.key]

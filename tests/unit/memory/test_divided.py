@@ -64,7 +64,7 @@ def test_the_server_and_a_process_never_hold_more_than_the_budget(
     budget = rooms * FILE_BYTES
     fleet = Fleet(Catalog([FAMILY]), {"cpu": budget})
     there = DividedPool(Catalog([FAMILY]), {"cpu": budget})
-    fleet.join("cpu", Far(lambda bytes: there.give("cpu", bytes), lambda: None))
+    fleet.join("cpu", Far(lambda bytes: there.give("cpu", bytes), lambda: None, lambda run: None))
     fleet.begin("cpu", lambda room: None)
     leases: list[tuple[bool, ModelSpec]] = []
     for far, number, what in script:

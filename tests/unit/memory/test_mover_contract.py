@@ -21,9 +21,9 @@ CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device 
 
 
 def cuda_mover(host_bytes: int) -> Any:
-    from graph_engine.memory.cuda_mover import CudaMover
+    from graph_engine.memory.cuda_mover import CudaMover, pinned_slabs
 
-    return CudaMover(torch.device("cuda"), host_bytes)
+    return CudaMover(torch.device("cuda"), pinned_slabs(host_bytes), "trial")
 
 
 @pytest.fixture(

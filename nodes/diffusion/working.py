@@ -1,0 +1,72 @@
+"""Working bytes and models of this pack's nodes, as functions of their literals and of the models that arrived.
+
+The multiples are those of `nodes.nextgpt.working`, whose denoisers and autoencoders are of the same build. What is linked
+(the size of a latent or a picture) is taken as the size that the model was trained for; what a device really took corrects it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from graph_engine.models.spec import DTYPE_BYTES, ModelSpec
+from nodes.nextgpt.working import DECODED, DENOISER, TOGETHER
+
+Values = Mapping[str, Any]
+FACTOR = 8
+WIDEST = 128
+"""Channels of the autoencoders at full resolution."""
+
+
+def bare(port: str) -> Any:
+    """The model at a port as `load.lease` asks for it: without what only nodes want to know of it."""
+    return lambda values: [replace(values[port], extras={})]
+
+
+def encoders(values: Values) -> list[ModelSpec]:
+    """The text encoders that a CLIP stands for."""
+    return [replace(ModelSpec.from_dict(entry), extras={}) for entry in values["clip"].extras["encoders"]]
+
+
+def parts(port: str) -> Any:
+    """All models of a bundle. Their own library loads them, so they are counted but not brought ahead."""
+    return lambda values: [
+        replace(ModelSpec.from_dict(entry), extras={}) for entry in values[port].extras["parts"].values()
+    ]
+
+
+def sampling(values: Values) -> int:
+    model = values["model"]
+    side = int(model.config.get("sample_size") or 64)
+    passes = 1 if float(values.get("guidance") or 7.5) <= 1 else 2
+    latent = values.get("latent")
+    cells, count = side * side, 1
+    if isinstance(latent, Mapping):
+        count, _, height, width = latent["samples"].shape
+        cells = int(height) * int(width)
+    layer = passes * int(count) * cells * int(model.config["block_out_channels"][0]) * DTYPE_BYTES.get(model.dtype, 4)
+    return DENOISER["image"] * layer
+
+
+def autoencoding(values: Values) -> int:
+    """A few pictures at a time; the size of the latent or the picture, where it is known."""
+    vae = values["vae"]
+    latent, image = values.get("latent"), values.get("image")
+    pixels, count = int(vae.config.get("sample_size") or 512) ** 2, 1
+    if isinstance(latent, Mapping):
+        count, _, height, width = latent["samples"].shape
+        pixels = int(height) * int(width) * FACTOR * FACTOR
+    elif image is not None and hasattr(image, "shape"):
+        count, pixels = int(image.shape[0]), int(image.shape[1]) * int(image.shape[2])
+    wide = int((vae.config.get("block_out_channels") or [WIDEST])[0])
+    once = min(int(count), TOGETHER) * pixels * wide * DTYPE_BYTES.get(vae.dtype, 4)
+    return round(DECODED * once) + int(count) * pixels * 3 * 4
+
+
+def filming(values: Values) -> int:
+    """Mostly the autoencoder, which has some frames at once at full size, in the types that these pipelines compute with."""
+    frames = int(values["frames"])
+    pixels = int(values["width"]) * int(values["height"])
+    item = DTYPE_BYTES.get(values["model"].dtype, 4)
+    return round(DECODED * min(frames, 2 * TOGETHER) * pixels * WIDEST * item) + frames * pixels * 3 * 4
