@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from graph_engine import collector
@@ -29,6 +30,7 @@ from graph_engine.execute.sights import sights
 from graph_engine.execute.worker_models import Fleet
 from graph_engine.graph.context import NodeContext
 from graph_engine.graph.node import NodeType
+from graph_engine.graph.plan import Plan
 from graph_engine.graph.registry import Registry
 from graph_engine.memory.ahead import Expected
 from graph_engine.memory.devices import find_devices
@@ -148,6 +150,7 @@ class Engine:
                 await future
         for live in self._roster.live.values():
             live.log.close()
+            live.ended.set()
         with suppress(StoreError):  # a disk that fails now changes nothing that was promised
             await self._queue.release()
         await asyncio.to_thread(self._queue.close)
@@ -209,21 +212,43 @@ class Engine:
             created=record.created,
         )
         adding = self._queue.add(row)
-        self._keep(self._queue.started(run))  # in the same transaction: it begins as soon as it is accepted
-        record.number = await adding
-        await self._begin(record, ready, 0, [])
+        self._keep(self._queue.started(run))  # in the same transaction: by then it has begun
+        live = self._enlist(record, ready, 0)
+        # While the disk is at it, the run begins with what has no effect outside; nobody knows of it before the disk is done.
+        adding.add_done_callback(partial(self._added, live))
+        await self._begin(live, ready.plan, [])
+        self._accept(live, await asyncio.shield(adding))
         return record
 
-    async def _begin(self, record: RunRecord, ready: Planned, boots: int, journal: list[Artifact]) -> None:
-        log = EventLog(boots * SEQ_PER_BOOT)
-        live = LiveRun(record, log, ready.plan, ready.document.raw)
-        self._roster.add(live)
-        log.add("queued", "", {"number": record.number})
+    def _enlist(self, record: RunRecord, ready: Planned, boots: int) -> LiveRun:
+        live = LiveRun(record, EventLog(boots * SEQ_PER_BOOT), ready.plan, ready.document.raw)
+        self._roster.live[record.id] = live
+        live.log.add("queued", "", live.queued)
         record.status, record.started = "running", time.time()
+        return live
+
+    def _added(self, live: LiveRun, adding: asyncio.Future[int]) -> None:
+        """The disk has answered: the run is accepted, or never was."""
+        if adding.cancelled() or adding.exception() is not None:
+            live.cancelled = True
+            self._roster.live.pop(live.record.id, None)
+            self._runner.cancel(live.record.id)
+        else:
+            self._accept(live, adding.result())
+
+    def _accept(self, live: LiveRun, number: int) -> None:
+        if live.accepted:
+            return
+        live.accepted, live.record.number, live.queued["number"] = True, number, number
+        self._roster.remember(live.record)
+        self._runner.accept(live.record.id)
+
+    async def _begin(self, live: LiveRun, plan: Plan, journal: list[Artifact]) -> None:
+        record = live.record
         self._vault.memory.new_generation()
-        present = await self._runner.present(record.id, ready.plan)
+        present = await self._runner.present(record.id, plan)
         if not self._closing:
-            self._runner.submit(record.id, ready.plan, present, log, record.priority, journal)
+            self._runner.submit(record.id, plan, present, live.log, record.priority, journal, live.accepted)
             if live.cancelled:
                 self._runner.cancel(record.id)
 
@@ -247,7 +272,9 @@ class Engine:
             await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
             return
         self._keep(self._queue.started(row.id))
-        await self._begin(record, ready, row.boots, journal)
+        live = self._enlist(record, ready, row.boots)
+        self._accept(live, row.number)
+        await self._begin(live, ready.plan, journal)
 
     # --- watch and ask ------------------------------------------------------------------------------------------------
 
@@ -267,13 +294,22 @@ class Engine:
             yield batch
 
     async def wait(self, run_id: str, timeout_s: float | None = None) -> RunRecord:
-        """The record once the run has ended, or as it is when the time is over. Raises NotFoundError."""
+        """The record once the run has ended, or as it is when the time is over.
+
+        Raises NotFoundError, and RequestError (`closing`) when the engine closes before the run has ended.
+        """
         live = self._roster.live.get(run_id)
-        if live is not None:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(live.ended.wait(), timeout_s)
-            return live.record
-        return await self.run(run_id)
+        if live is None:
+            return await self.run(run_id)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(live.ended.wait(), timeout_s)
+        if live.ended.is_set() and not live.record.ended:
+            raise RequestError(
+                f"the engine closed before the run {run_id} had ended.",
+                remedy="It is in the queue and goes on when the engine is opened again; wait for it then.",
+                code="closing",
+            )
+        return live.record
 
     async def cancel(self, run_id: str) -> bool:
         """Ask a run to end. False when it had ended already. Raises NotFoundError."""

@@ -26,6 +26,10 @@ PLANNED_STEPS_KEPT = 12_000
 """Plans of recent documents are kept up to so many steps in all, so that submitting one again costs a look-up."""
 
 
+FREE_AT_ONCE = 64
+"""Parts of a forgotten plan, before others get their turn."""
+
+
 class Planned(NamedTuple):
     """A document that was checked, with the digests of the files that its plan rests on."""
 
@@ -81,7 +85,12 @@ class Planner:
         self._plans[key] = planned
         self._kept += len(planned.plan.steps) - (len(before.plan.steps) if before is not None else 0)
         while self._kept > PLANNED_STEPS_KEPT and len(self._plans) > 1:
-            self._kept -= len(self._plans.popitem(last=False)[1].plan.steps)
+            oldest = self._plans.popitem(last=False)[1]
+            self._kept -= len(oldest.plan.steps)
+            if len(oldest.plan.steps) > LARGE_DOCUMENT_NODES:
+                parts = _parts(oldest)
+                del oldest
+                asyncio.get_running_loop().run_in_executor(None, _free, parts)
         return planned, text
 
     def _find_or_plan(
@@ -116,6 +125,18 @@ class Planner:
             return stamps[file]
 
         return Planned(document, make_plan(graph, stamp), stamps)
+
+
+def _parts(planned: Planned) -> list[Any]:
+    """What a plan has very many of."""
+    raw = planned.document.raw["nodes"]
+    return [*planned.plan.steps, *planned.plan.readers, *planned.document.nodes.values(), *raw.values()]
+
+
+def _free(parts: list[Any]) -> None:
+    """Piece by piece: freed as a whole, a large plan would hold up the event loop for 10 ms."""
+    while parts:
+        del parts[-FREE_AT_ONCE:]
 
 
 def _is_large(source: Source) -> bool:

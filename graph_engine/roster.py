@@ -21,16 +21,21 @@ LIVE = 4_000
 class LiveRun:
     """A run that is active, or that ended and can still be watched."""
 
-    __slots__ = ("cancelled", "ended", "log", "raw", "record", "types")
+    __slots__ = ("accepted", "cancelled", "ended", "log", "queued", "raw", "record", "types")
 
     def __init__(self, record: RunRecord, log: EventLog, plan: Plan, raw: dict[str, Any]) -> None:
         self.record, self.log = record, log
+        self.accepted = False
+        """It is durable and has its number."""
+        self.queued = {"number": 0}
+        """The data of its event `queued`, which nobody reads before it is accepted."""
         self.cancelled = False
         """Somebody asked for it, perhaps before the scheduler had the run."""
         self.raw: dict[str, Any] | None = raw
         """The workflow, for media that carry it; None once the run has ended (the queue has it)."""
         self.types = {plan.steps[index].node: plan.steps[index].type for index in plan.targets}
         self.ended = asyncio.Event()
+        """It has ended, or the engine closes."""
 
 
 class Roster:
@@ -43,24 +48,23 @@ class Roster:
         self._recent: deque[RunRecord] = deque()
         """Newest first."""
 
-    def add(self, live: LiveRun) -> None:
-        self.live[live.record.id] = live
-        self.remember(live.record)
-
     def end(self, live: LiveRun) -> None:
         """The run is over; its events stay until those of all ended runs are too many."""
         live.log.forget_transient()
         live.raw, live.types = None, {}
         live.ended.set()
-        self._old_events += len(live.log.events)
-        if self._old_events <= self._keep_events and len(self.live) <= LIVE:
-            return
-        for run, old in list(self.live.items()):
+        self._old_events += len(live.log)
+        surplus, events = len(self.live) - LIVE, self._old_events
+        gone = []
+        for run, old in self.live.items():
+            if surplus <= 0 and events <= self._keep_events:
+                break
             if old.record.ended:
-                self._old_events -= len(old.log.events)
-                del self.live[run]
-                if self._old_events <= self._keep_events // 2 and len(self.live) <= LIVE // 2:
-                    break
+                gone.append(run)
+                surplus, events = surplus - 1, events - len(old.log)
+        for run in gone:
+            del self.live[run]
+        self._old_events = events
 
     def remember(self, record: RunRecord) -> None:
         """Among the newest, in the order of their numbers; what was accepted at once may come in any order."""

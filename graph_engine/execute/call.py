@@ -19,6 +19,7 @@ from graph_engine.graph.kinds import describe
 from graph_engine.graph.node import NodeType
 from graph_engine.graph.outcome import UNSET, Grow, Need, Skip, Values
 from graph_engine.graph.port import Output
+from graph_engine.tuples import made
 
 _OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "CUDA error: out of memory", "ALLOC_FAILED")
 
@@ -31,14 +32,13 @@ def arguments(work: Work) -> dict[str, Any]:
     for name in job.checks:
         if name in given:
             given[name] = _arrived(type, name, given[name])
-    if type.is_lazy:
-        for name in job.sources:
-            port = type.input(name)
-            if name not in given and port is not None and port.lazy:
-                given[name] = None if name in job.asked else UNSET
-    for port in type.inputs:
-        if port.name not in given and (port.required or port.default is not None):
-            given[port.name] = port.default
+    for name in job.lazy:
+        if name not in given:
+            given[name] = None if name in job.asked else UNSET
+    if len(given) < len(type.inputs) or type.more is not None:  # else each has its value
+        for port in type.inputs:
+            if port.name not in given and (port.required or port.default is not None):
+                given[port.name] = port.default
     if type.context_name:
         given[type.context_name] = work.context
     return given
@@ -49,9 +49,9 @@ def call(work: Work) -> Report:
     began = time.perf_counter()
     try:
         type = work.job.type
-        if isinstance(work.context, JobContext):
+        if work.context is not None and isinstance(work.context, JobContext):
             work.context.begin()
-        if type.needs.device:
+        if type.lane == "device":
             with _without_gradients(), _current(work.job.device):
                 answer = type.function(**arguments(work))
         else:
@@ -120,21 +120,21 @@ def _current(device: str) -> AbstractContextManager[Any]:
 
 
 def _report(type: NodeType, answer: Any, began: float) -> Report:
-    if isinstance(answer, Need | Grow):
+    if isinstance(answer, (Need, Grow)):  # a union is made anew at each call
         return answer
-    return Outputs(checked(type, answer), time.perf_counter() - began)
+    return made(Outputs, (checked(type, answer), time.perf_counter() - began))
 
 
 def checked(type: NodeType, answer: Any) -> tuple[Any, ...]:
     """The node's answer as one value per output port, each in the canonical form of its kind. Raises NodeError."""
     ports = type.outputs
+    if len(ports) == 1 and not isinstance(answer, tuple):  # the outcomes are tuples too
+        return (_check(type, ports[0], answer),)
     if isinstance(answer, Skip):
         return (answer,) * len(ports)
     if isinstance(answer, Values):
         values = answer.outputs
-    elif len(ports) == 1 and not (
-        isinstance(answer, tuple) and hasattr(answer, "_fields") and ports[0].name in answer._fields
-    ):
+    elif len(ports) == 1 and not (hasattr(answer, "_fields") and ports[0].name in answer._fields):
         return (_check(type, ports[0], answer),)
     elif not ports:
         values = () if answer is None else (answer,)
@@ -150,11 +150,11 @@ def checked(type: NodeType, answer: Any) -> tuple[Any, ...]:
 
 
 def _check(type: NodeType, port: Output, value: Any) -> Any:
-    if isinstance(value, Skip):
-        return value
     try:
         if not port.as_list:
-            return port.kind.check(value)
+            return value if isinstance(value, Skip) else port.kind.check(value)
+        if isinstance(value, Skip):
+            return value
         if not isinstance(value, list | tuple):
             raise KindError(f"expected a list of {port.kind}, got {describe(value)}.")
         return [entry if isinstance(entry, Skip) else port.kind.check(entry) for entry in value]

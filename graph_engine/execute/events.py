@@ -8,8 +8,13 @@ no memory of its own (law P11), because a watcher is nothing but a position in t
 from __future__ import annotations
 
 import asyncio
+from array import array
+from bisect import bisect_right
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
+
+from graph_engine.schedule.messages import NOTHING
+from graph_engine.tuples import made
 
 COALESCED = frozenset({"progress", "preview"})
 """Of these only the latest per node is kept. All other types are delivered completely and in order."""
@@ -44,10 +49,10 @@ class Event(NamedTuple):
     data: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        entry: dict[str, Any] = {"seq": self.seq, "type": self.type}
-        if self.node:
-            entry["node"] = self.node
-        entry.update(self.data)
+        seq, type, node, data = self
+        entry: dict[str, Any] = {"seq": seq, "type": type, "node": node} if node else {"seq": seq, "type": type}
+        if data:
+            entry.update(data)
         return entry
 
 
@@ -60,49 +65,70 @@ def _wake(pause: asyncio.Future[None]) -> None:
 
 
 class EventLog:
-    """The events of one run. Written on the engine's loop only."""
+    """The events of one run, in columns: a large run has very many, and most logs are read once or never.
+
+    Written on the engine's loop only.
+    """
 
     def __init__(self, first: int = 0) -> None:
-        self.events: list[Event] = []
+        self._seqs = array("q")
+        self._types: list[str] = []
+        self._nodes: list[str] = []
+        self._data: list[dict[str, Any]] = []
         self.latest: dict[tuple[str, str], Event] = {}
         self.seq = first
         self.first = first
         self.closed = False
-        self._wake: set[asyncio.Event] = set()
+        self._asleep: set[asyncio.Event] = set()
+        """Watchers that have seen everything."""
         self._pauses: set[asyncio.Future[None]] = set()
 
-    def add(self, type: str, node: str = "", data: dict[str, Any] | None = None) -> None:
-        self.seq += 1
-        event = Event(self.seq, type, node, data if data is not None else {})
+    def __len__(self) -> int:
+        """Events that stay."""
+        return len(self._seqs)
+
+    def add(self, type: str, node: str = "", data: dict[str, Any] = NOTHING) -> None:
+        seq = self.seq = self.seq + 1
         if type in COALESCED:
-            self.latest[(type, node)] = event
+            self.latest[(type, node)] = Event(seq, type, node, data)
         else:
-            self.events.append(event)
+            self._seqs.append(seq)
+            self._types.append(type)
+            self._nodes.append(node)
+            self._data.append(data)
             if type == "finished":
                 self.closed = True
                 for pause in self._pauses:
                     _wake(pause)
-        if self._wake:
-            for wake in self._wake:
-                wake.set()
+        if self._asleep:
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        for wake in self._asleep:
+            wake.set()
+        self._asleep.clear()
 
     def after(self, seq: int, limit: int = FULL_BATCH) -> list[Event]:
         """At most `limit` events with a higher number, in order."""
-        events = self.events
-        low, high = 0, len(events)
-        while low < high:
-            middle = (low + high) // 2
-            if events[middle].seq <= seq:
-                low = middle + 1
-            else:
-                high = middle
-        batch = events[low : low + limit]
-        whole = low + limit >= len(events)
+        low = bisect_right(self._seqs, seq)
+        batch = self._rows(low, low + limit)
+        whole = low + limit >= len(self)
         last = self.seq if whole else batch[-1].seq
         fresh = [event for event in self.latest.values() if seq < event.seq <= last]
         if fresh:
             batch = sorted([*batch, *fresh])[:limit]
         return batch
+
+    @property
+    def events(self) -> list[Event]:
+        """All events that stay, made anew at each call."""
+        return self._rows(0, len(self))
+
+    def _rows(self, low: int, high: int) -> list[Event]:
+        rows = zip(
+            self._seqs[low:high], self._types[low:high], self._nodes[low:high], self._data[low:high], strict=True
+        )
+        return [made(Event, row) for row in rows]
 
     async def watch(self, after: int = 0, pace_s: float = 0.0) -> AsyncIterator[list[Event]]:
         """Batches of events after number `after`, until `finished` was delivered.
@@ -110,10 +136,8 @@ class EventLog:
         pace_s: how long events are collected between two small batches; the end of the run is told at once.
         """
         wake = asyncio.Event()
-        self._wake.add(wake)
         try:
             while True:
-                wake.clear()
                 batch = self.after(after)
                 if batch:
                     after = batch[-1].seq
@@ -125,9 +149,11 @@ class EventLog:
                 elif self.closed:
                     return
                 else:
+                    wake.clear()
+                    self._asleep.add(wake)
                     await wake.wait()
         finally:
-            self._wake.discard(wake)
+            self._asleep.discard(wake)
 
     async def _collect(self, seconds: float) -> None:
         """Sleep, or wake when the log is closed."""
@@ -146,8 +172,7 @@ class EventLog:
         self.closed = True
         for pause in self._pauses:
             _wake(pause)
-        for wake in self._wake:
-            wake.set()
+        self._wake_all()
 
     def forget_transient(self) -> None:
         """Drop progress and previews; called when the run has ended."""

@@ -37,9 +37,9 @@ class LocalExecutor:
         """There is nothing to prepare."""
 
     def start(self, work: Work) -> None:
-        job = work.job
-        if isinstance(work.context, JobContext):
-            self._contexts[job.id] = work.context
+        job, context = work.job, work.context
+        if context is not None and isinstance(context, JobContext):
+            self._contexts[job.id] = context
         lane = job.type.lane
         if job.id in self._stopped:
             self._finish(work, Interrupted())
@@ -86,7 +86,8 @@ class LocalExecutor:
         until = time.perf_counter() + FOLLOW_S
         report = Interrupted() if self._closing or work.job.id in self._stopped else call(work)
         yield work, report
-        yield from follow(work.then, report, until, self._stopped)
+        if work.then:
+            yield from follow(work.then, report, until, self._stopped)
 
     def _finish_async(self, work: Work, task: asyncio.Task[Report]) -> None:
         """A callback, because a task that is cancelled before its first step runs none of its own code."""
@@ -101,8 +102,8 @@ class LocalExecutor:
 
     def _finish(self, work: Work, report: Report) -> None:
         job = work.job.id
-        context = self._contexts.pop(job, None)
-        if context is not None:
+        if work.context is not None and (context := self._contexts.pop(job, None)) is not None:
             context.release()
-        self._stopped.discard(job)
+        if self._stopped:
+            self._stopped.discard(job)
         self._report(job, report)

@@ -22,6 +22,7 @@ from graph_engine.schedule.messages import Done, Event, Failed, Grown, Job, Need
 from graph_engine.schedule.scheduler import Scheduler
 from graph_engine.store.artifacts import Artifact, Shape
 from graph_engine.store.vault import Vault
+from graph_engine.tuples import made
 
 LOOK_UP_AT_ONCE = 500
 SLOW_MS = 10.0
@@ -73,23 +74,27 @@ class Reports:
         missing: list[str] = []
         find = self.vault.find
         for port, ref in job.inputs.items():
-            refs = ref if isinstance(ref, list) else (ref,)
-            entries = []
-            for one in refs:
-                artifact = find(one.key)
-                if artifact is None:
-                    missing.append(one.key)
-                    continue
-                value = artifact.outputs[one.output]
-                entries.append(value if one.item is None else value[one.item])
             if isinstance(ref, list):
-                values[port] = entries
-            elif entries:
-                value = entries[0]
-                input = job.type.by_name.get(port, job.type.more)
-                if input is not None and input.as_list:
-                    value = [entry for entry in value if type(entry) is not Skip]
-                values[port] = value
+                values[port] = entries = []
+                for key, output, item in ref:
+                    artifact = find(key)
+                    if artifact is None:
+                        missing.append(key)
+                    else:
+                        value = artifact.outputs[output]
+                        entries.append(value if item is None else value[item])
+                continue
+            key, output, item = ref
+            artifact = find(key)
+            if artifact is None:
+                missing.append(key)
+                continue
+            value = artifact.outputs[output]
+            if item is not None:
+                value = value[item]
+            if isinstance(value, list) and (input := job.type.input(port)) is not None and input.as_list:
+                value = [entry for entry in value if type(entry) is not Skip]
+            values[port] = value
         return values, missing
 
     # --- reports become events ----------------------------------------------------------------------------------------
@@ -98,8 +103,11 @@ class Reports:
         job = self.jobs.pop(number, None)
         if job is None:
             return Stopped(number)
-        timed_out = number in self._timed_out
-        self._timed_out.discard(number)
+        if self._timed_out:
+            timed_out = number in self._timed_out
+            self._timed_out.discard(number)
+        else:
+            timed_out = False
         if isinstance(report, Outputs):
             try:
                 return self._done(job, report)
@@ -125,16 +133,17 @@ class Reports:
         return Stopped(number)
 
     def _done(self, job: Job, report: Outputs) -> Done:
-        artifact = Artifact.of(job.key, report.values, job.type.list_flags, seconds=report.seconds)
+        values, seconds = report
+        artifact = Artifact.of(job.key, values, job.type.list_flags, seconds=seconds)
         self.vault.add(artifact, keep=not job.local)
         if job.type.effect is Effect.EXTERNAL:
             for run, _ in self.scheduler.watchers(job.id):
                 self.hooks.journal(run, artifact)
-        return Done(job.id, artifact.shape, round(report.seconds * 1000, 3))
+        return made(Done, (job.id, artifact.shape, int(seconds * 1e6) / 1e3))
 
     def _grown(self, job: Job, grow: Grow) -> Event:
         own = {}
-        for port, (ref, local) in job.sources.items():
+        for port, (ref, local) in self.scheduler.sources(job.id).items():
             input = job.type.input(port)
             assert input is not None
             own[port] = (":".join(str(part) for part in ref if part is not None), local, input.kind)

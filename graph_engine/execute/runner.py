@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from graph_engine.execute.events import EventLog
 from graph_engine.execute.executor import Coming, Executor, NotBegun, Outputs, Raised, Report, Work
@@ -21,6 +21,7 @@ from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import Plan
 from graph_engine.graph.registry import Registry
 from graph_engine.schedule.messages import (
+    Accept,
     Assemble,
     Cancel,
     Drop,
@@ -41,13 +42,18 @@ from graph_engine.schedule.messages import (
     Start,
     Stop,
     Submit,
+    Take,
 )
 from graph_engine.schedule.scheduler import Scheduler
 from graph_engine.store.artifacts import Artifact, Shape
 from graph_engine.store.vault import Vault
+from graph_engine.tuples import made
 
-SLICE_S = 0.002
-"""How long the inbox is worked off before the loop gets its turn."""
+SLICE_S = 0.001
+"""How long the inbox is worked off before the loop gets two turns: an answer to a client takes it two."""
+
+BURST = 32
+"""Reports that the scheduler is told of at once: a fraction of a slice."""
 
 
 class Runner(Reports):
@@ -70,6 +76,8 @@ class Runner(Reports):
         self._scheduled = False
         self.closing = False
         """Set once the engine closes: what ends is still heard, nothing begins."""
+        self._admitted: set[int] = set()
+        """Jobs that asked for memory and have not ended."""
         self._waiting: dict[int, Work] = {}
         """Jobs that there is no memory for at the moment."""
         self._fetching: set[asyncio.Task[None]] = set()
@@ -89,13 +97,20 @@ class Runner(Reports):
         log: EventLog,
         priority: int,
         journal: Iterable[Artifact] = (),
+        accepted: bool = True,
     ) -> None:
-        """Begin a run. journal: results of side effects that an earlier life of this run already had."""
+        """Begin a run. journal: results of side effects that an earlier life of this run already had.
+
+        accepted: it is durable; if not yet, `accept` says so later.
+        """
         self.logs[run] = log
         for artifact in journal:
             self.vault.hold(artifact)
             present[artifact.key] = artifact.shape
-        self._handle(Submit(run, plan, present, priority))
+        self._handle(Submit(run, plan, present, priority, accepted))
+
+    def accept(self, run: str) -> None:
+        self._handle(Accept(run))
 
     def cancel(self, run: str) -> None:
         self._handle(Cancel(run))
@@ -131,9 +146,11 @@ class Runner(Reports):
         while inbox:
             job, type, data = inbox.popleft()
             if type == "report":
-                event = self._event(job, data)
-                self._left(job)
-                self._carry_out(self.scheduler.handle(event))
+                events = [self._heard(job, data)]
+                while inbox and inbox[0][1] == "report" and len(events) < BURST:
+                    job, _, data = inbox.popleft()
+                    events.append(self._heard(job, data))
+                self._carry_out(self.scheduler.handle(*events))
             elif type == "resume":
                 self._carry_out(self.scheduler.handle(Resume()))
             elif type == "broken":
@@ -143,10 +160,19 @@ class Runner(Reports):
                     self._log(run, type, node, data)
             if time.perf_counter() > end:
                 break
-        self._scheduled = False
-        if inbox and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._drain)
+        if not inbox:
+            self._scheduled = False
+            if not inbox or self._scheduled:
+                return
+            self._scheduled = True  # somebody reported in between and relied on us
+        self._loop.call_soon(self._loop.call_soon, self._drain)
+
+    def _heard(self, job: int, report: Report) -> Event:
+        event = self._event(job, report)
+        if job in self._admitted:
+            self._admitted.discard(job)
+            self._left(job)
+        return event
 
     def _log(self, run: str, type: str, node: str, data: dict[str, Any]) -> None:
         log = self.logs.get(run)
@@ -157,20 +183,18 @@ class Runner(Reports):
 
     def _carry_out(self, instructions: list[Instruction]) -> None:
         for instruction in instructions:
-            kind = type(instruction)
-            if kind is Notify:
-                run, type_, node, data = cast(Notify, instruction)
-                log = self.logs.get(run)
-                if log is not None:
-                    log.add(type_, node, data)
-                continue
             try:
-                if kind is Start:
-                    self._start(*cast(Start, instruction))
-                elif kind is Drop:
-                    self.vault.drop(cast(Drop, instruction).key)
+                if isinstance(instruction, Notify):
+                    run, kind, node, data = instruction
+                    if (log := self.logs.get(run)) is not None:
+                        log.add(kind, node, data)
+                elif isinstance(instruction, Start):
+                    self._start(*instruction)
+                elif isinstance(instruction, Drop):
+                    if instruction.key not in self.scheduler.holds:  # else another event of the same burst took it up
+                        self.vault.drop(instruction.key)
                 else:
-                    _REST[kind](self, instruction)
+                    _REST[type(instruction)](self, instruction)
             except Exception as error:  # the other instructions are of other runs: they must be carried out
                 self._broke(instruction, error)
 
@@ -208,7 +232,11 @@ class Runner(Reports):
             self._fetching.add(task)
             task.add_done_callback(self._fetching.discard)
             return
-        self._begin(job, inputs, self._following(job, then) if then else ())
+        works = self._following(job, then) if then else ()
+        if job.type.bare and not self.closing:
+            self.executor.start(made(Work, (job, inputs, None, works)))
+        else:
+            self._begin(job, inputs, works)
 
     def _leave(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
@@ -236,10 +264,12 @@ class Runner(Reports):
         needs_memory = bool(job.type.context_name or job.type.needs.working_bytes)
         context = self.hooks.context(job, inputs) if needs_memory else None
         work = Work(job, inputs, context, then)
-        if needs_memory and not self.hooks.admit(job, inputs):
-            self._waiting[job.id] = work
-        else:
-            self._go(work)
+        if needs_memory:
+            self._admitted.add(job.id)
+            if not self.hooks.admit(job, inputs):
+                self._waiting[job.id] = work
+                return
+        self._go(work)
 
     def _go(self, work: Work) -> None:
         job = work.job
@@ -274,6 +304,9 @@ class Runner(Reports):
             self._handle(Lost(job.id, tuple(gone or missing)))
         else:
             self._begin(job, inputs)
+
+    def _take(self, instruction: Take) -> None:
+        self.vault.find(instruction.key)
 
     def _pause(self, instruction: Pause) -> None:
         self._loop.call_soon(self._put, (0, "resume", None))
@@ -356,6 +389,7 @@ class Runner(Reports):
 
 _REST: dict[type, Callable[[Runner, Any], None]] = {
     Stop: Runner._stop,
+    Take: Runner._take,
     Pause: Runner._pause,
     Remind: Runner._remind,
     Assemble: Runner._assemble,

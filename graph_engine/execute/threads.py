@@ -117,11 +117,11 @@ class ThreadLane:
                 began = time.perf_counter()
                 for done in self._serve(work):
                     held.append(done)
-                    seconds = time.perf_counter() - began
-                    self._seconds[done[0].job.type.id] = seconds
-                    if seconds > QUICK_S:
+                    now = time.perf_counter()
+                    self._seconds[done[0].job.type.id] = now - began
+                    if now - began > QUICK_S:
                         self._make_reports(held)
-                    began += seconds
+                    began = now
                 del self._at_work[work.job.id], work, done
                 if me in self._abandoned:  # the lane went on without this thread
                     self._make_reports(held)

@@ -12,7 +12,7 @@ from graph_engine.execute.context import JobContext
 from graph_engine.execute.executor import Interrupted, Outputs, Raised, Report, Work
 from graph_engine.graph.outcome import Grow, Need, NodeLink, OwnInput
 from graph_engine.graph.registry import Registry
-from graph_engine.schedule.messages import Job, Ref
+from graph_engine.schedule.messages import Job
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
@@ -30,7 +30,7 @@ def work_form(work: Work) -> dict[str, Any]:
         "device": job.device,
         "attempt": job.attempt,
         "next_use": dict(job.next_use),
-        "sources": list(job.sources),
+        "lazy": list(job.lazy),
         "checks": list(job.checks),
         "asked": sorted(job.asked),
         "local": job.local,
@@ -62,7 +62,7 @@ def job_from(form: Mapping[str, Any], registry: Registry) -> Job:
         form["device"],
         form["attempt"],
         form["next_use"],
-        {port: (Ref("", 0), False) for port in form["sources"]},
+        tuple(form["lazy"]),
         tuple(form["checks"]),
         frozenset(form["asked"]),
         form["local"],

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from graph_engine.errors import DocumentError, Problem
 from graph_engine.graph.migrate import FORMAT, VERSION, migrate
+from graph_engine.tuples import made
 
 NODE_ID = re.compile(r"[A-Za-z0-9_\-]{1,128}")
 MODES = ("active", "muted", "bypassed")
@@ -224,11 +225,11 @@ def _plain_node(id: Any, entry: Any) -> DocumentNode | None:
             source, _, output = link.partition(".")
             if not source or not output:
                 return None
-            links[port] = (source, output)
+            links[port] = source, output
     for value in values.values():
         if type(value) not in _FLAT:
             return None
-    return DocumentNode(id, kind, dict(values) if values else {}, links)
+    return made(DocumentNode, (id, kind, values, links, "active", ""))
 
 
 def _node(id: Any, entry: Any, problems: list[Problem]) -> DocumentNode | None:

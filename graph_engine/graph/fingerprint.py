@@ -13,11 +13,18 @@ _pieces = json.encoder.c_make_encoder(  # type: ignore[attr-defined]  # what `en
     None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", True, False, False
 )
 
+_empty = blake2b(digest_size=16)
+
 
 def digest(*parts: Any) -> str:
     """128 bits of any JSON value, as 32 hexadecimal digits."""
-    text = "".join(_pieces(parts, 0))
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return _hash("".join(_pieces(parts, 0)))
+
+
+def _hash(text: str) -> str:
+    found = _empty.copy()  # quicker than making one
+    found.update(text.encode("utf-8", "surrogatepass"))
+    return found.hexdigest()
 
 
 def step_key(
@@ -30,8 +37,9 @@ def step_key(
     wired = ""
     for port, key, output in links:
         wired += f"{port}\0{key}\0{output}\0"
-    text = f"{type.id}\0{type.version}\0{wired}\0{''.join(_pieces([literals, stamps], 0))}"
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    named = "".join(_pieces(stamps, 0)) if stamps else "{}"
+    text = f"{type.id}\0{type.version}\0{wired}\0[{''.join(_pieces(literals, 0))},{named}]"
+    return _hash(text)
 
 
 def item_key(key: str, item: int) -> str:

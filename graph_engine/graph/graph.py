@@ -11,6 +11,7 @@ from graph_engine.graph.document import Document, DocumentNode
 from graph_engine.graph.kinds import ANY, Kind
 from graph_engine.graph.node import NodeType
 from graph_engine.graph.port import Input
+from graph_engine.tuples import made
 
 if TYPE_CHECKING:
     import networkx
@@ -67,20 +68,19 @@ def resolve(
     """
     problems: list[Problem] = []
     types: dict[str, NodeType] = {}
-    for id, node in document.nodes.items():
-        type = registry.get(node.type)
+    every_active = True
+    for id, (_, name, _, _, mode, _) in document.nodes.items():
+        type = registry.get(name)
         if type is None:
-            message = f"there is no node type {node.type!r}."
-            problems.append(
-                Problem("unknown_node", message, registry.suggest(node.type), id, place=f"/nodes/{id}/type")
-            )
+            message = f"there is no node type {name!r}."
+            problems.append(Problem("unknown_node", message, registry.suggest(name), id, place=f"/nodes/{id}/type"))
         else:
             types[id] = type
+        if mode != "active":
+            every_active = False
     if problems:
         raise GraphError(problems)
-    nodes = document.nodes
-    if any(node.mode != "active" for node in nodes.values()):
-        nodes = _without_inactive(nodes, types)
+    nodes = document.nodes if every_active else _without_inactive(document.nodes, types)
     wanted = _targets(nodes, types, list(targets) if targets else list(document.targets), problems)
     if problems:
         raise GraphError(problems)
@@ -119,25 +119,30 @@ def _targets(
 def _order(nodes: Mapping[str, DocumentNode], targets: Iterable[str]) -> list[str]:
     """What the targets need, sources first, by a depth-first walk without recursion. Raises GraphError for a cycle."""
     order: list[str] = []
-    state: dict[str, bool] = {}  # False: on the path, True: done
+    done: dict[str, bool] = {}  # False: on the path
+    stack: list[str] = []
     for target in targets:
-        if target in state:
-            continue
-        state[target] = False
-        stack = [(target, iter([source for source, _ in nodes[target].links.values()]))]
+        stack.append(target)
         while stack:
-            id, sources = stack[-1]
-            for source in sources:
-                known = state.get(source)
-                if known is None and source in nodes:
-                    state[source] = False
-                    stack.append((source, iter([above for above, _ in nodes[source].links.values()])))
-                    break
-                if known is False:
-                    raise GraphError([_cycle(nodes)])
-            else:
-                stack.pop()
-                state[id] = True
+            id = stack[-1]
+            before = done.get(id)
+            if before is None:
+                done[id] = False
+                ahead = []
+                for source, _ in nodes[id].links.values():
+                    known = done.get(source)
+                    if known is None:
+                        if source in nodes:
+                            ahead.append(source)
+                    elif not known:
+                        raise GraphError([_cycle(nodes)])
+                if ahead:
+                    ahead.reverse()
+                    stack += ahead
+                    continue
+            stack.pop()
+            if not before:  # else another reader of it came first
+                done[id] = True
                 order.append(id)
     if not order and nodes:
         raise GraphError([_cycle(nodes)])
@@ -174,33 +179,43 @@ class _Checker:
         """node id -> kinds of its TypeVars"""
 
     def node(self, node: DocumentNode) -> GraphNode:
-        type = self.types[node.id]
+        id, _, values, raw_links, _, _ = node
+        type = self.types[id]
         links: dict[str, Link] = {}
-        for port, (source, output) in node.links.items():
+        for port, (source, output) in raw_links.items():
             link = self._link(node, type, port, source, output)
             if link is not None:
                 links[port] = link
         literals: dict[str, Any] = {}
-        values = node.values
+        left = len(values)
         for input in type.inputs:
             name = input.name
-            if name in links:
-                continue
             if name in values:
-                self._literal(node, input, values[name], literals)
+                left -= 1
+                if name not in links:
+                    self._literal(node, input, values[name], literals)
+            elif name in links:
+                continue
             elif input.required:
-                if name not in node.links:
+                if name not in raw_links:
                     self._missing(node, input)
             elif input.default is not None:
                 literals[name] = input.default
-        for name in values:
+        if left:
+            self._more_literals(node, type, links, literals)
+        return made(GraphNode, (id, type, literals, links))
+
+    def _more_literals(
+        self, node: DocumentNode, type: NodeType, links: Mapping[str, Link], literals: dict[str, Any]
+    ) -> None:
+        """Values for ports that the signature does not name."""
+        for name, value in node.values.items():
             if name not in type.by_name:
                 more = type.input(name)
                 if more is None:
                     self._unknown_port(node, type, name, "values")
                 elif name not in links:
-                    self._literal(node, more, values[name], literals)
-        return GraphNode(node.id, type, literals, links)
+                    self._literal(node, more, value, literals)
 
     def names(self, node: DocumentNode, nodes: Mapping[str, DocumentNode]) -> None:
         """The lighter check of a node that nobody needs yet."""
@@ -235,7 +250,7 @@ class _Checker:
             kind = declared.kind
             if declared.match:
                 kind = self.kinds.get(source, {}).get(declared.match, ANY)
-        if not input.kind.accepts(kind):
+        if input.kind is not kind and not input.kind.accepts(kind):
             message = f"it takes {input.kind}, but {source}.{output} gives {kind}."
             self._problem("wrong_kind", message, f"Link an output of kind {input.kind}.", node.id, port, "links")
             return None
@@ -248,7 +263,7 @@ class _Checker:
                 self._problem("wrong_kind", message, "Link outputs of one kind.", node.id, port, "links")
                 return None
             tied.setdefault(input.match, kind)
-        return Link(source, index)
+        return made(Link, (source, index))
 
     def _literal(self, node: DocumentNode, input: Input, value: Any, literals: dict[str, Any]) -> None:
         try:

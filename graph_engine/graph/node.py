@@ -107,6 +107,12 @@ class NodeType:
     """It may leave outputs without a value: what reads them is not certain to run."""
     list_flags: tuple[bool, ...]
     """Which outputs are lists, one flag per output; empty when none is."""
+    plain_inputs: bool
+    """No input is lazy or takes whole lists."""
+    takes_models: bool
+    """Some input is of a model kind."""
+    bare: bool
+    """A call needs its inputs and nothing else: no context, no memory to be reserved, no limit of time."""
     by_name: dict[str, Input] = field(repr=False)
     output_index: dict[str, int] = field(repr=False)
     more_ports: dict[str, Input] = field(repr=False)
@@ -227,6 +233,7 @@ def read(
     if "return" not in hints:
         raise RegistryError(f"{where}: no return annotation, so it has no outputs.", remedy="Use -> None for none.")
     outputs = _outputs(hints["return"], where)
+    every = [*inputs, more] if more is not None else inputs
     is_async = inspect.iscoroutinefunction(function)
     lane = "async" if is_async else "device" if needs.device else "inline" if needs.inline else "pool"
     return NodeType(
@@ -244,13 +251,16 @@ def read(
         is_async=is_async,
         takes_files=any(port.widget is not None and bool(port.widget.upload) for port in inputs),
         reads=reads,
-        is_lazy=any(port.lazy for port in inputs) or (more is not None and more.lazy),
+        is_lazy=any(port.lazy for port in every),
         context_name=context_name,
         more=more,
         origin=origin,
         lane=lane,
         skips=skips,
         list_flags=tuple(port.as_list for port in outputs) if any(port.as_list for port in outputs) else (),
+        plain_inputs=not any(port.lazy or port.as_list for port in every),
+        takes_models=any(isinstance(port.kind, ModelKind) for port in every),
+        bare=not (context_name or needs.working_bytes or needs.timeout_s is not None),
         by_name={port.name: port for port in inputs},
         output_index={port.name: index for index, port in enumerate(outputs)},
         more_ports={},

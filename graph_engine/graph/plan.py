@@ -17,6 +17,7 @@ from graph_engine.graph.node import Effect, NodeType
 from graph_engine.graph.outcome import Grow, NodeLink, OwnInput, Skip
 from graph_engine.graph.port import Input
 from graph_engine.graph.registry import Registry
+from graph_engine.tuples import made
 
 Stamp = Callable[[str], str]
 """File name in the input folder, or `MODELS` and a name in the models folder -> what identifies its content; empty when
@@ -67,40 +68,44 @@ def make_plan(graph: Graph, stamp: Stamp, outer_keys: Mapping[str, tuple[str, bo
     outer = [(outer_keys or {})[name] for name in graph.outer]
     index_of: dict[str, int] = {}
     steps: list[Step] = []
-    readers: list[list[int]] = []
+    readers: list[list[int] | None] = []
     occurrences: dict[str, int] = {}
     for index, node in enumerate(graph.nodes.values()):
-        type, links, key_links = node.type, [], []
-        local = type.effect is Effect.EXTERNAL
-        for port, (source, output) in node.links.items():
+        id, type, literals, node_links = node
+        links: list[StepLink] = []
+        key_links: list[tuple[str, str, int]] = []
+        external = local = type.effect is Effect.EXTERNAL
+        for port, (source, output) in node_links.items():
             input = type.by_name.get(port) or type.input(port)
             assert input is not None
+            kind = input.kind
             if source == OUTER:
-                links.append(StepLink(input, -1 - output, 0, input.kind != ANY))
+                links.append(StepLink(input, -1 - output, 0, kind != ANY))
                 key, source_local = outer[output]
                 key_links.append((port, key, 0))
             else:
                 at = index_of[source]
-                before = steps[at]
-                kind = input.kind
-                promised = before.type.outputs[output].kind
-                check = kind is not promised and kind != ANY and kind != promised
-                links.append(StepLink(input, at, output, check))
-                source_local = before.local
-                key_links.append((port, before.key, output))
-                if not readers[at] or readers[at][-1] != index:
-                    readers[at].append(index)
+                _, _, source_type, _, _, key, source_local = steps[at]
+                promised = source_type.outputs[output].kind
+                check = kind is not promised and kind is not ANY and kind != ANY and kind != promised
+                links.append(made(StepLink, (input, at, output, check)))
+                key_links.append((port, key, output))
+                known = readers[at]
+                if known is None:
+                    readers[at] = [index]
+                elif known[-1] != index:
+                    known.append(index)
             local = local or source_local
         key_links.sort()
-        key = fingerprint.step_key(type, node.literals, key_links, _stamps(type, node.literals, stamp))
-        if type.effect is Effect.EXTERNAL:
+        key = fingerprint.step_key(type, literals, key_links, _stamps(type, literals, stamp))
+        if external:
             occurrence = occurrences[key] = occurrences.get(key, -1) + 1
             key = fingerprint.occurrence_key(key, occurrence)
-        index_of[node.id] = index
-        steps.append(Step(index, node.id, type, node.literals, tuple(links), key, local))
-        readers.append([])
+        index_of[id] = index
+        steps.append(made(Step, (index, id, type, literals, tuple(links), key, local)))
+        readers.append(None)
     targets = tuple(index_of[id] for id in graph.targets)
-    return Plan(tuple(steps), targets, tuple(tuple(entry) for entry in readers), graph.outer)
+    return Plan(tuple(steps), targets, tuple([tuple(entry) if entry else () for entry in readers]), graph.outer)
 
 
 def _stamps(type: NodeType, literals: Mapping[str, Any], stamp: Stamp) -> dict[str, str]:

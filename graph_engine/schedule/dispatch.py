@@ -6,10 +6,11 @@ import abc
 from collections.abc import Mapping
 
 from graph_engine.schedule.ledger import Ledger
-from graph_engine.schedule.messages import Job, Start, Stop
+from graph_engine.schedule.messages import NOTHING, Job, Notify, Ref, Start, Stop
 from graph_engine.schedule.policy import Lane
 from graph_engine.schedule.states import StepState, Task
-from graph_engine.schedule.wiring import make_job, may_follow, order_of
+from graph_engine.schedule.wiring import make_job, may_follow, order_of, refs_of
+from graph_engine.tuples import made
 
 QUICK_MS = 0.2
 
@@ -26,6 +27,8 @@ class Dispatch(Ledger):
         self.tasks: dict[str, Task] = {}
         self.jobs: dict[int, Task] = {}
         self._job_count = 0
+        self._new: list[Task] = []
+        """Tasks that became ready while the present events were handled."""
         self.lasted_ms: dict[str, float] = {}
         """Node type -> how long its last job took."""
 
@@ -34,7 +37,21 @@ class Dispatch(Ledger):
         task = self.jobs.get(job)
         return [(state.run.id, state.id) for state in task.subscribers] if task is not None else []
 
+    def sources(self, job: int) -> dict[str, tuple[Ref, bool]]:
+        """Linked port -> (what is linked, whether that holds for this run only), for the keys of growth."""
+        task = self.jobs.get(job)
+        return refs_of(task.owner) if task is not None and not task.dead else {}
+
     def _fill_lanes(self) -> None:
+        new = self._new
+        if new:
+            alone, lane = len(new) == 1, self.lanes[new[0].lane]
+            if alone and not new[0].dead and lane.admit(new[0].owner.group.run):
+                self._start(new[0], lane)
+            else:
+                for one in new:
+                    self.lanes[one.lane].push(one, one.owner.group.run, order_of(one.owner))
+            new.clear()
         for lane in self._lanes:
             while lane.queue and lane.slots > 0 and (task := lane.pop()) is not None:
                 self._start(task, lane)
@@ -62,9 +79,10 @@ class Dispatch(Ledger):
         task.has_slot = True
         self.jobs[task.job] = task
         job = make_job(task)
-        self._out.append(Start(job, self._followers(task)) if lane.name == "pool" else Start(job))
+        self._out.append(made(Start, (job, self._followers(task) if lane.name == "pool" else ())))
+        data = {"attempt": task.attempt} if task.attempt > 1 else NOTHING
         for state in task.subscribers:
-            self._notify(state.run, "running", state.id, {"attempt": task.attempt} if task.attempt > 1 else {})
+            self._out.append(made(Notify, (state.group.run.id, "running", state.id, data)))
 
     def _weight(self, task: Task) -> float:
         """Jobs that take next to no time may queue up eight to a thread, or the thread would wait for each of them."""
@@ -73,6 +91,8 @@ class Dispatch(Ledger):
 
     def _followers(self, task: Task) -> tuple[Job, ...]:
         """The steps that the thread of this task may go on with."""
+        if len(task.owner.readers) != 1:
+            return ()
         jobs: list[Job] = []
         while len(jobs) < FOLLOW_AT_ONCE and len(task.subscribers) == 1:
             state = task.owner
@@ -127,7 +147,7 @@ class Dispatch(Ledger):
             return None
         if task.follows and began:
             for state in task.subscribers:
-                self._notify(state.run, "running", state.id, {})
+                self._notify(state.run, "running", state.id, NOTHING)
         return task
 
     @abc.abstractmethod

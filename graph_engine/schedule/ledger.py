@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from graph_engine.schedule.messages import Drop, Instruction, Notify
-from graph_engine.schedule.states import Run, State, StepState
+from graph_engine.schedule.states import DONE, Run, StepState
 from graph_engine.store.artifacts import Shape
+from graph_engine.tuples import made
 
 
 class Ledger:
@@ -20,12 +21,12 @@ class Ledger:
 
     def _hold(self, state: StepState) -> None:
         if not state.held:
-            state.held = True
-            self.holds[state.key] = self.holds.get(state.key, 0) + 1
+            state.held, key = True, state.key
+            self.holds[key] = self.holds.get(key, 0) + 1
 
     def _unuse(self, state: StepState) -> None:
-        state.uses -= 1
-        if state.uses <= 0 and state.held and not state.is_target and state.state is State.DONE:
+        """Drop the result of a step whose last reader is over."""
+        if state.uses <= 0 and state.held and not state.is_target and state.state is DONE:
             state.held = False
             self._unhold(state.key)
 
@@ -36,7 +37,7 @@ class Ledger:
         else:
             del self.holds[key]
             self.known.pop(key, None)
-            self._out.append(Drop(key))
+            self._out.append(made(Drop, (key,)))
 
     def _release_unheld(self, key: str) -> None:
         if key not in self.holds:
@@ -44,4 +45,4 @@ class Ledger:
             self._out.append(Drop(key))
 
     def _notify(self, run: Run, type: str, node: str, data: dict[str, Any]) -> None:
-        self._out.append(Notify(run.id, type, node, data))
+        self._out.append(made(Notify, (run.id, type, node, data)))

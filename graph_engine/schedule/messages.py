@@ -10,6 +10,9 @@ from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import GrownPlan, Plan
 from graph_engine.store.artifacts import Shape
 
+NOTHING: dict[str, Any] = {}
+"""No news beside the type of an event, no inputs: never written to."""
+
 
 class Ref(NamedTuple):
     """A value by reference: output number `output` of the artifact `key`, or one item of it if it is a list."""
@@ -36,8 +39,8 @@ class Job(NamedTuple):
     device: str
     attempt: int
     next_use: Mapping[str, int | None]
-    sources: Mapping[str, tuple[Ref, bool]]
-    """Linked port -> (what is linked, whether that holds for this run only), for the keys of growth."""
+    lazy: tuple[str, ...]
+    """Linked lazy ports."""
     checks: tuple[str, ...]
     """Linked ports whose value may be of another kind than theirs."""
     asked: frozenset[str]
@@ -50,12 +53,22 @@ class Job(NamedTuple):
 
 
 class Submit(NamedTuple):
-    """present: shapes of the results that are there already, by key, for the keys `Scheduler.keys(plan, run)` gave."""
+    """present: shapes of the results that are there already, by key, for the keys `Scheduler.keys(plan, run)` gave.
+
+    accepted: the run is durable. Until it is (see `Accept`), nothing with an effect outside is begun.
+    """
 
     run: str
     plan: Plan
     present: Mapping[str, Shape]
     priority: int = 0
+    accepted: bool = True
+
+
+class Accept(NamedTuple):
+    """A run that was submitted before it was durable is durable now."""
+
+    run: str
 
 
 class Done(NamedTuple):
@@ -127,7 +140,7 @@ class Reminded(NamedTuple):
     key: str
 
 
-Event = Submit | Done | Needed | Grown | Failed | Lost | Unstarted | Stopped | GraceOver | Cancel | Resume | Reminded
+Event = Submit | Accept | Done | Needed | Grown | Failed | Lost | Unstarted | Stopped | GraceOver | Cancel | Resume | Reminded
 
 
 # --- instructions: what to do -------------------------------------------------------------------------------------
@@ -153,6 +166,12 @@ class Assemble(NamedTuple):
 
     key: str
     outputs: tuple[Ref | Skip | list[Ref | Skip], ...]
+
+
+class Take(NamedTuple):
+    """A run counts on this value, which was there already: hold it, if it is in memory, whatever the cache does."""
+
+    key: str
 
 
 class Drop(NamedTuple):
@@ -198,4 +217,4 @@ class Ended(NamedTuple):
     errors: list[dict[str, Any]]
 
 
-Instruction = Start | Stop | Assemble | Drop | Notify | Output | Pause | Remind | Ended
+Instruction = Start | Stop | Assemble | Take | Drop | Notify | Output | Pause | Remind | Ended

@@ -37,6 +37,14 @@ class Lane:
             share = run.share[self.name] = max(run.share.get(self.name, 0.0), self._clock)
             heappush(self.queue, (-run.priority, share, run.number, run))
 
+    def admit(self, run: Run) -> bool:
+        """May a task of this run start at once, because nobody else waits? Counts as pushed and popped."""
+        if self.queue or self.slots <= 0:
+            return False
+        share = self._clock = max(run.share.get(self.name, 0.0), self._clock)
+        run.share[self.name] = share + 1.0
+        return True
+
     def pop(self) -> Task | None:
         """The task to start next, or None."""
         while self.queue:

@@ -1,6 +1,6 @@
 """Scheduler: one pure object that is told what happened and says what to do.
 
-    instructions = scheduler.handle(event)
+    instructions = scheduler.handle(event, ...)
 
 A step is asked for by a target or by a reader. Asked for, it is taken from what is present or waits for its inputs; with
 those it is skipped (a required input has nothing), mapped (an input is a list and the node takes one item), or joins the
@@ -18,6 +18,7 @@ from typing import Any
 from graph_engine.graph import fingerprint
 from graph_engine.graph.plan import Plan
 from graph_engine.schedule.messages import (
+    Accept,
     Cancel,
     Done,
     Event,
@@ -35,7 +36,7 @@ from graph_engine.schedule.messages import (
     Submit,
     Unstarted,
 )
-from graph_engine.schedule.states import Group, Run, State
+from graph_engine.schedule.states import DONE, IDLE, WAITING, Group, Run
 from graph_engine.schedule.steps import FREE_AT_ONCE, Steps
 
 MAX_GROWTH = 100_000
@@ -57,10 +58,11 @@ class Scheduler(Steps):
         self.max_attempts = max_attempts
         self._run_count = 0
 
-    def handle(self, event: Event) -> list[Instruction]:
-        """What to do now. Instructions are to be carried out in order."""
+    def handle(self, *events: Event) -> list[Instruction]:
+        """What to do now that these happened, in this order. Instructions are to be carried out in order."""
         out = self._out = []
-        _HANDLERS[type(event)](self, event)
+        for event in events:
+            _HANDLERS[type(event)](self, event)
         self._settle()
         return out
 
@@ -71,11 +73,11 @@ class Scheduler(Steps):
             if asked and turns:
                 turns -= 1
                 state = asked.pop()
-                if state.state is State.WAITING:
+                if state.state is WAITING:
                     self._ask_sources(state)
             else:
                 state = ready.popleft()
-                if state.state is State.WAITING:
+                if state.state is WAITING and state.waiting == 0:  # it may have grown since, and wait again
                     if state.parts is not None:
                         self._assemble(state)
                     else:
@@ -86,10 +88,11 @@ class Scheduler(Steps):
                 self._trash.pop()
         if asked or self._trash:
             self._out.append(Pause())
-        for run in self._fresh.values():
-            self._notify(run, "cached", "", {"nodes": run.cached})
-            run.cached = []
-        self._fresh.clear()
+        if self._fresh:
+            for run in self._fresh.values():
+                self._notify(run, "cached", "", {"nodes": run.cached})
+                run.cached = []
+            self._fresh.clear()
         self._fill_lanes()
 
     @staticmethod
@@ -103,7 +106,8 @@ class Scheduler(Steps):
         if event.run in self.runs:
             return
         self._run_count += 1
-        run = self.runs[event.run] = Run(event.run, self._run_count, event.priority, dict(event.present))
+        run = Run(event.run, self._run_count, event.priority, dict(event.present), event.accepted)
+        self.runs[event.run] = run
         group = Group(run, event.plan, (), "", None)
         run.groups.append(group)
         self._notify(run, "started", "", {"nodes": len(event.plan.steps)})
@@ -112,12 +116,19 @@ class Scheduler(Steps):
             target.is_target = True
             run.targets.append(target)
         for target in run.targets:
-            if target.state is State.IDLE and not self._cached(target):
+            if target.state is IDLE and not self._cached(target):
                 self._demand(target)
         for target in run.targets:
-            if target.state is State.DONE:
+            if target.state is DONE:
                 self._out.append(Output(run.id, target.id, target.key, target.shape))
         self._maybe_end(run)
+
+    def _on_accept(self, event: Accept) -> None:
+        run = self.runs.get(event.run)
+        if run is not None:
+            run.accepted = True
+            self._ready.extend(run.unaccepted)
+            run.unaccepted.clear()
 
     def _on_done(self, event: Done) -> None:
         task = self._report(event.job)
@@ -125,8 +136,8 @@ class Scheduler(Steps):
             return
         self._retire(task)
         key = task.key
-        if task.owner.step is not None:
-            self.lasted_ms[task.owner.step.type.id] = event.ms
+        assert task.owner.step is not None
+        self.lasted_ms[task.owner.step.type.id] = event.ms
         self.known[key] = event.shape
         if len(task.subscribers) == 1:
             self._complete(task.subscribers[0], event.shape, ms=event.ms)
@@ -203,11 +214,11 @@ class Scheduler(Steps):
                 state.run.present.pop(key, None)
             for link in state.step.links:
                 source = state.source(link)[0]
-                if source.key in gone and source.state is State.DONE and source.step is not None:
+                if source.key in gone and source.state is DONE and source.step is not None:
                     if source.held:
                         source.held = False
                         self._unhold(source.key)
-                    source.state, source.parts = State.IDLE, None
+                    source.state, source.parts = IDLE, None
             self._await_inputs(state, None)
 
     def _on_unstarted(self, event: Unstarted) -> None:
@@ -234,7 +245,7 @@ class Scheduler(Steps):
             return
         run.cancelled = True
         for state in run.every_state():
-            if state.state is State.WAITING:
+            if state.state is WAITING:
                 self._cancel(state)
         run.open = 0
         self._maybe_end(run)
@@ -245,6 +256,7 @@ class Scheduler(Steps):
 
 _HANDLERS: dict[type, Callable[[Scheduler, Any], None]] = {
     Submit: Scheduler._on_submit,
+    Accept: Scheduler._on_accept,
     Done: Scheduler._on_done,
     Needed: Scheduler._on_needed,
     Grown: Scheduler._on_grown,

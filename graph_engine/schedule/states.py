@@ -24,6 +24,12 @@ class State(IntEnum):
     CANCELLED = 5
 
 
+IDLE, WAITING, DONE = State.IDLE, State.WAITING, State.DONE
+
+
+_NONE: frozenset[str] = frozenset()
+
+
 class Group:
     """One instance of a plan within a run: the workflow itself, or a graph that a step grew.
 
@@ -71,7 +77,7 @@ class StepState:
     def __init__(self, group: Group, step: Step | None, key: str, uses: int) -> None:
         self.group, self.step, self.key, self.uses = group, step, key, uses
         self.id = "" if step is None else group.prefix + step.node
-        self.state = State.IDLE
+        self.state = IDLE
         self.shape: Shape = ()
         self.waiting = 0
         self.readers: list[StepState] = []
@@ -80,7 +86,7 @@ class StepState:
         self.item: int | None = None
         self.mapped: dict[str, int] | None = None
         """On an item: port -> length of the list it takes its item from."""
-        self.provided: frozenset[str] = frozenset()
+        self.provided = _NONE
         """Lazy ports that the node asked for."""
         self.parts: tuple[Any, ...] | None = None
         """Where the outputs come from when other steps make them: one entry per port, Source | [Source] | Skip."""
@@ -145,6 +151,7 @@ class Task:
 
 class Run:
     __slots__ = (
+        "accepted",
         "cached",
         "cancelled",
         "errors",
@@ -159,10 +166,16 @@ class Run:
         "share",
         "stopping",
         "targets",
+        "unaccepted",
     )
 
-    def __init__(self, id: str, number: int, priority: int, present: dict[str, Shape]) -> None:
+    def __init__(
+        self, id: str, number: int, priority: int, present: dict[str, Shape], accepted: bool = True
+    ) -> None:
         self.id, self.number, self.priority, self.present = id, number, priority, present
+        self.accepted = accepted
+        self.unaccepted: list[StepState] = []
+        """Steps with effects outside that wait until the run is accepted."""
         self.groups: list[Group] = []
         self.extras: list[StepState] = []
         """States that belong to no group: constants, and the calls of mapped steps."""

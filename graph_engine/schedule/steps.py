@@ -10,13 +10,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from graph_engine.graph import fingerprint
+from graph_engine.graph.node import Effect
 from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import GrownPlan, GrownSource
-from graph_engine.schedule.messages import Assemble, Ended, Output, Ref
+from graph_engine.schedule.messages import NOTHING, Assemble, Ended, Notify, Output, Ref, Take
 from graph_engine.schedule.placement import Placement
-from graph_engine.schedule.states import Group, Run, Source, State, StepState, Task
+from graph_engine.schedule.states import DONE, IDLE, WAITING, Group, Run, Source, State, StepState, Task
 from graph_engine.schedule.wiring import flat, order_of, part_refs, port_shape, sources_of
 from graph_engine.store.artifacts import ListShape, PortShape, Shape
+from graph_engine.tuples import made
 
 FREE_AT_ONCE = 500
 
@@ -38,24 +40,26 @@ class Steps(Placement):
 
     def _demand(self, state: StepState) -> None:
         """Ask for a step. What it reads is asked for in turn, when it is its turn: no recursion, chains may be long."""
-        state.state = State.WAITING
+        state.state = WAITING
         state.group.run.open += 1
         self._asked.append(state)
 
     def _ask_sources(self, state: StepState) -> None:
         waiting = 0
-        assert state.step is not None
-        for link in state.step.links:
-            if not link.input.lazy or link.input.name in state.provided:
-                source = state.source(link)[0]
+        step, group = state.step, state.group
+        assert step is not None
+        states = group.states
+        for input, at, _, _ in step.links:
+            if not input.lazy or input.name in state.provided:
+                source = (states[at] or group.state(at)) if at >= 0 else group.outer[-1 - at][0]
                 now = source.state
-                if now is State.DONE:
+                if now is DONE:
                     continue
-                if now is State.IDLE:
+                if now is IDLE:
                     if self._cached(source):
                         continue
                     self._demand(source)
-                elif now is not State.WAITING:
+                elif now is not WAITING:
                     self._block(state, source)
                     return
                 source.readers.append(state)
@@ -71,12 +75,12 @@ class Steps(Placement):
         for link in state.step.links:
             if state.active(link) and (ports is None or link.input.name in ports):
                 source = state.source(link)[0]
-                if source.state is State.IDLE and not self._cached(source):
+                if source.state is IDLE and not self._cached(source):
                     self._demand(source)
                 if source.state in _UNFIT:
                     self._block(state, source)
                     return
-                if source.state is not State.DONE:
+                if source.state is not DONE:
                     source.readers.append(state)
                     waiting += 1
         state.waiting = waiting
@@ -92,8 +96,9 @@ class Steps(Placement):
             if shape is None:
                 return False
             self.known[state.key] = shape
-        state.state, state.shape = State.DONE, shape
+        state.state, state.shape = DONE, shape
         self._hold(state)
+        self._out.append(made(Take, (state.key,)))
         run.cached.append(state.id)
         self._fresh[run.id] = run
         return True
@@ -102,6 +107,20 @@ class Steps(Placement):
 
     def _begin(self, state: StepState) -> None:
         """All inputs are there: skip, map or run."""
+        step, states = state.step, state.group.states
+        assert step is not None
+        if step.type.plain_inputs and state.mapped is None:
+            for _, at, output, _ in step.links:
+                source = states[at] if at >= 0 else None
+                if source is None or source.shape[output] is not None:
+                    break
+            else:  # plain values throughout, as nearly always
+                self._run(state)
+                return
+        self._fit(state)
+
+    def _fit(self, state: StepState) -> None:
+        """Some input is no plain value, or the node takes more than that."""
         length = -1
         assert state.step is not None
         for link in state.step.links:
@@ -133,27 +152,35 @@ class Steps(Placement):
                 length = max(length, shape.length)
         if length >= 0:
             self._map(state)
-            return
+        else:
+            self._run(state)
+
+    def _run(self, state: StepState) -> None:
+        """Take the result that is there by now, join the task of the step's key, or be its owner."""
         if state.task is not None:  # a thread goes on with it already, or will say that it does not
             return
-        whole = self.known.get(state.key)
+        key, run = state.key, state.group.run
+        whole = self.known.get(key)
         if whole is None and state.item is not None:
-            whole = state.run.present.get(state.key)
+            whole = run.present.get(key)
         if whole is not None:
             self._complete(state, whole, cached=True)
             return
-        task = self.tasks.get(state.key)
-        if task is not None:
-            task.subscribers.append(state)
-            state.task = task
-            if task.job:
-                if not task.follows:
-                    self._notify(state.run, "running", state.id, {"attempt": task.attempt, "shared": True})
-            else:
-                self.lanes[task.lane].push(task, state.run, order_of(state))
+        assert state.step is not None
+        if not run.accepted and state.step.type.effect is Effect.EXTERNAL:
+            run.unaccepted.append(state)
             return
-        task = state.task = self.tasks[state.key] = Task(state.key, state, state.step.type.lane)
-        self.lanes[task.lane].push(task, state.run, order_of(state))
+        task = self.tasks.get(key)
+        if task is None:
+            task = state.task = self.tasks[key] = Task(key, state, state.step.type.lane)
+            self._new.append(task)
+            return
+        task.subscribers.append(state)
+        state.task = task
+        if not task.job:
+            self.lanes[task.lane].push(task, run, order_of(state))
+        elif not task.follows:
+            self._notify(run, "running", state.id, {"attempt": task.attempt, "shared": True})
 
     def _map(self, state: StepState) -> None:
         """One call per item of the longest list; shorter lists repeat their last item, an empty one means no calls."""
@@ -204,7 +231,7 @@ class Steps(Placement):
             else:
                 key, shape = constants[name]
                 constant = StepState(state.group, None, key, 1)
-                constant.state, constant.shape = State.DONE, shape
+                constant.state, constant.shape = DONE, shape
                 self.known[constant.key] = constant.shape
                 self._hold(constant)
                 run.extras.append(constant)
@@ -235,12 +262,12 @@ class Steps(Placement):
     def _wait_for_parts(self, state: StepState, parts: Iterable[StepState]) -> None:
         waiting = 0
         for part in parts:
-            if part.state is State.IDLE and not self._cached(part):
+            if part.state is IDLE and not self._cached(part):
                 self._demand(part)
             if part.state in _UNFIT:
                 self._block(state, part)
                 return
-            if part.state is not State.DONE:
+            if part.state is not DONE:
                 part.readers.append(state)
                 waiting += 1
         state.waiting = waiting
@@ -272,6 +299,7 @@ class Steps(Placement):
         parts = dict.fromkeys(part[0] for entry in state.parts for part in flat(entry))
         self._complete(state, tuple(shape))
         for part in parts:
+            part.uses -= 1
             self._unuse(part)
 
     # --- over -----------------------------------------------------------------------------------------------------
@@ -280,7 +308,7 @@ class Steps(Placement):
         self, state: StepState, shape: Shape, *, skipped: bool = False, cached: bool = False, ms: float = 0.0
     ) -> None:
         run = state.group.run
-        state.state, state.shape, state.task = State.DONE, shape, None
+        state.state, state.shape, state.task = DONE, shape, None
         run.open -= 1
         if not skipped:
             self._hold(state)
@@ -288,14 +316,15 @@ class Steps(Placement):
             reason = next((port.message for port in shape if isinstance(port, Skip) and port.message), "")
             self._notify(run, "skipped", state.id, {"message": reason} if reason else {})
         elif cached:
+            self._out.append(made(Take, (state.key,)))
             run.cached.append(state.id)
             self._fresh[run.id] = run
         else:
-            self._notify(run, "done", state.id, {"ms": ms} if ms else {})
+            self._out.append(made(Notify, (run.id, "done", state.id, {"ms": ms} if ms else NOTHING)))
         if state.is_target:
             self._out.append(Output(run.id, state.id, state.key, shape))
         for reader in state.readers:
-            if reader.state is State.WAITING:
+            if reader.state is WAITING:
                 reader.waiting -= 1
                 if reader.waiting == 0:
                     self._ready.append(reader)
@@ -320,7 +349,7 @@ class Steps(Placement):
             state = stack.pop()
             state.group.run.open -= 1
             for reader in state.readers:
-                if reader.state is State.WAITING:
+                if reader.state is WAITING:
                     reader.state, reader.cause = State.BLOCKED, state.cause
                     self._unsubscribe(reader)
                     self._notify(reader.run, "blocked", reader.id, {"by": state.cause})
@@ -329,9 +358,11 @@ class Steps(Placement):
 
     def _left(self, state: StepState) -> None:
         """A step is over: what it read is used one time less, and its run may be over too."""
-        state.readers = []
+        state.readers.clear()
         for source in sources_of(state):
-            self._unuse(source)
+            source.uses -= 1
+            if source.uses <= 0:
+                self._unuse(source)
         if state.uses <= 0:
             self._unuse(state)
         run = state.group.run
@@ -350,7 +381,7 @@ class Steps(Placement):
         if run.cached:
             self._notify(run, "cached", "", {"nodes": run.cached})
             self._fresh.pop(run.id, None)
-        good = sum(target.state is State.DONE for target in run.targets)
+        good = sum(target.state is DONE for target in run.targets)
         if run.cancelled:
             status = "cancelled"
         elif good == len(run.targets):
@@ -366,7 +397,7 @@ class Steps(Placement):
             if len(group.states) > FREE_AT_ONCE:
                 self._trash.append(group.states)
             group.states = []
-        run.groups, run.targets, run.extras = [], [], []
+        run.groups, run.targets, run.extras, run.unaccepted = [], [], [], []
 
     def _stopped(self, job: int) -> None:
         for run in list(self.runs.values()):

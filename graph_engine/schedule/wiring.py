@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from graph_engine.graph.kinds import ModelKind
+from graph_engine.graph.node import Effect
 from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import Step, StepLink
-from graph_engine.schedule.messages import Job, Ref
-from graph_engine.schedule.states import State, StepState, Task
+from graph_engine.schedule.messages import NOTHING, Job, Ref
+from graph_engine.schedule.states import WAITING, StepState, Task
 from graph_engine.store.artifacts import ListShape, PortShape
+from graph_engine.tuples import made
 
 
 def port_shape(shape: PortShape, item: int | None) -> PortShape:
@@ -23,10 +25,8 @@ def sources_of(state: StepState) -> list[StepState]:
     """What a step reads, each once, as far as anybody asked for it."""
     if state.step is None:
         return []
-    group = state.group
-    found = [
-        group.states[link.source] if link.source >= 0 else group.outer[-1 - link.source][0] for link in state.step.links
-    ]
+    states, outer = state.group.states, state.group.outer
+    found = [states[at] if at >= 0 else outer[-1 - at][0] for _, at, _, _ in state.step.links]
     return [source for source in (found if len(found) < 2 else dict.fromkeys(found)) if source is not None]
 
 
@@ -75,60 +75,77 @@ def _model_links(step: Step) -> list[StepLink]:
     return [link for link in step.links if isinstance(link.input.kind, ModelKind)]
 
 
+def refs_of(state: StepState) -> dict[str, tuple[Ref, bool]]:
+    """Linked port -> (what is linked, whether that holds for this run only)."""
+    found: dict[str, tuple[Ref, bool]] = {}
+    assert state.step is not None
+    for link in state.step.links:
+        source, output, item = state.source(link)
+        found[link.input.name] = Ref(source.key, output, item), source.step is not None and source.step.local
+    return found
+
+
 def make_job(task: Task, coming: StepState | None = None) -> Job:
     """coming: a source that is being computed and will have plain values."""
     state = task.owner
-    step = state.step
+    step, group = state.step, state.group
     assert step is not None
+    type = step.type
     inputs: dict[str, Ref | list[Ref]] = {}
-    next_use: dict[str, int | None] = {}
-    sources: dict[str, tuple[Ref, bool]] = {}
+    next_use: dict[str, int | None] = {} if type.takes_models else NOTHING
+    lazy: list[str] = []
     checks: list[str] = []
     for link in step.links:
-        input = link.input
+        input, at, output, check = link
         name = input.name
         source, output, item = state.source(link)
-        ref = Ref(source.key, output, item)
-        sources[name] = ref, source.step is not None and source.step.local
-        if link.check:
+        if check:
             checks.append(name)
-        if input.lazy and name not in state.provided:
-            continue
+        if input.lazy:
+            lazy.append(name)
+            if name not in state.provided:
+                continue
         shape = None if source is coming else source.shape[output]
         if shape is not None and isinstance(shape := port_shape(shape, item), Skip):
             if input.as_list:
                 inputs[name] = []
             continue
+        ref = made(Ref, (source.key, output, item))
         inputs[name] = [ref] if input.as_list and shape is None else ref
-        if link.source >= 0 and isinstance(input.kind, ModelKind):
+        if at >= 0 and isinstance(input.kind, ModelKind):
             next_use[name] = uses_until(state, link)
-    return Job(
-        task.job,
-        task.key,
-        state.run.id,
-        state.id,
-        step.type,
-        step.literals,
-        inputs,
-        task.device,
-        task.attempt,
-        next_use,
-        sources,
-        tuple(checks),
-        state.provided,
-        step.local,
+    return made(
+        Job,
+        (
+            task.job,
+            task.key,
+            group.run.id,
+            state.id,
+            type,
+            step.literals,
+            inputs,
+            task.device,
+            task.attempt,
+            next_use,
+            tuple(lazy),
+            tuple(checks),
+            state.provided,
+            step.local,
+        ),
     )
 
 
 def may_follow(state: StepState, reader: StepState) -> bool:
     """Does `reader` wait for `state` alone, with plain values at hand for the rest?"""
     step = reader.step
-    if step is None or reader.state is not State.WAITING or reader.waiting != 1 or reader.parts is not None:
+    if step is None or reader.state is not WAITING or reader.waiting != 1 or reader.parts is not None:
         return False
     type = step.type
     if type.lane != "pool" or type.is_lazy or type.context_name or type.needs.timeout_s is not None:
         return False
     if reader.item is not None or reader.task is not None:
+        return False
+    if type.effect is Effect.EXTERNAL and not reader.run.accepted:
         return False
     for link in step.links:
         source, output, item = reader.source(link)

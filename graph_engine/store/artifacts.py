@@ -8,6 +8,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 from graph_engine.graph.outcome import Skip
+from graph_engine.tuples import made
 
 
 class ListShape(NamedTuple):
@@ -65,7 +66,7 @@ class Artifact(NamedTuple):
     def of(
         cls, key: str, outputs: tuple[Any, ...], list_flags: tuple[bool, ...] = (), *, seconds: float = 0.0
     ) -> Artifact:
-        return cls(key, outputs, shape_of(outputs, list_flags), size_of(outputs), seconds)
+        return made(cls, (key, outputs, shape_of(outputs, list_flags), size_of(outputs), seconds))
 
     # Equal key, equal value is a law of the house; and comparing tensors with == has no truth value.
     def __eq__(self, other: object) -> bool:

@@ -54,49 +54,45 @@ class CachePolicy(NamedTuple):
         return f"{self.kind}:{self.limit}" if self.limit else self.kind
 
 
-class _Entry:
-    """rank and tick order the entries for eviction; queued is the tick of the entry's one valid heap item."""
-
-    __slots__ = ("artifact", "generation", "queued", "rank", "tick")
-
-    def __init__(self, artifact: Artifact, rank: float, tick: int, generation: int) -> None:
-        self.artifact, self.rank, self.tick, self.queued, self.generation = artifact, rank, tick, tick, generation
-
-
 class MemoryStore:
     """Artifacts by key. For one thread.
 
     Eviction under `bytes:` is GreedyDual-Size (Cao and Irani, 1997): an entry's rank is `floor + seconds / bytes`,
     renewed at each use; the lowest leaves and its rank becomes the floor, which ages what is not used. `lru:` is the
-    same with a constant rank. A use only marks the entry; the heap is put right when the entry comes to its top,
-    which is sound because ranks never fall. There is no heap before something has to leave: most stores never fill.
+    same with a constant rank. Ranks are kept, in a heap, only from when something first has to leave, which in most
+    stores is never; until then the floor is 0 and the order of the entries is that of their last use. A use renews the
+    rank alone; the heap is put right when the entry comes to its top, which is sound because ranks never fall.
     """
 
     def __init__(self, policy: CachePolicy | str) -> None:
         self.policy = CachePolicy.parse(policy) if isinstance(policy, str) else policy
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Artifact] = {}
+        self._ranks: dict[str, tuple[float, int]] = {}
+        """key -> (rank, tick of the last use), once there is a heap."""
         self._heap: list[tuple[float, int, str]] | None = None
+        self._used: set[str] = set()
+        """Under `classic`: what was used since the latest run began."""
         self._bytes = 0
         self._floor = 0.0
         self._tick = 0
-        self._generation = 0
         self._hits = self._misses = self._evictions = 0
-        self._by_bytes = self.policy.kind == "bytes"
-        self._limit_bytes = self.policy.limit if self.policy.kind == "bytes" else _NO_LIMIT
-        self._limit_entries = self.policy.limit if self.policy.kind == "lru" else _NO_LIMIT
+        kind = self.policy.kind
+        self._keeps, self._by_run, self._by_bytes = kind != "none", kind == "classic", kind == "bytes"
+        self._limit_bytes = self.policy.limit if self._by_bytes else _NO_LIMIT
+        self._limit_entries = self.policy.limit if kind == "lru" else _NO_LIMIT
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, key: str) -> Artifact | None:
         """Counts as a use."""
-        entry = self._entries.get(key)
-        if entry is None:
+        artifact = self._entries.get(key)
+        if artifact is None:
             self._misses += 1
             return None
         self._hits += 1
-        self._use(entry)
-        return entry.artifact
+        self._use(artifact)
+        return artifact
 
     def contains(self, key: str) -> bool:
         """Does not count as a use."""
@@ -104,30 +100,30 @@ class MemoryStore:
 
     def touch(self, key: str) -> bool:
         """As `contains`, and counts as a use: a run that needs the entry only indirectly says so with this."""
-        entry = self._entries.get(key)
-        if entry is None:
+        artifact = self._entries.get(key)
+        if artifact is None:
             return False
-        self._use(entry)
+        self._use(artifact)
         return True
 
     def shape(self, key: str) -> Shape | None:
         """Does not count as a use."""
-        entry = self._entries.get(key)
-        return None if entry is None else entry.artifact.shape
+        artifact = self._entries.get(key)
+        return None if artifact is None else artifact.shape
 
     def put(self, artifact: Artifact) -> bool:
         """Returns whether it is kept; an artifact bigger than the limit is not."""
         key, size = artifact.key, artifact.bytes + ENTRY_BYTES
         if key in self._entries:
             self.discard(key)
-        if size > self._limit_bytes or self.policy.kind == "none":
+        if size > self._limit_bytes or not self._keeps:
             return False
-        self._tick += 1
-        rank = self._floor + artifact.seconds / size if self._by_bytes else 0.0
-        self._entries[key] = _Entry(artifact, rank, self._tick, self._generation)
+        self._entries[key] = artifact
         self._bytes += size
+        if self._by_run:
+            self._used.add(key)
         if self._heap is not None:
-            heappush(self._heap, (rank, self._tick, key))
+            heappush(self._heap, (*self._ranked(artifact), key))
         if self._bytes > self._limit_bytes or len(self._entries) > self._limit_entries:
             self._shrink()
             return key in self._entries
@@ -135,26 +131,30 @@ class MemoryStore:
 
     def discard(self, key: str) -> bool:
         """Returns whether it was there."""
-        entry = self._entries.pop(key, None)
-        if entry is None:
+        artifact = self._entries.pop(key, None)
+        if artifact is None:
             return False
-        self._bytes -= entry.artifact.bytes + ENTRY_BYTES
-        if self._heap is not None and len(self._heap) > 2 * len(self._entries) + 1024:
-            self._heap = self._new_heap()  # discarded entries left their items behind
+        self._bytes -= artifact.bytes + ENTRY_BYTES
+        if self._heap is not None:
+            del self._ranks[key]
+            if len(self._heap) > 2 * len(self._entries) + 1024:  # discarded entries left their items behind
+                self._heap = self._new_heap()
         return True
 
     def clear(self) -> None:
         self._entries.clear()
+        self._ranks.clear()
+        self._used.clear()
         self._heap = None
         self._bytes, self._floor = 0, 0.0
 
     def new_generation(self) -> None:
         """A run starts: under `classic`, what the run before it did not use is dropped."""
-        if self.policy.kind == "classic":
-            for key in [key for key, entry in self._entries.items() if entry.generation != self._generation]:
+        if self._by_run:
+            for key in [key for key in self._entries if key not in self._used]:
                 self.discard(key)
                 self._evictions += 1
-        self._generation += 1
+            self._used.clear()
 
     def stats(self) -> dict[str, Any]:
         """bytes: estimated, with `ENTRY_BYTES` per entry."""
@@ -167,16 +167,24 @@ class MemoryStore:
             "evictions": self._evictions,
         }
 
-    def _use(self, entry: _Entry) -> None:
+    def _use(self, artifact: Artifact) -> None:
+        key = artifact.key
+        if self._by_run:
+            self._used.add(key)
+        if self._heap is not None:
+            self._ranked(artifact)
+        else:
+            self._entries[key] = self._entries.pop(key)
+
+    def _ranked(self, artifact: Artifact) -> tuple[float, int]:
+        """The rank of an entry that is used now."""
         self._tick += 1
-        entry.tick, entry.generation = self._tick, self._generation
-        if self._by_bytes:
-            entry.rank = self._floor + entry.artifact.seconds / (entry.artifact.bytes + ENTRY_BYTES)
+        worth = artifact.seconds / (artifact.bytes + ENTRY_BYTES) if self._by_bytes else 0.0
+        rank = self._ranks[artifact.key] = self._floor + worth, self._tick
+        return rank
 
     def _new_heap(self) -> list[tuple[float, int, str]]:
-        for entry in self._entries.values():
-            entry.queued = entry.tick
-        heap = [(entry.rank, entry.tick, key) for key, entry in self._entries.items()]
+        heap = [(*(self._ranks.get(key) or self._ranked(artifact)), key) for key, artifact in self._entries.items()]
         heapify(heap)
         return heap
 
@@ -185,12 +193,11 @@ class MemoryStore:
             self._heap = self._new_heap()
         while self._bytes > self._limit_bytes or len(self._entries) > self._limit_entries:
             rank, tick, key = heappop(self._heap)
-            entry = self._entries.get(key)
-            if entry is None or entry.queued != tick:
+            now = self._ranks.get(key)
+            if now is None:
                 continue
-            if entry.tick != tick:  # used since it was queued
-                entry.queued = entry.tick
-                heappush(self._heap, (entry.rank, entry.tick, key))
+            if now[1] != tick:  # used since it was queued
+                heappush(self._heap, (*now, key))
                 continue
             self._floor = rank
             self.discard(key)

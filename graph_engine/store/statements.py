@@ -24,11 +24,13 @@ class Command(NamedTuple):
     many(connection, records) -> their results, or None when some record is no ordinary case: the transaction is
     then undone and each record goes through `one`. Without `many` a command is never moved past another.
     rank: in a batch, commands of smaller rank go first; a run is added, begun, journalled and finished in that order.
+    patient: nobody waits for it, so it may wait a moment for a commit that somebody does wait for.
     """
 
     rank: int
     one: Callable[[sqlite3.Connection, Any], Any]
     many: Callable[[sqlite3.Connection, list[Any]], list[Any] | None] | None = None
+    patient: bool = False
 
 
 def _values(records: list[tuple[Any, ...]]) -> tuple[str, list[Any]]:
@@ -172,7 +174,7 @@ def _forget(connection: sqlite3.Connection, where: str, value: Any) -> int:
 ADD = Command(0, _add, _add_many)
 START = Command(1, _start, _start_many)
 JOURNAL = Command(2, _journal, _journal_many)
-FINISH = Command(3, _finish, _finish_many)
+FINISH = Command(3, _finish, _finish_many, patient=True)
 RECOVER = Command(0, _recover)
 RELEASE = Command(4, _release)
 DELETE = Command(0, _delete)

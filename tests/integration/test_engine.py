@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -245,6 +246,87 @@ async def test_refusals_name_the_place(engine: Engine) -> None:
     with pytest.raises(RequestError):
         await engine.submit(document(a=step("add", a=1)), priority=10**9)
     assert await engine.runs() == []
+
+
+async def slow_disk(engine: Engine, monkeypatch: pytest.MonkeyPatch, fail: bool) -> threading.Event:
+    """The next commits wait for the event that is returned."""
+    gate, commit = threading.Event(), engine._queue._writer._commit
+
+    def wait(batch: list[Any]) -> list[Any]:
+        gate.wait(20)
+        return [StoreError("the disk is full.") for _ in batch] if fail else commit(batch)
+
+    monkeypatch.setattr(engine._queue._writer, "_commit", wait)
+    return gate
+
+
+async def called(name: str) -> None:
+    while name not in CALLS:
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.law("P1")
+async def test_a_run_begins_before_it_is_durable_but_has_no_effect(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lines.txt"
+    gate = await slow_disk(engine, monkeypatch, fail=False)
+    work = document(
+        first=step("append", path=str(path), line="first"),
+        slept=step("sleep", seconds=0.0, value=41),
+        last=step("append", {"after": "slept.int"}, path=str(path), line="last"),
+    )
+    submitting = asyncio.create_task(engine.submit(work))
+    await asyncio.wait_for(called("sleep 41"), 10)
+    await asyncio.sleep(0.1)
+    assert not path.exists()
+    assert not submitting.done(), "its id is told once the disk has it"
+    assert await engine.runs() == []
+    gate.set()
+    record = await engine.wait((await submitting).id, 20)
+    assert (record.status, record.number) == ("succeeded", 1)
+    assert sorted(path.read_text().split()) == ["first", "last"]
+    async for batch in engine.watch(record.id):
+        assert (batch[0].type, batch[0].data) == ("queued", {"number": 1})
+        break
+    assert [listed.id for listed in await engine.runs()] == [record.id]
+
+
+async def test_a_run_that_the_disk_refuses_leaves_nothing(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lines.txt"
+    gate = await slow_disk(engine, monkeypatch, fail=True)
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    slept = step("sleep", seconds=0.0, value=42)
+    work = document(slept=slept, last=step("append", {"after": "slept.int"}, path=str(path), line="last"))
+    submitting = asyncio.create_task(engine.submit(work))
+    await asyncio.wait_for(called("sleep 42"), 10)
+    gate.set()
+    with pytest.raises(StoreError, match="full"):
+        await submitting
+    await asyncio.sleep(0.05)
+    assert not path.exists()
+    assert await engine.runs() == []
+    assert not engine._roster.live
+    assert not engine._runner.logs
+    assert not engine._runner.scheduler.runs
+    assert {context["message"] for context in told} == {"the run queue failed"}
+
+
+async def test_who_waits_without_an_end_is_told_that_the_engine_closed(tmp_path: Path) -> None:
+    engine = await open_engine(tmp_path)
+    record = await engine.submit(document(a=step("async_sleep", seconds=60.0, value=1)))
+    waiting = [asyncio.create_task(engine.wait(record.id)), asyncio.create_task(engine.wait(record.id, 50))]
+    await asyncio.sleep(0.05)
+    await engine.close()
+    for waiter in waiting:
+        with pytest.raises(RequestError, match="goes on when the engine is opened again") as caught:
+            await asyncio.wait_for(waiter, 5)
+        assert caught.value.problem.code == "closing"
+    with pytest.raises(RequestError):
+        await asyncio.wait_for(engine.wait(record.id), 5)
 
 
 async def test_one_engine_per_folder(engine: Engine, tmp_path: Path) -> None:

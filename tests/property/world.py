@@ -14,6 +14,7 @@ from graph_engine.execute.hooks import Hooks
 from graph_engine.execute.runner import Runner
 from graph_engine.graph.document import parse
 from graph_engine.graph.graph import resolve
+from graph_engine.graph.node import Effect
 from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import make_plan
 from graph_engine.graph.registry import Registry
@@ -36,6 +37,9 @@ class RandomExecutor:
 
     def start(self, work: Work) -> None:
         assert work.job.id not in self.waiting
+        for job in (work.job, *(then.job for then in work.then)):
+            early = job.type.effect is Effect.EXTERNAL and job.run in self.world.unaccepted
+            assert not early, "an effect waits until its run is accepted"
         self.waiting[work.job.id] = work
         assert not any(then.job.id in self.waiting for then in work.then)
 
@@ -71,6 +75,8 @@ class World:
         self.results: dict[str, dict[str, Any]] = {}
         self.status: dict[str, str] = {}
         self.logs: dict[str, EventLog] = {}
+        self.unaccepted: list[str] = []
+        """Runs that began before they were durable."""
         self.scheduler = Scheduler(LANES, ("cpu",))
         self.vault = Vault(MemoryStore(cache), None, 0.0)
         hooks = Hooks(lambda job, inputs: None, lambda run, artifact: None, self._output, self._ended)  # type: ignore[arg-type,return-value]
@@ -83,15 +89,20 @@ class World:
         self.results[run], self.logs[run] = {}, EventLog()
         plan = make_plan(graph, lambda name: "")
         present = self.vault.present(self.scheduler.keys(plan, run))
-        self.runner.submit(run, plan, present, self.logs[run], priority)
+        if self.source.random() < 0.5:
+            self.unaccepted.append(run)
+        self.runner.submit(run, plan, present, self.logs[run], priority, accepted=run not in self.unaccepted)
 
     async def turn(self) -> bool:
         """One job ends, if any runs; returns whether any did. Now and then the cache is lost."""
         if self.forgetful and self.source.random() < 0.05:
             self.vault.memory.clear()
         await self._heard()
+        if self.unaccepted and (not self.executor.waiting or self.source.random() < 0.2):
+            self.runner.accept(self.unaccepted.pop(0))
+            await self._heard()
         if not self.executor.waiting:
-            return False
+            return bool(self.unaccepted)
         self.executor.turn(self.source)
         await asyncio.sleep(0)
         await self._heard()

@@ -54,6 +54,14 @@ def test_what_somebody_else_switched_off_stays_off() -> None:
         gc.enable()
 
 
+def test_what_was_made_in_a_pause_is_old_after_it() -> None:
+    class Thing: ...
+
+    made = paused(lambda: [Thing() for _ in range(1000)])
+    assert not any(thing is made[0] for generation in (0, 1) for thing in gc.get_objects(generation))
+    assert any(thing is made[0] for thing in gc.get_objects(2))
+
+
 def test_no_pause_joins_one_that_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "LONGEST_S", 0.0)
     joined, leave = threading.Event(), threading.Event()

@@ -142,7 +142,7 @@ def lazy(flag: int, a: Annotated[AnyValue, LAZY] = 9, b: Annotated[AnyValue, LAZ
 
 def test_a_lazy_input_is_unset_until_asked_for_and_none_when_it_has_nothing() -> None:
     of = typed(lazy)
-    both = Work(work(of, flag=1).job._replace(sources=dict.fromkeys("ab", ("r", False))), {}, None)  # type: ignore[arg-type]
+    both = Work(work(of, flag=1).job._replace(lazy=("a", "b")), {}, None)
     assert values(both) == ([UNSET, UNSET],)
     arrived = both._replace(job=both.job._replace(asked=frozenset("a")), inputs={"a": 3})
     assert values(arrived) == ([3, UNSET],)

@@ -53,7 +53,7 @@ def test_of_progress_and_previews_only_the_latest_is_kept() -> None:
         for node in ("a", "b"):
             log.add("progress", node, {"done": number})
             log.add("preview", node, {"image": bytes(1_000)})
-    assert len(log.events) + len(log.latest) == 4
+    assert len(log) + len(log.latest) == 4
     found = log.after(0)
     assert [(event.type, event.node) for event in found] == [
         ("progress", "a"),
@@ -73,6 +73,16 @@ def test_chunks_and_states_are_never_dropped() -> None:
     assert [event.data["text"] for event in log.after(0, 10_000) if event.type == "chunk"] == [
         str(n) for n in range(500)
     ]
+
+
+def test_all_events_that_stay_are_there_whole_and_in_order() -> None:
+    log = filled("queued", "progress", "chunk", "done")
+    assert log.events == [
+        Event(1, "queued", "n", {"number": 0}),
+        Event(3, "chunk", "n", {"number": 2}),
+        Event(4, "done", "n", {"number": 3}),
+    ]
+    assert len(log) == 3
 
 
 def test_a_latest_event_stands_where_it_happened() -> None:
@@ -203,7 +213,7 @@ async def test_a_watcher_that_leaves_is_forgotten() -> None:
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert not log._wake
+    assert not log._asleep
 
 
 def test_what_only_matters_while_it_is_fresh_can_be_forgotten() -> None:

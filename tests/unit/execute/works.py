@@ -13,7 +13,7 @@ from graph_engine.execute.executor import Work
 from graph_engine.graph.node import NodeType
 from graph_engine.memory.pool import ModelPool
 from graph_engine.models.catalog import Catalog
-from graph_engine.schedule.messages import Job, Ref
+from graph_engine.schedule.messages import Job
 from graph_engine.store.folders import Folders
 
 NUMBERS = itertools.count(1)
@@ -30,10 +30,10 @@ def job(type: NodeType, *, linked: tuple[str, ...] = (), checks: tuple[str, ...]
     number = next(NUMBERS)
     if type.lane == "device" and not device:
         device = "cpu"
-    sources = {port: (Ref("source", 0), False) for port in linked}
+    lazy = tuple(port for port in linked if (found := type.input(port)) is not None and found.lazy)
     return Job(
         id=number, key=f"k{number}", run="r", node=f"n{number}", type=type, literals=literals, inputs={}, device=device,
-        attempt=1, next_use=next_use or {}, sources=sources, checks=checks, asked=frozenset(asked), local=False,
+        attempt=1, next_use=next_use or {}, lazy=lazy, checks=checks, asked=frozenset(asked), local=False,
     )  # fmt: skip
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from graph_engine import Grow, Needs, node
+from graph_engine import Effect, Grow, Needs, node
 from graph_engine.graph.document import parse
 from graph_engine.graph.graph import resolve
 from graph_engine.graph.plan import Plan, make_plan
 from graph_engine.graph.registry import Registry
 from graph_engine.schedule import scheduler as scheduler_module
 from graph_engine.schedule.messages import (
+    Accept,
     Cancel,
     Done,
     Drop,
@@ -62,7 +63,11 @@ def endless(a: int) -> int:
     return grow.returning(int=grow.add("s.endless", a=a + 1)["int"])  # type: ignore[return-value]
 
 
-REGISTRY = Registry(f.node_type for f in (step, long, work, endless))  # type: ignore[attr-defined]
+@node(id="s.write", effect=Effect.EXTERNAL)
+def write(a: int = 0) -> int: ...
+
+
+REGISTRY = Registry(f.node_type for f in (step, long, work, endless, write))  # type: ignore[attr-defined]
 
 
 def plan(targets: list[str] | None = None, /, **nodes: tuple[str, dict[str, Any]]) -> Plan:
@@ -592,3 +597,27 @@ def test_a_loop_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None
         world.check_empty()
 
     asyncio.run(scenario())
+
+
+def test_a_step_with_an_effect_waits_for_the_acceptance_and_its_siblings_do_not() -> None:
+    desk = Desk()
+    work = plan(None, a=("work", {"a": 1}), b=("write", {"a": "a"}), c=("work", {"a": 2}))
+    desk.tell(Submit("r", work, {}, accepted=False))
+    desk.finish()
+    assert [name for _, name in desk.started] == ["a", "c"]
+    assert "r" not in desk.status
+    desk.tell(Accept("r"))
+    desk.finish()
+    assert [name for _, name in desk.started] == ["a", "c", "b"]
+    assert desk.status == {"r": "succeeded"}
+    desk.tell(Accept("r"))
+    desk.check_empty()
+
+
+def test_a_run_that_is_never_accepted_can_be_cancelled() -> None:
+    desk = Desk()
+    desk.tell(Submit("r", plan(None, b=("write", {"a": 1})), {}, accepted=False))
+    desk.tell(Cancel("r"))
+    assert desk.status == {"r": "cancelled"}
+    assert not desk.started
+    desk.check_empty()

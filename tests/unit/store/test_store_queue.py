@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from graph_engine.errors import NotFoundError, StoreError
-from graph_engine.store import database
+from graph_engine.store import database, group_writer
 from graph_engine.store.history import RunRow
 from graph_engine.store.queue import RunQueue
 
@@ -263,6 +263,29 @@ async def test_many_waiters_share_a_commit(opened: Open, monkeypatch: pytest.Mon
     await asyncio.gather(*(queue.add(RunRow(f"r{index}")) for index in range(1000)))
     assert sum(commits) == 1000
     assert len(commits) < 50
+
+
+@pytest.mark.asyncio
+async def test_an_end_waits_a_moment_for_the_next_run_and_no_longer(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, commits = opened(), list[int]()
+    await queue.add(RunRow("first"))
+    commit = queue._writer._commit
+    monkeypatch.setattr(queue._writer, "_commit", lambda batch: (commits.append(len(batch)), commit(batch))[1])
+    monkeypatch.setattr(group_writer, "PATIENCE_S", 30.0)
+    ended = queue.finish("first", "succeeded")
+    await queue.add(RunRow("second"))
+    assert ended.done()
+    assert commits == [2]
+    monkeypatch.setattr(group_writer, "PATIENCE_S", 0.01)
+    assert await asyncio.wait_for(queue.finish("second", "succeeded"), 5), "nobody came"
+    monkeypatch.setattr(group_writer, "PATIENCE_S", 30.0)
+    await queue.add(RunRow("third"))
+    last = queue.finish("third", "succeeded")
+    await asyncio.wait_for(asyncio.to_thread(queue.close), 5)
+    assert ask(queue._folder, "SELECT status FROM runs WHERE id = 'third'") == [("succeeded",)]
+    assert await last
 
 
 @pytest.mark.asyncio
