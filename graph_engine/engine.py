@@ -406,9 +406,7 @@ class Engine(Controls):
         models = {port: inputs[port] for port in job.next_use if port in inputs}
         values, device = {**job.literals, **inputs}, job.device or "cpu"
         working = self.provision.working_bytes(job.type, values, device)
-        # a process of a device brings what it is asked for; only this one knows what comes next
-        ahead = models and job.device and job.attempt == 1 and self.settings.workers == "none"
-        expected = self.provision.expected(job, models) if ahead else None
+        expected = self.provision.expected(job, models) if models and job.device and job.attempt == 1 else None
         return JobContext(
             job,
             raw,
