@@ -352,7 +352,8 @@ class Engine:
 
     def _admit(self, job: Job, inputs: Mapping[str, Any]) -> bool:
         working = self._memory.working_bytes(job.type, job.literals)
-        return self._memory.ask(job.id, job.key, job.device or "cpu", working, inputs.values())
+        process = "" if job.device or self.settings.workers == "none" else "server "
+        return self._memory.ask(job.id, job.key, job.device or "cpu", working, inputs.values(), process)
 
     def _too_large(self, job: Job, error: AnyloomError) -> tuple[bool, str]:
         assert isinstance(error, OutOfMemory)

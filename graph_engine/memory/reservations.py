@@ -37,9 +37,9 @@ class Reservations:
             own = 0
         return max(own, self._learned.get(type.id, 0))
 
-    def ask(self, job: int, key: str, device: str, working: int, inputs: Iterable[Any]) -> bool:
-        """May the job begin? If not, `left` names it later."""
-        weights = {spec.key: self._pool.size_of(spec) for spec in specs_of(inputs)}
+    def ask(self, job: int, key: str, device: str, working: int, inputs: Iterable[Any], process: str = "") -> bool:
+        """May the job begin? If not, `left` names it later. process: what runs in different ones shares no weights."""
+        weights = {process + spec.key: self._pool.size_of(spec) for spec in specs_of(inputs)}
         alone = key in self._alone
         if not (weights or working or alone):
             return True
