@@ -73,7 +73,8 @@ class Engine(Controls):
         self.telemetry = self.models.telemetry
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
-        self.provision = Provision(self.models, Estimates(settings.data_dir), self._vault)
+        divided = settings.workers != "none"
+        self.provision = Provision(self.models, Estimates(settings.data_dir), self._vault, divided=divided)
         self._planner = Planner(settings, registry, self.folders.digest)
         self._roster = Roster(settings.keep_events)
         self._closing = False
