@@ -64,7 +64,10 @@ def is_stale() -> bool:
 
 def build(npm: list[str], environment: dict[str, str]) -> None:
     """`npm ci` without anybody's scripts, then Vite. Raises RuntimeError with what npm said."""
-    for command in (["ci", "--ignore-scripts", "--no-audit", "--no-fund"], ["run", "build", "--", "--logLevel", "warn"]):
+    for command in (
+        ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        ["run", "build", "--", "--logLevel", "warn"],
+    ):
         done = subprocess.run([*npm, *command], cwd=SOURCE, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(

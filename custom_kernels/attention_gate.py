@@ -12,11 +12,14 @@ POINTERS = ("Q", "K", "V", "OUT", "M")
 ALIGNED = ("q_batch8", "k_batch8", "v_batch8", "o_batch8", "q_frame8", "k_frame8", "v_frame8", "o_frame8")
 
 # Head dim and heads of SD 1.5 (40, 80, 160), SD 2 and Zeroscope (64), AudioLDM s (32, 48, 80), m (48, 72, 120), l (64, 96, 160)
+HALVES = (40, 64)  # compiled for float16 as well, which differs in the name of an instruction, and with masks
 QUICK = ((40, True), (64, False), (160, True))
 LONG = ((32, 8), (40, 8), (48, 8), (64, 5), (72, 8), (80, 8), (96, 8), (120, 8), (128, 8), (160, 8))
 SHORT = ((40, 8, 77), (64, 5, 77), (80, 8, 77), (160, 8, 77), (160, 8, 64), (80, 8, 64), (120, 8, 64), (64, 20, 45))
 PACKED = ((64, 5, 24), (64, 8, 24), (64, 20, 16), (64, 5, 32))
 
+
+MASK_LOADS = 64  # a mask may be of any type and stride, so it is read element by element
 
 # Warps that a multiprocessor must hold, by architecture. The hot rows (self-attention of 4096 and 2880, text, frames) have
 # more; of the others, eight are two blocks. On 8.x shared memory for one block of a head dim of 160 is all there is.
@@ -44,26 +47,32 @@ def _long(dtype: str, arch: int) -> Iterator[Compilation]:
     from custom_kernels.attention_kernels import long_attention
 
     for head_dim, heads in LONG:
-        for which in ("long", "few"):
+        if dtype == "float16" and head_dim not in HALVES:
+            continue
+        masked = ("masked",) if dtype == "bfloat16" and head_dim in HALVES else ()  # no UNet has masks of long rows
+        for which in ("long", "few", *masked):
             for even in (True, False):
                 launch = plan.default_launch(which, head_dim, dtype, arch)
                 constants = _constants(head_dim, heads, launch)
                 constants |= {
                     "BLOCK_N": launch.block_n,
                     "EVEN_N": even,
-                    "MASK": False,
+                    "MASK": which == "masked",
                     **_row_strides(head_dim * heads),
                 }
                 name = f"{which}{'' if even else ' tail'}/{head_dim}"
                 quick = dtype == "bfloat16" and which == "long" and (head_dim, even) in QUICK
                 warps = HOT.get((arch, name), WARPS[arch]["long"])
-                yield _row(f"{name}/{dtype}", long_attention, constants, dtype, launch, arch, quick, warps)
+                narrow = MASK_LOADS if which == "masked" else 0
+                yield _row(f"{name}/{dtype}", long_attention, constants, dtype, launch, arch, quick, warps, narrow)
 
 
 def _short(dtype: str, arch: int) -> Iterator[Compilation]:
     from custom_kernels.attention_kernels import short_attention
 
     for head_dim, heads, keys in SHORT:
+        if dtype == "float16" and head_dim not in HALVES:
+            continue
         launch = plan.default_launch("short", head_dim, dtype, arch)
         keys0, keys1 = plan.split(keys)
         constants = _constants(head_dim, heads, launch)

@@ -72,7 +72,7 @@ def _scores(q0, q1, k0, k1, SECOND: tl.constexpr, PRECISION: tl.constexpr):
 
 @triton.jit
 def _step(
-    acc0, acc1, total, top, q0, q1, k_at, v_at, mask_at, n, row_ok, lk, mask_col, qk_scale,
+    acc0, acc1, total, top, q0, q1, k_at, v_at, mask_at, n, queries, row_ok, lk, mask_row, mask_col, qk_scale,
     D: tl.constexpr, FIRST: tl.constexpr, SECOND: tl.constexpr, ROW_K: tl.constexpr, ROW_V: tl.constexpr,
     BLOCK_N: tl.constexpr, ALL: tl.constexpr, MASK: tl.constexpr, PRECISION: tl.constexpr, LIKE: tl.constexpr,
     UPCAST: tl.constexpr,
@@ -90,7 +90,8 @@ def _step(
     s = _scores(q0, q1, k0, k1, SECOND, PRECISION)
     if MASK:
         readable = row_ok[:, None] & key_ok[None, :]
-        added = tl.load(mask_at + keys[None, :] * mask_col, mask=readable, other=0.0).to(tl.float32)
+        at = mask_at + (queries[:, None] * mask_row + keys[None, :] * mask_col)
+        added = tl.load(at, mask=readable, other=0.0).to(tl.float32)
         s = s * qk_scale + added * LOG2E
         if not ALL:
             s = tl.where(key_ok[None, :], s, float("-inf"))
@@ -148,7 +149,6 @@ def long_attention(
     mask_at = M
     if MASK:
         mask_at = M + batch.to(tl.int64) * mask_batch + head.to(tl.int64) * mask_head
-        mask_at += queries.to(tl.int64)[:, None] * mask_row
     columns0 = tl.arange(0, FIRST)
     columns1 = FIRST + tl.arange(0, WIDE)
     q0 = _tile(q_at, queries, row_ok, columns0, ROW_Q, D, False, FIRST <= D, UPCAST)
@@ -165,13 +165,13 @@ def long_attention(
         whole = lk - lk % BLOCK_N
     for n in tl.range(0, whole, BLOCK_N):
         acc0, acc1, total, top = _step(
-            acc0, acc1, total, top, q0, q1, k_at, v_at, mask_at, n, row_ok, lk, mask_col, qk_scale,
+            acc0, acc1, total, top, q0, q1, k_at, v_at, mask_at, n, queries, row_ok, lk, mask_row, mask_col, qk_scale,
             D, FIRST, SECOND, ROW_K, ROW_V, BLOCK_N, True, MASK, PRECISION, LIKE, UPCAST,
         )  # fmt: skip
     if not EVEN_N:
         for n in tl.range(whole, lk, BLOCK_N, num_stages=1):  # one turn; as a loop it shares the registers of the walk
             acc0, acc1, total, top = _step(
-                acc0, acc1, total, top, q0, q1, k_at, v_at, mask_at, n, row_ok, lk, mask_col, qk_scale,
+                acc0, acc1, total, top, q0, q1, k_at, v_at, mask_at, n, queries, row_ok, lk, mask_row, mask_col, qk_scale,
                 D, FIRST, SECOND, ROW_K, ROW_V, BLOCK_N, False, MASK, PRECISION, LIKE, UPCAST,
             )  # fmt: skip
     if MASK:  # nothing was seen: zeros, not 0 / 0
@@ -251,12 +251,11 @@ def short_attention(
             s1 = _scores(q0, q1, k10, k11, SECOND, PRECISION) * qk_scale
         if MASK:
             mask_at = M + batch.to(tl.int64) * mask_batch + head.to(tl.int64) * mask_head
-            mask_at += queries.to(tl.int64)[:, None] * mask_row
-            readable0 = row_ok[:, None] & ok0[None, :]
-            s0 += tl.load(mask_at + keys0[None, :] * mask_col, mask=readable0, other=0.0).to(tl.float32) * LOG2E
+            at = mask_at + (queries[:, None] * mask_row + keys0[None, :] * mask_col)
+            s0 += tl.load(at, mask=row_ok[:, None] & ok0[None, :], other=0.0).to(tl.float32) * LOG2E
             if KEYS1:
-                readable1 = row_ok[:, None] & ok1[None, :]
-                s1 += tl.load(mask_at + keys1[None, :] * mask_col, mask=readable1, other=0.0).to(tl.float32) * LOG2E
+                at = mask_at + (queries[:, None] * mask_row + keys1[None, :] * mask_col)
+                s1 += tl.load(at, mask=row_ok[:, None] & ok1[None, :], other=0.0).to(tl.float32) * LOG2E
         s0 = tl.where(ok0[None, :], s0, float("-inf"))
         top = tl.max(s0, 1)
         if KEYS1:

@@ -33,8 +33,11 @@ def kind(lq: int, lk: int, head_dim: int, repeat: int, masked: bool, element_byt
     return "short" if held <= HELD_BYTES else "long"
 
 
-def long_launch_name(rows: int, lq: int, processors: int) -> str:
-    """ "few" where blocks of 128 queries would leave multiprocessors with less than two blocks, else "long"."""
+def long_launch_name(rows: int, lq: int, processors: int, masked: bool) -> str:
+    """Masks need registers of their own; "few" is where blocks of 128 queries would leave multiprocessors with less than
+    two blocks; else "long"."""
+    if masked:
+        return "masked"
     return "few" if rows * -(-lq // 128) < 2 * processors else "long"
 
 
@@ -78,6 +81,8 @@ def default_launch(which: str, head_dim: int, dtype: str, arch: int) -> Launch:
         return Launch(32, 32, 4, 1)
     if which in ("packed", "short"):
         return Launch(64, 16, 4, 1)
+    if which == "masked":
+        return Launch(64, 32, 4, 2)
     if 90 <= arch < 120:  # 12.x has neither the wide tensor-core instructions of 9.0 nor its shared memory
         if which == "few" or head_dim in (96, 160):
             return Launch(64, 64, 4, 2)

@@ -36,6 +36,8 @@ def why_not(case: Case) -> str | None:
         return (
             f"one batch row of q, k, v or the result spans {case.size('elements'):,} elements, the limit is {OFFSETS:,}"
         )
+    if case.size("mask") and case.size("Lq") * case.size("Lk") >= OFFSETS:
+        return f"the mask of one head has {case.size('Lq') * case.size('Lk'):,} elements, the limit is {OFFSETS:,}"
     if case.size("B") * case.size("H") * -(-case.size("Lq") // plan.SMALLEST) >= OFFSETS:
         return "there are too many blocks of queries for one launch"
     return None
@@ -75,11 +77,11 @@ def _long_or_short(
     strides: tuple[int, ...] = (0, 0, 0, 0)
     if mask is not None:
         mask = mask.expand(batch, heads, lq, lk)
-        if mask.stride(3) not in (0, 1):
+        if (lq - 1) * mask.stride(2) + (lk - 1) * mask.stride(3) >= OFFSETS:
             mask = mask.contiguous()
         strides = mask.stride()
     processors = _processors(q.device)
-    launch_name = plan.long_launch_name(batch * heads, lq, processors) if which == "long" else which
+    launch_name = plan.long_launch_name(batch * heads, lq, processors, mask is not None) if which == "long" else which
     launch = _launch(launch_name, head_dim, q)
     first, second = plan.split(head_dim)
     tiles = -(-lq // launch.block_m)

@@ -50,6 +50,12 @@ class Accelerated:
         undo, self._undo = self._undo, lambda: None
         undo()
 
+    def drop_graphs_above(self, most_bytes: int) -> None:
+        """Let go of the CUDA graphs if they keep more memory than this. The next step is captured anew."""
+        graphs = None if self.plug is None else self.plug.graphs
+        if graphs is not None and graphs.held_bytes > most_bytes:
+            graphs.forget()
+
     def told(self) -> str:
         """Which implementation computed what, since it was made."""
         return "torch.compile" if self.plug is None else self.plug.told()

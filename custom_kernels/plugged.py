@@ -36,6 +36,7 @@ class Plug:
         """All weights are there, and stay."""
         self._blocks: list[Any] = []
         self._slots: list[tuple[dict[str, Any], str]] = []
+        self._own: list[dict[str, Any]] = []
         self._weights: tuple[int, ...] = ()
         self._activated: tuple[Tensor, Tensor] | None = None
 
@@ -106,9 +107,9 @@ class Plug:
             return made
 
         shapes = tuple((name, tensor.shape, tensor.dtype, tensor.device) for name, tensor in inputs.items())
-        adapters = self._adapters()
+        weights = self._weights_now()
         made = graphs.run(
-            lambda: (shapes, adapters, self.times.on, self.times.generation, self.prompt.on, self.prompt.generation),
+            lambda: (shapes, weights, self.times.on, self.times.generation, self.prompt.on, self.prompt.generation),
             inputs,
             compute,
         )
@@ -116,17 +117,15 @@ class Plug:
             return (made,)
         return _answer(unet)(sample=made)
 
-    def _adapters(self) -> tuple[Any, ...]:
-        """Which layers there are, and how strongly adapters change them: a graph has that in it."""
-        found = []
+    def _weights_now(self) -> tuple[Any, ...]:
+        """Where all weights lie, which layers there are, and how strongly adapters change them: a graph has that in it."""
+        found: list[Any] = [p.data_ptr() for own in self._own for p in own.values() if p is not None]
         for holder, name in self._slots:
             layer: Any = holder.get(name)
             if hasattr(layer, "base_layer"):
-                found.append(
-                    (id(layer), *sorted(layer.scaling.items()), *layer.active_adapters, layer.disable_adapters)
-                )
-            else:
-                found.append((id(layer),))
+                found += (p.data_ptr() for p in layer.parameters())
+                found += (*sorted(layer.scaling.items()), *layer.active_adapters, layer.disable_adapters)
+            found.append(id(layer))
         return tuple(found)
 
     # --- coming and going
@@ -143,6 +142,7 @@ class Plug:
             weights = tuple(parameter.data_ptr() for parameter in unet.parameters())
         self._weights = weights
         self._blocks = [m for m in modules if m.__dict__.get("_plug") is self and is_timed(m)]
+        self._own = [module._parameters for module in modules if module._parameters]
         self._slots = [
             (module._modules, name)
             for module in modules

@@ -33,6 +33,9 @@ class Recorder(Protocol):
     def held_bytes(self) -> int:
         """Memory that captured graphs keep."""
 
+    def let_go(self) -> None:
+        """Nobody has a graph of this any more."""
+
 
 class CudaRecorder:
     def __init__(self) -> None:
@@ -49,6 +52,9 @@ class CudaRecorder:
             result = run()
         self.held_bytes += max(0, torch.cuda.memory_reserved() - before)
         return graph.replay, result
+
+    def let_go(self) -> None:
+        self._pool, self.held_bytes = None, 0
 
 
 @dataclass
@@ -72,7 +78,7 @@ class StepGraphs:
 
     @property
     def held_bytes(self) -> int:
-        return self._recorder.held_bytes if self._captured else 0
+        return self._recorder.held_bytes
 
     def run(self, key_of: Callable[[], Any], inputs: Inputs, compute: Callable[[Inputs], Tensor]) -> Tensor:
         """`compute(inputs)`, by a graph from the second time on. The first time may change the key: it is asked for after."""
@@ -101,6 +107,7 @@ class StepGraphs:
 
     def forget(self) -> None:
         self._captured.clear()
+        self._recorder.let_go()
 
     def _capture(self, inputs: Inputs, compute: Callable[[Inputs], Tensor]) -> Captured | None:
         static = {name: tensor.detach().clone() for name, tensor in inputs.items()}

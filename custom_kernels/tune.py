@@ -38,7 +38,9 @@ class Found(NamedTuple):
 
 def launch_name(call: AttentionCall, processors: int) -> str:
     which = plan.kind(call.lq, call.lk, call.head_dim, call.repeat, masked=False, element_bytes=2)
-    return plan.long_launch_name(call.batch * call.heads, call.lq, processors) if which == "long" else which
+    if which != "long":
+        return which
+    return plan.long_launch_name(call.batch * call.heads, call.lq, processors, masked=False)
 
 
 def calls_by_launch(calls: Sequence[AttentionCall], processors: int) -> dict[tuple[str, int], AttentionCall]:

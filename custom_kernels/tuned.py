@@ -70,6 +70,7 @@ DEFAULTS = {
     "cuda": Tuned(
         (
             Rule("attention", ("sdpa",), {"dtype": ["float32", "float64"]}),
+            Rule("attention", ("sdpa",), {"mask": 1, "Lk": [129, None]}),
             Rule("attention", ("triton", "sdpa"), {"Lk": [1, 128]}),
             Rule("attention", ("sdpa",), {"D": [64, 64]}),
             Rule("attention", ("sdpa",), {"D": [120, 128]}),

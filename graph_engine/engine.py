@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from graph_engine import collector
+from graph_engine.controls import Controls
 from graph_engine.errors import AnyloomError, RequestError, StoreError
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.events import Event, EventLog
@@ -35,11 +36,11 @@ from graph_engine.memory.devices import find_devices
 from graph_engine.models.catalog import Catalog
 from graph_engine.planner import Planned, Planner
 from graph_engine.provision import Provision
-from graph_engine.questions import Questions, unknown_run
+from graph_engine.questions import unknown_run
 from graph_engine.record import RunRecord
 from graph_engine.roster import RECENT, LiveRun, Roster, ending_of, record_of
 from graph_engine.schedule.affinity import Affinity
-from graph_engine.schedule.messages import Continue, Hold, Job, Prioritise
+from graph_engine.schedule.messages import Job
 from graph_engine.schedule.scheduler import Scheduler
 from graph_engine.settings import Settings
 from graph_engine.store.artifacts import Artifact, Shape
@@ -47,7 +48,7 @@ from graph_engine.store.codec import decode_artifact, encode_artifact
 from graph_engine.store.disk_store import DiskStore
 from graph_engine.store.estimates import Estimates
 from graph_engine.store.folders import Folders
-from graph_engine.store.history import FINISHED, RunRow
+from graph_engine.store.history import RunRow
 from graph_engine.store.memory_store import MemoryStore
 from graph_engine.store.queue import RunQueue
 from graph_engine.store.results import result_of
@@ -55,12 +56,11 @@ from graph_engine.store.vault import Vault
 from graph_engine.wishes import Wishes, check_pins, check_priority
 
 JOURNAL_BYTES = 32 << 20
-CLEARED_AT_ONCE = 1_000
 SEQ_PER_BOOT = 1_000_000_000
 """Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
 
 
-class Engine(Questions):
+class Engine(Controls):
     """Several engines may live in one process; each has its data folder to itself."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Engine(Questions):
         self._planner = Planner(settings, registry, self.folders.digest)
         self._roster = Roster(settings.keep_events)
         self._closing = False
-        self._background: set[asyncio.Future[Any]] = set()
+        self._background = set()
         devices = settings.devices or find_devices()
         scheduler_lanes = {"pool": settings.pool_threads, "async": 1_000, "inline": 64}
         scheduler = Scheduler(scheduler_lanes, devices, settings.max_attempts)
@@ -259,36 +259,6 @@ class Engine(Questions):
             else:
                 self._vault.save(artifact)
 
-    async def go_on(self, run_id: str, node: str = "") -> list[str]:
-        """Let a paused run go on, at one node or at all; which ones those are. Raises NotFoundError."""
-        record = await self.run(run_id)
-        nodes = [name for name in record.paused if node in ("", name)]
-        if nodes:
-            self._runner.tell(Continue(run_id, node))
-        return nodes
-
-    async def prioritise(self, run_id: str, priority: int) -> bool:
-        """Change a run's place among others; False when it has ended. Raises NotFoundError, RequestError."""
-        check_priority(priority)
-        record = await self.run(run_id)
-        if record.ended:
-            return False
-        record.priority = priority
-        await self._queue.prioritise(run_id, priority)
-        self._runner.tell(Prioritise(run_id, priority))
-        return True
-
-    async def cancel_all(self) -> int:
-        """Cancel every run that has not ended; how many there were."""
-        active = [live.record.id for live in self._roster.live.values() if not live.record.ended and not live.cancelled]
-        for run in active:
-            await self.cancel(run)
-        return len(active)
-
-    def hold(self, on: bool) -> None:
-        """Begin no step of any run, or begin them again. Steps that run go on. Forgotten when the engine closes."""
-        self._runner.tell(Hold(on))
-
     def _enlist(self, record: RunRecord, ready: Planned, boots: int) -> LiveRun:
         live = LiveRun(record, EventLog(boots * SEQ_PER_BOOT), ready.plan, ready.document.raw)
         self._roster.live[record.id] = live
@@ -409,30 +379,6 @@ class Engine(Questions):
             raise unknown_run(run_id)
         found: dict[str, Any] = json.loads(row.document)
         return found
-
-    async def delete(self, run_ids: Iterable[str]) -> int:
-        """Forget runs that have ended, with their events; others are left alone. Returns how many were forgotten.
-
-        Files that they wrote stay, and so does what caches have of their results.
-        """
-        ids = list(dict.fromkeys(run_ids))
-        for id in ids:
-            live = self._roster.live.get(id)
-            if live is None or live.record.ended:
-                self._roster.forget(id)
-        if self._background:  # the end of a run may not be written yet
-            await asyncio.wait(set(self._background))
-        return await self._queue.delete(ids)
-
-    async def clear_history(self, status: str | None = None) -> int:
-        """Forget every run that has ended, or those of one status; how many there were."""
-        count = 0
-        while True:
-            rows = await self._queue.history(status=status or FINISHED, limit=CLEARED_AT_ONCE)
-            deleted = await self.delete([row.id for row in rows])
-            count += deleted
-            if not deleted:
-                return count
 
     def system(self) -> dict[str, Any]:
         """What a person or a monitor wants to know of the engine."""

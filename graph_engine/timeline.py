@@ -19,6 +19,8 @@ SHORT_S = 0.001
 """Shorter waits are not shown; overlaps up to this are inaccuracies of the clocks, not work done side by side."""
 MAX_SLICES = 50_000
 """The longest ones are kept."""
+PAUSED = "\0paused"
+"""After a node's id: when its breakpoint was left."""
 ROWS = 32
 """Per group; beyond these, slices share the last row."""
 ENDS = {"done": "done", "failed": "failed", "cancelled": "cancelled", "retrying": "failed", "blocked": "blocked"}
@@ -101,6 +103,7 @@ def timeline(
     slices = [Slice("run", "run", "run", zero, last, {"steps": len(steps)})]
     slices += _work(steps, facts, weights, _critical(steps, facts, ends))
     slices += _waiting(steps, facts, waits, ends, zero)
+    slices += _rows("waiting", "", _pauses(events, times, now_s))
     slices += _rows("memory", "copies", (
         (span.begin_s, span.end_s, span.device, f"{span.what} {span.model}", {"bytes": span.bytes, "device": span.device})
         for span in memory if span.what != "evict"
@@ -135,6 +138,8 @@ def _steps(
             whole = _whole(node)
             if whole:
                 parts.setdefault(whole, at)
+        elif event.type == "continued":
+            ends[f"{node}{PAUSED}"] = at
         elif event.type == "cached":
             marks.append(Mark("run", "run", f"{len(data['nodes'])} from the cache", at, {"nodes": len(data["nodes"])}))
         elif event.type in ENDS or event.type == "skipped":
@@ -200,6 +205,7 @@ def _waiting(
             continue
         known = facts.get(step.node.partition("#")[0])
         ready = max((ends.get(source, zero) for source in known.sources), default=zero) if known else step.started_s
+        ready = max(ready, ends.get(f"{step.node.partition('#')[0]}{PAUSED}", ready))
         held = waits.get(step.node)
         memory = (held.begin_s, held.end_s) if held is not None and held.end_s <= step.begin_s + SHORT_S else None
         stretches = [("lane", ready, step.started_s)]
@@ -213,6 +219,24 @@ def _waiting(
             if end - begin >= SHORT_S
         ]
     return _rows("waiting", "", entries)
+
+
+def _pauses(
+    events: Sequence[Event], times: Sequence[float], now_s: float
+) -> list[tuple[float, float, str, str, dict[str, Any]]]:
+    """At breakpoints, until somebody let the run go on; of a run that ended there, until its end."""
+    paused: dict[str, float] = {}
+    found = []
+    for event, at in zip(events, times, strict=False):
+        if event.type == "paused":
+            paused[event.node] = at
+        elif event.type in ("continued", "cancelled") and event.node in paused:
+            found.append((event.node, paused.pop(event.node), at))
+    found += [(node, at, now_s) for node, at in paused.items()]
+    return [
+        (begin, end, "paused", f"{node}: breakpoint", {"node": node, "what": "breakpoint"})
+        for node, begin, end in found
+    ]
 
 
 def _critical(steps: list[_Step], facts: Mapping[str, Facts], ends: Mapping[str, float]) -> set[str]:

@@ -140,14 +140,6 @@ SCHEMAS: dict[str, Schema] = {
     )
     | {"required": []},
     "Port": record({"name": TEXT, "kind": TEXT}, more=True),
-    "Kind": record(
-        {
-            "color": TEXT,
-            "description": TEXT,
-            "literal": {"type": "boolean", "description": "a value of it can be written into a workflow"},
-            "accepts": {"type": "array", "items": TEXT, "description": "kinds of outputs that may be linked to it"},
-        }
-    ),
     "NodeType": record(
         {
             "id": TEXT,

@@ -23,6 +23,8 @@ class Far:
 
     def __init__(self, ask_to_give: Callable[[int], int], clear: Callable[[], None]) -> None:
         self.ask_to_give, self.clear = ask_to_give, clear
+        self.dividing = threading.Lock()
+        """One per device: whoever holds it may wait for an answer that the loop must bring."""
         self.whole_bytes = 0
         self.room_bytes = 0
         self.holdings = Holdings(0, 0, {})
@@ -34,7 +36,8 @@ class Fleet(DividedPool):
     def __init__(self, catalog: Catalog, budgets: Mapping[str, int]) -> None:
         super().__init__(catalog, budgets)
         self._far: dict[str, Far] = {}
-        self._dividing = threading.Lock()
+        self._promised: dict[str, dict[str, list[int]]] = {}
+        """device -> model -> its bytes, for each job of this process that is about to lease it"""
 
     # --- what the executor tells ------------------------------------------------------------------------------------
 
@@ -49,7 +52,7 @@ class Fleet(DividedPool):
     def begin(self, device: str, start: Callable[[int], None]) -> None:
         """A process begins, with nothing. start: is told its room; 0 when only it can say what its device has."""
         far = self._far[device]
-        with self._dividing:  # nobody asks for room that it has not got yet
+        with far.dividing:  # nobody asks for room that it has not got yet
             far.holdings, far.stats = Holdings(far.whole_bytes, far.whole_bytes, {}), {}
             far.room_bytes = far.whole_bytes - self._own_room(device)
             start(far.room_bytes)
@@ -66,25 +69,38 @@ class Fleet(DividedPool):
     def make_room(self, device: str, wanted_bytes: int) -> int:
         """Before a job begins in a process: what of this process's idle room it gets on top."""
         far = self._far[device]
-        with self._dividing:
+        with far.dividing:
             lacking = wanted_bytes - far.room_bytes
             if lacking <= 0 or not self._own_room(device):
                 return 0
-            given = super().give(device, lacking)
+            given = super().give(device, min(lacking, max(0, -self.lacking(device, self._wanted(device)))))
             far.room_bytes += given
             return given
 
     # --- as one pool --------------------------------------------------------------------------------------------------
 
     def lease(self, spec: ModelSpec, device: str, next_use: int | None = None) -> Any:
-        if device in self._far and isinstance(spec, ModelSpec) and (device, spec.key) not in self._modules:
-            self._fetch_room(device, self.size_of(spec))
-        return super().lease(spec, device, next_use)
+        far = self._far.get(device)
+        if far is None or not isinstance(spec, ModelSpec):
+            return super().lease(spec, device, next_use)
+        with far.dividing:
+            promised = self._promised.setdefault(device, {}).setdefault(spec.key, [])
+            promised.append(self.size_of(spec))
+            self._fetch_room(device)
+        try:
+            return super().lease(spec, device, next_use)
+        finally:
+            with far.dividing:
+                promised.pop()
 
     def reserve(self, device: str, bytes: int) -> None:
-        if device in self._far:
+        far = self._far.get(device)
+        if far is None:
+            super().reserve(device, bytes)
+            return
+        with far.dividing:
             self._fetch_room(device, bytes)
-        super().reserve(device, bytes)
+            super().reserve(device, bytes)
 
     def budget_of(self, device: str) -> int:
         far = self._far.get(device)
@@ -123,15 +139,17 @@ class Fleet(DividedPool):
 
     # --- the room of this process -------------------------------------------------------------------------------------
 
-    def _fetch_room(self, device: str, bytes: int) -> None:
-        """A job of this process wants bytes on a device that another process has: that one gives what it does not use."""
+    def _fetch_room(self, device: str, beside: int = 0) -> None:
+        """Jobs of this process want more of a device than it has: the process that has it gives what it does not use."""
         far = self._far[device]
-        with self._dividing:
-            lacking = self.lacking(device, bytes)
-            if lacking:
-                given = far.ask_to_give(min(lacking, far.room_bytes))
-                far.room_bytes -= given
-                self.take(device, given)
+        lacking = self.lacking(device, self._wanted(device), beside)
+        if lacking > 0:
+            given = far.ask_to_give(min(lacking, far.room_bytes))
+            far.room_bytes -= given
+            self.take(device, given)
+
+    def _wanted(self, device: str) -> dict[str, int]:
+        return {key: sizes[0] for key, sizes in self._promised.get(device, {}).items() if sizes}
 
     def _own_room(self, device: str) -> int:
         with self._lock:

@@ -55,12 +55,23 @@ class Absent(torch.Tensor):
             other.bring = args[0].bring
             return other
         names = [arg.source.key for arg in (*args, *(kwargs or {}).values()) if isinstance(arg, Absent)]
-        raise ModelError(
-            f"the weights {', '.join(names) or 'of a layer'} were used (by {func}) without a call of their layer; the "
-            "model is larger than its room and brought in layer by layer, so they are not in memory.",
-            remedy="Raise the memory budget so that the whole model fits, or call the layer as a module.",
-            code="weights_absent",
-        )
+        raise _used(names, str(func))
+
+    def data_ptr(self) -> int:
+        """For kernels that torch knows nothing of (Triton's), which take the address."""
+        tensor = self.bring(self) if self.bring is not None else None
+        if tensor is None:
+            raise _used([self.source.key], "a kernel")
+        return tensor.data_ptr()
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"Absent({self.source.key}, {tuple(self.shape)}, {self.dtype})"
+
+
+def _used(names: list[str], by: str) -> ModelError:
+    return ModelError(
+        f"the weights {', '.join(names) or 'of a layer'} were used (by {by}) without a call of their layer; the "
+        "model is larger than its room and brought in layer by layer, so they are not in memory.",
+        remedy="Raise the memory budget so that the whole model fits, or call the layer as a module.",
+        code="weights_absent",
+    )

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from graph_engine.errors import AnyloomError
 from graph_engine.memory.residency import Coming
 from graph_engine.models.spec import ModelSpec
 
@@ -136,11 +135,11 @@ class Ahead:
                         self._pool.outlines[task.device, task.spec.key] = outline
                 else:
                     self._pool.load_ahead(task, task.loading, self._go_on)
-            except (AnyloomError, OSError, MemoryError, RuntimeError, ValueError, TypeError, KeyError):
-                with self._changed:  # the job that uses it will say what is wrong
-                    self._give_up(task.spec.key)
             except Dropped:
                 pass
+            except Exception:  # whatever it is, the job that uses the model will meet it and say what is wrong
+                with self._changed:
+                    self._give_up(task.spec.key)
 
     def _next(self) -> Task | None:
         with self._changed:

@@ -10,15 +10,18 @@ from typing import Any, NamedTuple
 import torch
 
 from graph_engine.memory.mover import WeightFiles, carve
+from graph_engine.memory.ring import Ring
 from graph_engine.memory.slabs import Slabs
 from graph_engine.models.sources import Source
 
 
 class _Arrival(NamedTuple):
-    """tensors: views of one slab on the device; there: the event after which they may be read."""
+    """tensors: views of one piece of the device's memory; there: the event after which they may be read; slot: where in the
+    ring they lie, if they do."""
 
     tensors: list[torch.Tensor]
     there: torch.cuda.Event
+    slot: tuple[Ring, int] | None
 
 
 class CudaMover:
@@ -34,10 +37,15 @@ class CudaMover:
         self._files = WeightFiles()
         self._stream = _copy_stream(device)
         self._last: torch.cuda.Event | None = None
+        self._ring = Ring(0)
+        self._ring_room: torch.Tensor | None = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="anyloom copies")
 
-    def fetch(self, sources: Sequence[Source]) -> Future[_Arrival]:
-        return self._worker.submit(self._bring, tuple(sources))
+    def ring(self, bytes: int) -> None:
+        self._worker.submit(self._lay, bytes)
+
+    def fetch(self, sources: Sequence[Source], passing: bool = False) -> Future[_Arrival]:
+        return self._worker.submit(self._bring, tuple(sources), passing)
 
     def ready(self, ticket: Future[_Arrival]) -> list[torch.Tensor]:
         arrival = ticket.result()  # that the copy was asked for, not that it is over
@@ -58,18 +66,32 @@ class CudaMover:
 
     # --- in the thread ----------------------------------------------------------------------------------------------------
 
-    def _bring(self, sources: tuple[Source, ...]) -> _Arrival:
+    def _lay(self, bytes: int) -> None:
+        self._ring, self._ring_room = Ring(bytes), None
+
+    def _bring(self, sources: tuple[Source, ...], passing: bool) -> _Arrival:
         pieces, begins, size = self._slab.pieces(sources, self._files)
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
-            room = torch.empty(max(size, 1), dtype=torch.uint8, device=self._device)
+            room, slot = self._room(size, passing)
             for piece in pieces:
                 room[piece.begin : piece.begin + piece.bytes.numel()].copy_(piece.bytes, non_blocking=True)
             self._last = there = self._stream.record_event()
-        return _Arrival(carve(room, sources, begins), there)
+        return _Arrival(carve(room, sources, begins), there, slot)
 
-    def _let_go(self, ticket: Any, used: torch.cuda.Event) -> None:
-        """`ticket` holds the last reference to the room, until this returns."""
+    def _room(self, size: int, passing: bool) -> tuple[torch.Tensor, tuple[Ring, int] | None]:
+        """Memory of the device for a block: in the ring if it only passes, else of its own."""
+        begin = self._ring.take(size) if passing else None
+        if begin is None:
+            return torch.empty(max(size, 1), dtype=torch.uint8, device=self._device), None
+        if self._ring_room is None:
+            self._ring_room = torch.empty(self._ring.bytes, dtype=torch.uint8, device=self._device)
+        return self._ring_room[begin : begin + max(size, 1)], (self._ring, begin)
+
+    def _let_go(self, ticket: Future[_Arrival], used: torch.cuda.Event) -> None:
+        """`ticket` holds the last reference to memory of its own, until this returns."""
         self._stream.wait_event(used)
+        if ticket.exception() is None and (slot := ticket.result().slot) is not None:
+            slot[0].give(slot[1])
 
 
 _STREAMS: dict[str, torch.cuda.Stream] = {}

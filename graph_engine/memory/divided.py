@@ -63,11 +63,13 @@ class DividedPool(ModelPool):
         """Bytes of models as they were found when they were loaded, as far as they were."""
         return {key: self._sizes[key] for key in keys if key in self._sizes}
 
-    def lacking(self, device: str, bytes: int) -> int:
-        """How much more budget a job needs that wants `bytes`, when everything idle has left."""
+    def lacking(self, device: str, wanted: Mapping[str, int], beside: int = 0) -> int:
+        """How much more budget it takes to have these models (bytes by key), those in use and `beside`, each once, when
+        everything idle has left. Negative: so much could be given away."""
         with self._lock:
             residency = self.residency(device)
-            return max(0, residency.leased_bytes + residency.reserved_bytes + bytes - residency.budget_bytes)
+            leased = {key: resident.bytes for key, resident in residency.residents.items() if resident.leases}
+            return sum({**wanted, **leased}.values()) + residency.reserved_bytes + beside - residency.budget_bytes
 
     def give(self, device: str, bytes: int) -> int:
         """Leave up to `bytes` of the budget to another pool; idle models make way. Returns how much."""
@@ -77,9 +79,11 @@ class DividedPool(ModelPool):
             self.make_way(device, residency.reserve(given))
             residency.unreserve(given)
             residency.budget_bytes -= given
-            return given
+        self._vacate()  # what was on its way has let go as well
+        return given
 
     def take(self, device: str, bytes: int) -> None:
         """Use what another pool gave."""
         with self._lock:
             self.residency(device).budget_bytes += bytes
+            self._ahead.wake()

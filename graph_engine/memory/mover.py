@@ -27,8 +27,11 @@ SCRATCH_BYTES = 1 << 20
 class Mover(Protocol):
     """Tickets are opaque. Used by one thread at a time."""
 
-    def fetch(self, sources: Sequence[Source]) -> Any:
-        """Begin to bring these tensors, after all that was asked for before; returns at once."""
+    def ring(self, bytes: int) -> None:
+        """From now on blocks that come and go take so many bytes together; none of those before is there any more."""
+
+    def fetch(self, sources: Sequence[Source], passing: bool = False) -> Any:
+        """Begin to bring these tensors, after all that was asked for before; returns at once. passing: they do not stay."""
 
     def ready(self, ticket: Any) -> list[torch.Tensor]:
         """The tensors, in the order of the sources; computing with them may begin. Raises ModelError."""
@@ -133,7 +136,10 @@ class HostMover:
         self._files = WeightFiles()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="anyloom weights")
 
-    def fetch(self, sources: Sequence[Source]) -> Future[list[torch.Tensor]]:
+    def ring(self, bytes: int) -> None:
+        """Memory of the host needs no slots: each block has its own, which goes back to the system."""
+
+    def fetch(self, sources: Sequence[Source], passing: bool = False) -> Future[list[torch.Tensor]]:
         return self._reader.submit(self._bring, sources)
 
     def _bring(self, sources: Sequence[Source]) -> list[torch.Tensor]:

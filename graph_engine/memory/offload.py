@@ -20,9 +20,9 @@ import torch
 from graph_engine.errors import OutOfMemory
 from graph_engine.memory.absent import Absent, put
 from graph_engine.memory.blocks import Block, pinned, sizes, tensors_of
-from graph_engine.memory.mover import Mover
+from graph_engine.memory.mover import Mover, offsets
 from graph_engine.memory.outline import Outline
-from graph_engine.memory.streaming import DEPTH, split
+from graph_engine.memory.streaming import DEPTH, ring_bytes, split
 
 
 class _Place(NamedTuple):
@@ -136,6 +136,9 @@ class Streamed:
             if not (same and index in kept and index in self._kept):
                 self._drop(index)
         self._blocks, self.room, self._kept, self._ring_room = blocks, room, kept, found.ring_bytes
+        # With the gaps that align tensors, a ring of blocks takes a little more than their bytes.
+        padded = [offsets([absent.source for absent in self._absent(index)])[1] for index in found.streamed]
+        self._mover.ring(ring_bytes(padded, DEPTH))
         self.kept_bytes = sum(blocks[index].bytes for index in kept)
         self.streamed_bytes = sum(sizes(blocks)) - self.kept_bytes
         """Copied in every pass."""
@@ -292,7 +295,8 @@ class Streamed:
         return len(self._ring) < DEPTH and held + self._blocks[index].bytes <= self._ring_room
 
     def _fetch(self, index: int) -> None:
-        self._tickets[index] = self._mover.fetch([absent.source for absent in self._absent(index)])
+        sources = [absent.source for absent in self._absent(index)]
+        self._tickets[index] = self._mover.fetch(sources, passing=index not in self._kept)
         if index not in self._kept:
             self._ring.append(index)
 

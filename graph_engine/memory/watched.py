@@ -20,8 +20,11 @@ class WatchedMover:
         self._flights: dict[int, int] = {}
         """id of a ticket (which somebody holds until `done`) -> ticket of the telemetry"""
 
-    def fetch(self, sources: Sequence[Source]) -> Any:
-        ticket = self._mover.fetch(sources)
+    def ring(self, bytes: int) -> None:
+        self._mover.ring(bytes)
+
+    def fetch(self, sources: Sequence[Source], passing: bool = False) -> Any:
+        ticket = self._mover.fetch(sources, passing)
         size = sum(source.bytes for source in sources)
         flight = self._flights[id(ticket)] = self._telemetry.began("copy", self._device, self._model, size)
         if hasattr(ticket, "add_done_callback"):  # over when its thread is done with it, not when somebody asks

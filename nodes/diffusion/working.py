@@ -50,7 +50,7 @@ def sampling(values: Values) -> int:
 
 
 def autoencoding(values: Values) -> int:
-    """A few pictures at a time; the size of the latent or the picture, where it is known."""
+    """One picture at a time; the size of the latent or the picture, where it is known."""
     vae = values["vae"]
     latent, image = values.get("latent"), values.get("image")
     pixels, count = int(vae.config.get("sample_size") or 512) ** 2, 1
@@ -60,7 +60,7 @@ def autoencoding(values: Values) -> int:
     elif image is not None and hasattr(image, "shape"):
         count, pixels = int(image.shape[0]), int(image.shape[1]) * int(image.shape[2])
     wide = int((vae.config.get("block_out_channels") or [WIDEST])[0])
-    once = min(int(count), TOGETHER) * pixels * wide * DTYPE_BYTES.get(vae.dtype, 4)
+    once = pixels * wide * DTYPE_BYTES.get(vae.dtype, 4)
     return round(DECODED * once) + int(count) * pixels * 3 * 4
 
 

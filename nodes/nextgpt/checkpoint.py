@@ -47,6 +47,11 @@ def specs_of(name: str, parts: Iterable[str], models_dir: Path) -> list[ModelSpe
     """The specs of these parts of a preset. Raises ModelError that lists every missing part and where it should be."""
     preset = find_preset(name)
     wanted = list(parts)
+    lacking = [part.replace("_", " ") for part in wanted if part not in preset.parts]
+    if lacking:
+        raise ModelError(
+            f"the preset {name!r} has no {', '.join(lacking)}.", remedy="Choose another preset.", code="no_part"
+        )
     if preset.made:
         return [_made(preset, part, models_dir) for part in wanted]
     places = {part: locate(preset, part, models_dir) for part in wanted}

@@ -13,6 +13,7 @@ from graph_engine.graph.kinds import describe
 from nodes.nextgpt.families import VISION_TOWER, trunk_family
 from nodes.nextgpt.load import lease
 from nodes.nextgpt.modality import MODALITIES
+from nodes.nextgpt.preset import VOCABULARIES
 from nodes.nextgpt.refusal import refusals
 from nodes.nextgpt.working import reading
 
@@ -179,7 +180,7 @@ def _text_ids(text: str, encoder: Any, models_dir: Path) -> Any:
     name, length = encoder.extras.get("tokenizer", "tiny"), encoder.config["text_length"]
     # ImageBind finds the end of a text by its largest id: CLIP's vocabulary has it last, those that ship have it added.
     end = encoder.config["text_vocabulary"] - 1
-    if name in ("tiny", "mini"):
+    if name in VOCABULARIES:
         own = tokenizer_of(encoder.extras, models_dir)
         return pad_text_ids([[own.bos_id, *own.encode(text)]], end, length)
     folder = models_dir / name

@@ -11,7 +11,7 @@ from typing import Any
 from graph_engine.errors import ModelError
 from graph_engine.models.spec import WeightFile
 from nodes.nextgpt.locate import Lack, locate, published
-from nodes.nextgpt.preset import OPTIONAL, PRESETS, Preset
+from nodes.nextgpt.preset import OPTIONAL, PRESETS, VOCABULARIES, Preset
 
 OnRead = Callable[[Path, float], None]
 """(file, share of it that was read 0..1)."""
@@ -33,9 +33,12 @@ def _preset(preset: Preset, models_dir: Path) -> dict[str, Any]:
     parts = [_part(preset, part, models_dir) for part in preset.parts]
     if not preset.made:
         folders = {part.extras["tokenizer"]: name for name, part in preset.parts.items() if "tokenizer" in part.extras}
-        parts += [_tokenizer(models_dir / folder, name) for folder, name in folders.items()]
+        parts += [_tokenizer(models_dir / place, name) for place, name in folders.items() if place not in VOCABULARIES]
     complete = preset.made or all(part["present"] or part["optional"] for part in parts)
     return {"preset": preset.name, "made": preset.made, "complete": complete, "parts": parts}
+
+
+_TRAINED = {"mini": "Nobody publishes it; train it with `anyloom train mini --publish` (docs/training.md)."}
 
 
 def _part(preset: Preset, part: str, models_dir: Path) -> dict[str, Any]:
@@ -43,7 +46,7 @@ def _part(preset: Preset, part: str, models_dir: Path) -> dict[str, Any]:
     files = [_file(file.path, file.prefix) for file in place.files]
     wants = [] if preset.made else [_want(preset, lack) for lack in place.lacks]
     for want in [want for want in wants if not want["raw"]][:1]:
-        want |= {"or": str(place.own), "fetch": source.fetch if source is not None else ""}
+        want |= {"or": str(place.own), "fetch": source.fetch if source is not None else _TRAINED.get(preset.name, "")}
     whole = place.present and all("error" not in file for file in files)
     return {
         "part": part,

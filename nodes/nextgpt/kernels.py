@@ -10,6 +10,8 @@ from graph_engine.errors import AnyloomError
 
 Kernels = Literal["auto", "triton", "sdpa", "xformers", "reference"]
 T = TypeVar("T")
+KEPT_SHARE = 0.05
+"""Of a device's memory, for CUDA graphs between runs."""
 
 
 def with_kernels(context: NodeContext, unet: Any, kernels: str, compute: Callable[[], T]) -> T:
@@ -32,6 +34,8 @@ def with_kernels(context: NodeContext, unet: Any, kernels: str, compute: Callabl
     try:
         with accelerate_unet(unet, kernels, keep=keep) as fast:
             made = compute()
+            told = fast.told()
+            fast.drop_graphs_above(_kept_bytes(context.device))
     except KernelError as error:
         raise _refused(kernels, str(error)) from error
     except Exception as error:
@@ -39,10 +43,21 @@ def with_kernels(context: NodeContext, unet: Any, kernels: str, compute: Callabl
             raise
         broken = error
     else:
-        context.log(f"Denoised with {fast.told()}.")
+        context.log(f"Denoised with {told}.")
         return made
     context.log(f"The kernels failed ({type(broken).__name__}: {broken}); denoising again without them.")
     return compute()
+
+
+def _kept_bytes(device: str) -> int:
+    """What CUDA graphs may keep until the next run. On a small card that is less than a film's activations: the
+    autoencoder, which comes next, needs the room.
+    """
+    import torch
+
+    if not device.startswith("cuda"):
+        return 0
+    return int(torch.cuda.get_device_properties(device).total_memory * KEPT_SHARE)
 
 
 def is_kernels_fault(error: Exception) -> bool:

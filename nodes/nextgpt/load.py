@@ -52,8 +52,9 @@ def load(context: NodeContext, preset: PresetName = "tiny") -> NextGpt:
     """All models of a preset: encoder, projectors, language model and decoders.
 
     preset: `tiny` has the topology of the 2023 weights, `tiny-v1.5` that of the 2024 code; both are small, random and
-    made on first use. The others need their weights, in the models folder or a Hugging Face cache:
-    `anyloom models` says which, where they are looked for and what is missing.
+    made on first use. `mini` is small too and trained on a world of shapes and notes (docs/training.md). The others need
+    their weights, in the models folder or a Hugging Face cache: `anyloom models` says which, where they are looked for
+    and what is missing.
     """
     return NextGpt(*_specs(context, preset, *NextGpt._fields))
 

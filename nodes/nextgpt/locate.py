@@ -15,6 +15,8 @@ from pathlib import Path
 from nodes.nextgpt.preset import PRESETS, Preset, files_of
 from nodes.nextgpt.sources import SOURCES, Piece, Published
 
+SHIPPED = Path(__file__).resolve().parent / "weights"
+"""Weights that come with Anyloom; those of the models folder go before them."""
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*")
 
 
@@ -62,6 +64,11 @@ def weight_path(preset: Preset, part: str, models_dir: Path) -> Path:
     return models_dir.resolve() / preset.parts[part].folder / f"{part}.safetensors"
 
 
+def shipped_path(preset: Preset, part: str) -> Path:
+    """Where the weights of a part lie if they come with Anyloom itself."""
+    return SHIPPED / preset.parts[part].folder / f"{part}.safetensors"
+
+
 def published(preset: str, part: str) -> Published | None:
     """How a part is published, if somebody publishes it."""
     return SOURCES.get(preset, {}).get(part)
@@ -70,6 +77,9 @@ def published(preset: str, part: str) -> Published | None:
 def locate(preset: Preset, part: str, models_dir: Path) -> Place:
     """The first way in which the part is there whole; else the way of which most is there, with what it lacks."""
     own = weight_path(preset, part, models_dir)
+    shipped = shipped_path(preset, part)
+    if not preset.made and not own.is_file() and shipped.is_file():
+        return Place(own, (Placed(shipped),))
     source = published(preset.name, part)
     if own.is_file() or source is None:
         piece = Piece((own.name,), (preset.parts[part].folder,))
@@ -100,7 +110,10 @@ def watched(name: str) -> list[str]:
     preset = PRESETS.get(name)
     if preset is None or preset.made:
         return []
-    patterns, roots = {*files_of(name)}, ("", *(f"{glob.escape(str(cache))}/" for cache in hub_caches()))
+    patterns = {*files_of(name)} | {
+        str(path) for part in preset.parts if (path := shipped_path(preset, part)).is_file()
+    }
+    roots = ("", *(f"{glob.escape(str(cache))}/" for cache in hub_caches()))
     pieces = {
         piece for part, row in SOURCES.get(name, {}).items() if part in preset.parts for w in row.ways for piece in w
     }

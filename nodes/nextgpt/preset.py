@@ -29,6 +29,9 @@ OPTIONAL: Mapping[str, str] = {
 }
 """Parts that a preset does without, each with what it is needed for."""
 
+VOCABULARIES = frozenset({"tiny", "mini"})
+"""Tokenizers that ship; any other name is a folder under the models folder."""
+
 TINY_HIDDEN = 64
 TINY_WIDTH = 32
 """Widths of the tiny language model and of the tiny encoder's embedding."""

@@ -35,7 +35,7 @@ FRAMES = """async ([what, seconds]) => {
     const box = head?.getBoundingClientRect();
     const start = what === 'drag' ? [box.x + box.width / 2, box.y + box.height / 2] : [750, 450];
     const fire = (target, type, x, y) => target.dispatchEvent(new MouseEvent(type,
-        {bubbles: true, cancelable: true, view: window, clientX: x, clientY: y, button: 0, buttons: type === 'mouseup' ? 0 : 1}));
+        {bubbles: true, cancelable: true, view: window, clientX: x, clientY: y, buttons: type === 'mouseup' ? 0 : 1}));
     const wheel = by => pane.dispatchEvent(new WheelEvent('wheel',
         {bubbles: true, cancelable: true, clientX: 750, clientY: 450, deltaY: by}));
     if (what !== 'zoom' && what !== 'watch') fire(what === 'drag' ? head : pane, 'mousedown', ...start);
@@ -46,7 +46,8 @@ FRAMES = """async ([what, seconds]) => {
             times.push(now);
             const turn = (now - begin) / 400;
             if (what === 'zoom') wheel(Math.sin(turn) * 40);
-            else if (what !== 'watch') fire(window, 'mousemove', start[0] + Math.sin(turn) * 320, start[1] + Math.cos(turn) * 160 - 160);
+            else if (what !== 'watch')
+                fire(window, 'mousemove', start[0] + Math.sin(turn) * 320, start[1] + Math.cos(turn) * 160 - 160);
             if (now - begin < seconds * 1000) requestAnimationFrame(step); else done();
         };
         requestAnimationFrame(step);
@@ -75,7 +76,12 @@ def graph(count: int) -> dict[str, Any]:
             "links": {"image": f"n{number}.image"},
             "ui": {"x": number * 330, "y": -260},
         }
-    return {"format": "anyloom", "version": 1, "title": f"{count} nodes", "nodes": dict(list(nodes.items())[: count + 25])}
+    return {
+        "format": "anyloom",
+        "version": 1,
+        "title": f"{count} nodes",
+        "nodes": dict(list(nodes.items())[: count + 25]),
+    }
 
 
 def main() -> None:
@@ -93,10 +99,8 @@ def main() -> None:
             for _ in range(2):  # the second time the server has read its files
                 context = browser.new_context(viewport={"width": 1600, "height": 900})
                 desk = Desk(context.new_page(), serving.url).open()
-                desk.page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
-                paint = desk.page.evaluate(
-                    "performance.getEntriesByName('first-contentful-paint')[0].startTime"
-                )
+                desk.page.wait_for_timeout(1500)
+                paint = desk.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
             rows.append(("first paint", f"{paint:.0f} ms", "<= 1000 ms"))
             for count in (300, 600):
                 rows += measure(desk, Path(folder), count)
@@ -145,7 +149,11 @@ def measure(desk: Desk, folder: Path, count: int) -> list[tuple[str, str, str]]:
         (f"{count} nodes, pan", f"{near:.0f} fps", goals[0]),
         (f"{count} nodes, zoom", f"{zoom:.0f} fps", goals[1]),
         (f"{count} nodes, pan with all in view", f"{everything:.0f} fps", goals[2]),
-        (f"{count} nodes, drag one", f"{statistics.mean(frames):.1f} ms, p95 {slow:.1f} ms", "p95 <= 34 ms" if count == 300 else ""),
+        (
+            f"{count} nodes, drag one",
+            f"{statistics.mean(frames):.1f} ms, p95 {slow:.1f} ms",
+            "p95 <= 34 ms" if count == 300 else "",
+        ),
     ]
 
 
@@ -162,7 +170,11 @@ def fps(page: Page, what: str) -> float:
 def flood(desk: Desk, folder: Path) -> tuple[str, str, str]:
     """Ten nodes that say progress a hundred times a second each."""
     nodes = {
-        f"p{number}": {"type": "bench.progress", "values": {"count": 400, "number": number}, "ui": {"x": number * 300, "y": 0}}
+        f"p{number}": {
+            "type": "bench.progress",
+            "values": {"count": 400, "number": number},
+            "ui": {"x": number * 300, "y": 0},
+        }
         for number in range(10)
     }
     path = folder / "flood.json"

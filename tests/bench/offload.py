@@ -234,6 +234,8 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         pool.clear()
         pool.close()
         machine.tidy()
+    if ours.slabs is not None:
+        ours.slabs.clear()
     known: dict[str, float] = {}
     for budget in budgets:
         for method in METHODS[1:]:
@@ -244,17 +246,15 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 row(budget, method, "no time", None, 0)
                 continue
             machine.limit(budget)
-            status, took = "ok", None
+            status, took, prepared = "ok", None, None
             try:
-                modules = on_the_host(turn)
-                took = machine.time(
-                    lambda m=method, modules=modules: offload_others.run(m, turn, modules, machine.device)
-                )
+                prepared = offload_others.Prepared(method, on_the_host(turn), machine.device)
+                took = machine.time(partial(offload_others.run, prepared, turn))
                 known[method] = took
             except Exception as error:
                 status = failed(error)
             row(budget, method, status, took, machine.peak())
-            modules = {}
+            prepared = None
             machine.tidy()
     say(f"in {time.perf_counter() - began:.0f} s")
     return rows

@@ -7,8 +7,7 @@ group       diffusers.hooks.apply_group_offloading, leaf by leaf, with a stream 
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,52 +15,57 @@ import torch
 from tests.bench.offload_turn import Stage
 
 
-def prepare(method: str, modules: dict[str, Any], device: str) -> Callable[[str], None]:
-    """Hook the modules up (by the key of their spec); returns what is to be called when a model's work is over."""
-    where = torch.device(device)
-    if method == "model":
-        hooks = {key: _by_part(module, where) for key, module in modules.items()}
-        return lambda key: [hook.offload() for hook in hooks[key]] and None
-    if method == "sequential":
-        from accelerate import cpu_offload
+class Prepared:
+    """Modules that are hooked up, by the key of their spec; `before` and `after` go around the work of each."""
 
-        hooks = {}
+    def __init__(self, method: str, modules: dict[str, Any], device: str) -> None:
+        self.modules, self.device = modules, torch.device(device)
+        self._by_model: dict[str, list[Any]] = {}
+        """What has to be sent away when a model's work is over."""
+        self._moved = {key for key, module in modules.items() if not _parts(module)}
+        """Not called as modules but by methods of their own (ImageBind): moved as a whole, as `model` does with its parts."""
         for key, module in modules.items():
-            if _is_pipeline(module):
-                cpu_offload(module, where, offload_buffers=True)
-                hooks[key] = []
-            else:  # ImageBind's stems read weights of others, which this way knows nothing of
-                hooks[key] = _by_part(module, where)
-        return lambda key: [hook.offload() for hook in hooks[key]] and None
-    from diffusers.hooks import apply_group_offloading
+            for part in _parts(module):
+                self._hook(method, key, part)
 
-    stream = {"use_stream": True, "non_blocking": True} if where.type == "cuda" else {}
-    known = inspect.signature(apply_group_offloading).parameters
-    if stream and "record_stream" in known:
-        stream["record_stream"] = True
-    for module in modules.values():
-        apply_group_offloading(module, where, torch.device("cpu"), "leaf_level", **stream)
-    return lambda key: None
+    def _hook(self, method: str, key: str, part: Any) -> None:
+        if method == "model":
+            from accelerate import cpu_offload_with_hook
+
+            self._by_model.setdefault(key, []).append(cpu_offload_with_hook(part, self.device)[1])
+        elif method == "sequential":
+            from accelerate import cpu_offload
+
+            cpu_offload(part, self.device, offload_buffers=True)
+        else:
+            from diffusers.hooks import apply_group_offloading
+
+            stream: dict[str, Any] = {}
+            if self.device.type == "cuda":
+                stream = {"use_stream": True, "non_blocking": True, "record_stream": True}
+            apply_group_offloading(part, self.device, torch.device("cpu"), "leaf_level", **stream)
+
+    def before(self, key: str) -> None:
+        if key in self._moved:
+            self.modules[key].to(self.device)
+
+    def after(self, key: str) -> None:
+        for hook in self._by_model.get(key, ()):
+            hook.offload()
+        if key in self._moved:
+            self.modules[key].to("cpu")
 
 
-PARTS = ("unet", "vae", "vocoder", "causal")
-"""What a pipeline hooks up one by one, because each is called by itself."""
+def _parts(module: Any) -> list[Any]:
+    """What a pipeline hooks up one by one, because each is called by itself."""
+    parts = [getattr(module, name) for name in ("unet", "vae", "vocoder", "causal") if hasattr(module, name)]
+    return [part for part in parts if any(True for _ in part.parameters())]
 
 
-def _is_pipeline(module: Any) -> bool:
-    return any(hasattr(module, name) for name in PARTS)
-
-
-def _by_part(module: Any, where: torch.device) -> list[Any]:
-    from accelerate import cpu_offload_with_hook
-
-    parts = [getattr(module, name) for name in PARTS if hasattr(module, name)] or [*module.children()]
-    return [cpu_offload_with_hook(part, where)[1] for part in parts if any(True for _ in part.parameters())]
-
-
-def run(method: str, stages: Sequence[Stage], modules: dict[str, Any], device: str) -> None:
-    """The whole turn; the modules have been prepared."""
-    over = prepare(method, modules, device)
+def run(prepared: Prepared, stages: Sequence[Stage]) -> None:
+    """The whole turn."""
     for stage in stages:
-        stage.compute(modules[stage.spec.key], device, stage.passes)
-        over(stage.spec.key)
+        key = stage.spec.key
+        prepared.before(key)
+        stage.compute(prepared.modules[key], str(prepared.device), stage.passes)
+        prepared.after(key)

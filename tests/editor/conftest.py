@@ -57,7 +57,9 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 @pytest.fixture
 def desk(browser: Browser, serving: Serving, request: pytest.FixtureRequest) -> Iterator[Desk]:
     context = browser.new_context(
-        viewport={"width": 1500, "height": 900}, accept_downloads=True, permissions=["clipboard-read", "clipboard-write"]
+        viewport={"width": 1500, "height": 900},
+        accept_downloads=True,
+        permissions=["clipboard-read", "clipboard-write"],
     )
     desk = Desk(context.new_page(), serving.url)
     yield desk

@@ -23,7 +23,7 @@ class Desk:
         page.set_default_timeout(20_000)
 
     def _heard(self, kind: str, text: str) -> None:
-        if kind == "error" and "Content Security Policy" in text or "Warning:" in text:
+        if (kind == "error" and "Content Security Policy" in text) or "Warning:" in text:
             self.faults.append(text)
 
     def open(self, **settings: Any) -> Desk:
@@ -116,7 +116,9 @@ class Desk:
         )
 
     def run(self, status: str = "succeeded", timeout_s: float = 40) -> None:
+        before = self.page.locator(".outcome").get_attribute("data-run")
         self.press("Control+Enter")
+        expect(self.page.locator(".outcome")).not_to_have_attribute("data-run", before or "")
         self.ended(status, timeout_s)
 
     def ended(self, status: str = "succeeded", timeout_s: float = 40) -> None:

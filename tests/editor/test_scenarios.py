@@ -32,11 +32,11 @@ def test_text_to_image_from_an_empty_canvas(desk: Desk) -> None:
     desk.link_new("decode_image", "image", 1280, 300, "save image")
     steps = desk.node("decode_image").get_by_role("spinbutton", name="nextgpt.decode_image steps")
     steps.click()
-    desk.page.keyboard.type("50*3")
+    desk.page.keyboard.type("20*3")
     desk.press("Enter")
-    expect(steps).to_have_attribute("aria-valuenow", "150")
+    expect(steps).to_have_attribute("aria-valuenow", "60")
     desk.page.locator(".react-flow__pane").click(position={"x": 30, "y": 760})
-    desk.run()
+    desk.run(timeout_s=90)  # the first run makes the models
     picture = desk.page.locator('[data-result="save_image"] img')
     expect(picture).to_be_visible()
     assert picture.evaluate("image => image.naturalWidth") == 64
@@ -111,7 +111,12 @@ def test_the_server_is_lost_in_the_middle_of_a_run(desk: Desk, serving: Serving)
     desk.open()
     chain = {
         "text": {"type": "control.text", "values": {"value": "here again"}, "ui": {"x": 0, "y": 0}},
-        "wait": {"type": "control.sleep", "values": {"seconds": 2.5}, "links": {"value": "text.text"}, "ui": {"x": 300, "y": 0}},
+        "wait": {
+            "type": "control.sleep",
+            "values": {"seconds": 2.5},
+            "links": {"value": "text.text"},
+            "ui": {"x": 300, "y": 0},
+        },
         "show": {"type": "media.show_text", "links": {"text": "wait.value"}, "ui": {"x": 600, "y": 0}},
     }
     path = serving.data_dir.parent / "wait.json"
@@ -139,7 +144,18 @@ def test_twenty_steps_are_undone_and_done_again(desk: Desk) -> None:
     start = desk.document()
     head = desk.node("draw").locator(".node-head")
     head.click()
-    steps = ["Control+m", "Control+m", "Control+b", "Alt+c", "Alt+c", "Control+d", "Control+g", "Shift+N", "Control+a", "p"]
+    steps = [
+        "Control+m",
+        "Control+m",
+        "Control+b",
+        "Alt+c",
+        "Alt+c",
+        "Control+d",
+        "Control+g",
+        "Shift+N",
+        "Control+a",
+        "p",
+    ]
     for key in [*steps, *steps]:
         desk.press(key)
     end = desk.document()

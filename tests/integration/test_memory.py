@@ -353,7 +353,9 @@ async def test_the_timeline_shows_who_waited_for_what(engine: Engine) -> None:
     assert names >= {"use", "one", "two", "load_a", "load chain", "wait for chain"}
     waited = {event["name"]: event["dur"] for event in stretches if event["cat"] == "waiting"}
     assert max(waited.get("one: memory", 0), waited.get("two: memory", 0)) > 90_000
-    begins = {event["name"]: (event["ts"], event["ts"] + event["dur"]) for event in stretches if event["cat"] == "steps"}
+    begins = {
+        event["name"]: (event["ts"], event["ts"] + event["dur"]) for event in stretches if event["cat"] == "steps"
+    }
     (_, first_ended), (second_began, _) = sorted([begins["one"], begins["two"]])
     assert second_began >= first_ended - 2_000, "the second began when the first was over"
     assert trace["otherData"]["status"] == "succeeded"

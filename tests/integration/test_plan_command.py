@@ -53,9 +53,7 @@ def test_what_does_not_fit_is_streamed_and_says_what_a_pass_copies(
     assert all(use["kept"] + use["streamed"] == use["weights"] for use in uses.values())
 
 
-def test_what_comes_while_another_step_computes_is_said(
-    flags: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_comes_while_another_step_computes_is_said(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing that hangs on what the language model says before it has said it; and nothing for which there is no room."""
     for budget, film in (("20MB", "draw_condition"), ("6MB", "")):
         _, found = report(capsys, "any_to_any", *flags, "--vram", budget)

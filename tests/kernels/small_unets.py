@@ -24,6 +24,9 @@ class Again:
 
         return replay, result
 
+    def let_go(self) -> None:
+        pass
+
 
 def small_unet(build: str, seed: int = 0, **changes: Any) -> Any:
     """Head dims of 32, two levels, one layer per block. The temporal convolutions are no identity, as trained ones."""

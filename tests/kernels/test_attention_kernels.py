@@ -298,6 +298,7 @@ def a_case(**changes: int | str) -> Case:
         ({"dtype": "float64"}, "not float64"),
         ({"elements": 2**31}, "one batch row"),
         ({"Lq": 2**23}, "one batch row"),
+        ({"Lq": 2**17, "Lk": 2**14, "mask": 1}, "the mask of one head"),
         ({"arch": 75}, "compute capability 8.0 or later, this device has 7.5"),
         ({"arch": 0}, "compute capability"),
         ({"device_type": "mps", "arch": 0}, "need a CUDA device"),
@@ -398,6 +399,8 @@ def test_every_call_of_the_production_models_has_a_kernel_and_a_choice(
     # Where nothing was measured, torch keeps the long rows of the head dims that it does not pad.
     kept = call.lk > 128 and call.head_dim in (64, 120, 128)
     assert dispatch.choose(case).name == ("sdpa" if kept else "triton")
+    masked = a_case(Lq=call.lq, Lk=4096, D=call.head_dim, mask=1)
+    assert dispatch.choose(masked).name == "sdpa"
     dispatch.choose.cache_clear()
 
 

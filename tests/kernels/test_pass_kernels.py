@@ -147,6 +147,16 @@ def test_gradients_through_triton_are_those_of_the_reference() -> None:
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
+def test_empty_tensors_give_empty_results() -> None:
+    x = normal(2, 16, 6, dtype=torch.float32)
+    for one in (x[:0], x[..., :0, :]):
+        assert stream.add_bias(one, one, x[0, 0], "triton").shape == one.shape
+        assert [y.shape for y in stream.add_layer_norm(one, one, kernels="triton")] == [one.shape] * 2
+        assert ops.geglu(one, "triton").shape == (*one.shape[:-1], 3)
+    assert ops.group_norm_silu(x[:0], 4, kernels="triton").shape == (0, 16, 6)
+    assert ops.group_norm_silu(x[..., :0], 4, kernels="triton").shape == (2, 16, 0)
+
+
 def a_case(operation: str, dtype: str = "bfloat16", arch: int = 90, **sizes: int) -> Case:
     return Case(operation, "cuda", arch, "", dtype, tuple(sizes.items()))
 

@@ -196,6 +196,33 @@ def test_whatever_is_written_to_is_seen_at_the_next_step(build: str, recorder: A
             assert relative(found, old) > 1e-5
 
 
+def test_a_graph_is_not_replayed_over_weights_that_lie_elsewhere() -> None:
+    unet, told = small_unet("image"), words("image")
+    step = torch.linspace(900, 100, 4).long()[1]
+
+    def move(module: Any) -> None:
+        module.weight.data = module.weight.data.clone()
+
+    with accelerate_unet(unet, "reference", recorder=Again()) as fast:
+        assert fast.plug is not None and fast.plug.graphs is not None
+        for expected, change in enumerate(
+            (
+                lambda: None,
+                lambda: unet.load_state_dict({n: t.clone() for n, t in unet.state_dict().items()}, assign=True),
+                lambda: move(unet.up_blocks[1].resnets[0].norm2),
+                lambda: move(unet.conv_out),
+                lambda: lora(unet),
+                lambda: scale(unet, 0.5),
+                lambda: move(next(m for m in unet.modules() if hasattr(m, "base_layer")).lora_A["default"]),
+            ),
+            start=1,
+        ):
+            change()
+            for _ in range(3):
+                unet(start("image"), step, **told)
+            assert fast.plug.graphs.captures == expected
+
+
 def lora(unet: Any, strength: float = 1.0) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
@@ -353,6 +380,29 @@ def test_kept_things_serve_again_and_can_be_dropped() -> None:
     assert not all(parameter.is_contiguous() for parameter in other.parameters())
     plug.forget()
     assert_same_looks(before, looks(other))
+
+
+def test_graphs_that_keep_too_much_are_let_go(unets: Any) -> None:
+    class Large(Again):
+        held_bytes = 0
+
+        def record(self, run: Any) -> Any:
+            self.held_bytes += 100
+            return super().record(run)
+
+        def let_go(self) -> None:
+            self.held_bytes = 0
+
+    unet, told = unets["image"], words("image")
+    with accelerate_unet(unet, "reference", recorder=Large()) as fast:
+        found = walk(unet, "image", told)
+        assert fast.plug is not None and fast.plug.graphs is not None
+        fast.drop_graphs_above(100)
+        assert fast.plug.graphs.held_bytes == 100
+        fast.drop_graphs_above(99)
+        assert fast.plug.graphs.held_bytes == 0
+        assert torch.equal(walk(unet, "image", told), found)
+        assert fast.plug.graphs.captures == 2
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -324,7 +325,7 @@ async def test_requests_that_are_none(
 
 async def test_the_front_page_and_its_files(live: LiveServer) -> None:
     async with aiohttp.ClientSession(live.url) as session:
-        async with session.get("/") as response:
+        async with session.get("/status") as response:
             page = await response.text()
         assert response.content_type == "text/html"
         for path in ("/static/home.css", "/static/home.js", "/static/icon.svg"):
@@ -333,6 +334,41 @@ async def test_the_front_page_and_its_files(live: LiveServer) -> None:
                 assert response.status == 200
         async with session.get("/static/home.html") as response:
             assert response.status == 404
+
+
+async def test_the_editor_and_its_parts(live: LiveServer) -> None:
+    """Where it was not built, the plain page is the front page; its parts are found by name and nothing else is."""
+    async with aiohttp.ClientSession(live.url) as session:
+        async with session.get("/") as response:
+            page = await response.text()
+        assert response.status == 200 and response.content_type == "text/html"
+        for part in re.findall(r"/assets/[^\"]+", page):
+            async with session.get(part) as response:
+                assert response.status == 200 and "immutable" in response.headers["Cache-Control"], part
+                assert response.content_type in ("text/javascript", "text/css")
+        for name in ("index.html", "%2e%2e%2findex.html", "..%2Fstamp.txt", "none.js", ".js", "a%00.js"):
+            async with session.get(f"/assets/{name}") as response:
+                assert response.status == 404, name
+
+
+async def test_the_workflow_in_a_file(live: LiveServer) -> None:
+    nodes = {
+        "boat": {"type": "media.solid_image", "values": {"width": 8, "height": 8}},
+        "save": {"type": "media.save_image", "values": {"name": "carrier"}, "links": {"image": "boat.image"}},
+    }
+    async with aiohttp.ClientSession(live.url) as session:
+        body = {"document": {"format": "anyloom", "version": 1, "nodes": nodes}}
+        async with session.post("/api/v1/runs?wait_s=60", json=body) as response:
+            name = (await response.json())["result"]["save"]["file"][0]["file"]["name"]
+        async with session.get(f"/api/v1/embedded/output/{name}") as response:
+            assert (await response.json())["document"]["nodes"] == nodes
+        form = aiohttp.FormData()
+        form.add_field("file", b"hello", filename="plain.txt")
+        async with session.post("/api/v1/files", data=form):
+            pass
+        for path, code in (("input/plain.txt", "no_workflow"), ("output/none.png", "file_not_found")):
+            async with session.get(f"/api/v1/embedded/{path}") as response:
+                assert response.status == 404 and (await response.json())["error"]["code"] == code
 
 
 async def test_a_mistake_of_the_server_is_an_id_and_no_traceback(

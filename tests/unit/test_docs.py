@@ -68,6 +68,12 @@ def test_generated_sections_are_up_to_date(path: Path, sections: dict[str, objec
     assert text == updated, f"{path.name} is out of date; run `{command}`"
 
 
+def test_the_editor_speaks_of_the_api_that_there_is() -> None:
+    from docs import editor_types
+
+    assert editor_types.TARGET.read_text(encoding="utf-8") == editor_types.text(), "run `python -m docs.editor_types`"
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):

@@ -123,6 +123,28 @@ def test_attempts_parts_and_work_of_others() -> None:
     assert [mark.name for mark in found.marks] == ["2 from the cache"]
 
 
+def test_a_breakpoint_is_no_wait_for_a_lane() -> None:
+    found = drawn(
+        (0.0, "queued", "", {}),
+        (0.0, "running", "load", {}),
+        (1.0, "done", "load", {"ms": 1000.0}),
+        (1.0, "paused", "left", {"inputs": {}}),
+        (1.0, "paused", "right", {"inputs": {}}),
+        (5.0, "continued", "left", {}),
+        (5.5, "running", "left", {"device": "cuda:0"}),
+        (6.0, "done", "left", {"ms": 500.0}),
+        (7.0, "cancelled", "right", {}),
+        now=8.0,
+    )
+    waits = {slice.name: (slice.begin_s, slice.end_s) for slice in found.slices if slice.group == "waiting"}
+    assert waits["left: breakpoint"] == (1.0, 5.0)
+    assert waits["left: lane"] == (5.0, 5.5)
+    assert waits["right: breakpoint"] == (1.0, 7.0)
+    rows = [slice.row for slice in found.slices if slice.group == "waiting"]
+    assert sorted(rows) == ["paused 1", "paused 2", "waiting 1"]
+    assert not any(slice.name == "right" for slice in found.slices)
+
+
 def test_nothing_happened_yet() -> None:
     found = timeline([], [], {}, (), 5.0)
     assert [slice.name for slice in found.slices] == ["run"]

@@ -29,7 +29,7 @@ class Glance:
 def preview_rgb(latent: Tensor) -> Tensor:
     """uint8 "h w 3" on the CPU of the first item of a latent.
 
-    "B 4 h w": the picture. "B 4 F h w": four frames of the film from first to last, two by two; fewer if it is shorter.
+    "B 4 h w": the picture. "B C F h w": four frames of the film from first to last, two by two; fewer if it is shorter.
     "B C T m" with other channels: a sound, time from left to right, pitch upwards, as bright as it is loud.
     """
     item = latent[0].detach().float().cpu()
@@ -43,7 +43,9 @@ def preview_rgb(latent: Tensor) -> Tensor:
 
 
 def _colours(cells: Tensor) -> Tensor:
-    """ "4 h w" to "h w 3"."""
+    """ "4 h w" to "h w 3"; of an autoencoder with other channels, whose colours nobody measured, shades of grey."""
+    if cells.shape[0] != len(_RGB):
+        return cells.mean(0)[..., None].expand(-1, -1, 3)
     return torch.einsum("chw,cr->hwr", cells, torch.tensor(_RGB))
 
 

@@ -19,8 +19,10 @@ class Average:
     @torch.no_grad()
     def update(self, tensors: Mapping[str, Tensor], step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, shadow in self.shadow.items():
-            shadow.lerp_(tensors[name].detach(), 1 - decay)
+        # One call for all: tensor by tensor an accelerator would wait for its orders.
+        torch._foreach_lerp_(
+            list(self.shadow.values()), [tensors[name].detach() for name in self.shadow], weight=1 - decay
+        )
 
     @contextmanager
     def in_place(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """A crew: several processes that train one model, each on a device of its own, by way of `accelerate`.
 
-    accelerate launch --num_processes 2 -m web.cli train RECIPE
+    torchrun --nproc_per_node 2 -m web.cli train RECIPE          or by `accelerate launch`
 
 Each takes its own share of the world (its rank is in every seed) and gradients are averaged after each backward pass;
 a stage needs to know nothing of it. Weights start alike because they follow from the seed or from files.
@@ -28,7 +28,10 @@ class Crew:
 
     @classmethod
     def join(cls, parts: Parts) -> Crew:
-        """The crew that `accelerate launch` started, or nobody but oneself. Moves `parts` to the process's device."""
+        """The crew that torchrun or `accelerate launch` started, or nobody but oneself.
+
+        Moves `parts` to the process's device.
+        """
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
             return cls()
         from accelerate import Accelerator

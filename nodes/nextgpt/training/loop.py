@@ -129,7 +129,7 @@ def train(
                 event = {"stage": name, "step": done, "steps": plan.steps, **facts, "rate": _rate_of(optimiser)}
                 if trace is not None:
                     trace.add(event)
-                if on_event is not None:
+                if on_event is not None and crew.leads:
                     on_event({**event, "seconds": time.monotonic() - began})
                 if done % plan.checkpoint_every == 0 and done < last:
                     keep(done)
@@ -299,7 +299,8 @@ class _Trace:
     def __init__(self, path: Path, done: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:done] if path.is_file() else []
-        self._file = path.open("w", encoding="utf-8")
+        # Line by line, so that whatever ends the process, the trace has every step that a snapshot has.
+        self._file = path.open("w", encoding="utf-8", buffering=1)
         self._file.writelines(kept)
 
     def add(self, event: Event) -> None:

@@ -66,12 +66,12 @@ def train(
     and frozen parameters, files. What the numbers mean: docs/training.md. `anyloom train` follows the same recipe without
     a server.
     """
+    given = dict(locals())
     from nodes.nextgpt.training.curve import picture_of
     from nodes.nextgpt.training.loop import train as follow
     from nodes.nextgpt.training.parts import Parts
 
-    told = {name: value for name, value in locals().items() if name in Plan.__dataclass_fields__}
-    plan = Plan(**told)
+    plan = Plan(**{name: value for name, value in given.items() if name in Plan.__dataclass_fields__})
     parts = Parts(preset, place_of(context.models_dir, folder), context.models_dir, context.device, seed)
     losses: list[float] = []
 
@@ -88,14 +88,17 @@ def train(
 
 @node(id="nextgpt.loss_curve", title="Loss curve", category=CATEGORY)
 def loss_curve(
-    reports: list[Json],
     width: Annotated[int, Widget(min=240, max=4096)] = 960,
     height: Annotated[int, Widget(min=160, max=2160)] = 480,
+    **reports: Json,
 ) -> Image:
     """The losses of stages over their steps, as a picture "1 H W 3": every step thin, their moving mean thick."""
     from nodes.nextgpt.training.curve import curve
 
-    lines = {str(entry.get("stage", number)): entry.get("losses") for number, entry in enumerate(reports)}
+    lines: dict[str, Any] = {}
+    for port, entry in reports.items():
+        told = entry if isinstance(entry, dict) else {}
+        lines[str(told.get("stage", port))] = told.get("losses")
     wrong = [name for name, losses in lines.items() if not isinstance(losses, list) or not losses]
     if wrong or not lines:
         raise NodeError(

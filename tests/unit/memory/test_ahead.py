@@ -103,6 +103,41 @@ def test_a_job_gets_whatever_was_brought_ahead(data: st.DataObject) -> None:
         assert residency.used_bytes + residency.reserved_bytes <= 100
 
 
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+@pytest.mark.law("P5")
+def test_of_models_of_any_size_nothing_leaves_that_is_needed_sooner(data: st.DataObject) -> None:
+    """Whole or in pieces, beside models in use and reservations."""
+    residency = Residency("cpu", 100)
+    uses = st.one_of(st.floats(1, 20), st.just(math.inf))
+    for key in "abcde":
+        size = data.draw(st.integers(1, 40))
+        if residency.used_bytes + size <= 100:
+            residency.admit(key, size)
+            residency.residents[key].next_use = data.draw(uses)
+            residency.residents[key].leases = data.draw(st.integers(0, 1))
+    residency.reserved_bytes = data.draw(st.integers(0, 100 - residency.used_bytes))
+    coming = sorted(
+        (
+            Coming(key, data.draw(st.integers(1, 90)), data.draw(st.floats(1, 20)), data.draw(uses),
+                   data.draw(st.integers(0, 30)), data.draw(st.integers(0, 20)))
+            for key in data.draw(st.lists(st.sampled_from("acxyz"), max_size=4))
+        ),
+        key=lambda one: one.use,
+    )  # fmt: skip
+    before = {key: (entry.next_use, entry.leases) for key, entry in residency.residents.items()}
+    found = residency.bring(coming)
+    if found is None:
+        assert {key: (entry.next_use, entry.leases) for key, entry in residency.residents.items()} == before
+        return
+    key, room, leaving = found
+    one = next(one for one in coming if one.key == key)
+    assert key not in before and all(other.key in before for other in coming if other.use < one.use)
+    assert all(before[other][0] > one.use and not before[other][1] for other in leaving)
+    assert room == one.bytes or one.least_bytes <= room < one.bytes
+    assert residency.used_bytes + max(residency.reserved_bytes, one.working_bytes) <= 100
+
+
 def test_a_model_that_comes_in_pieces_takes_the_room_that_there_is() -> None:
     residency = Residency("cuda:0", 100)
     residency.admit("busy", 60)

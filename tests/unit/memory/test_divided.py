@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -89,6 +92,39 @@ def test_the_server_and_a_process_never_hold_more_than_the_budget(
         fleet.told("cpu", holdings_form(there, "cpu"))
         assert sum(entry["used_bytes"] for entry in fleet.stats()) <= budget
     assert not any("streamed_bytes" in model for entry in there.stats() for model in entry["models"]), "all fitted"
+
+
+def test_two_jobs_of_the_server_that_want_one_model_take_its_room_once(specs: list[ModelSpec]) -> None:
+    """The second asks while the first one loads; and room that a job is about to use is not given away meanwhile."""
+    inside, go_on = threading.Event(), threading.Event()
+
+    def build(config: object) -> torch.nn.Module:
+        inside.set()
+        assert go_on.wait(5)
+        return torch.nn.Linear(16, 16)
+
+    catalog = Catalog([Family("layer", build)])
+    there = DividedPool(Catalog([FAMILY]), {"cpu": 2 * FILE_BYTES})
+    fleet = Fleet(catalog, {"cpu": 2 * FILE_BYTES})
+    far = Far(lambda bytes: there.give("cpu", bytes), lambda: None)
+    fleet.join("cpu", far)
+    fleet.begin("cpu", lambda room: None)
+    threads = [threading.Thread(target=fleet.lease, args=(specs[0], "cpu")) for _ in range(2)]
+    threads[0].start()
+    assert inside.wait(20)
+    threads[1].start()
+    until = time.monotonic() + 20
+    while len(fleet._promised["cpu"][specs[0].key]) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    left = 2 * FILE_BYTES - specs[0].weight_bytes
+    assert far.room_bytes == there.holdings("cpu").budget_bytes == left
+    assert fleet.make_room("cpu", 2 * FILE_BYTES) == 0
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert far.room_bytes == left
+    there.lease(specs[1], "cpu")  # there is room for it
 
 
 def test_what_a_process_says_arrives_whole(specs: list[ModelSpec]) -> None:

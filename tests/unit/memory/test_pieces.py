@@ -130,9 +130,12 @@ def test_what_is_streamed_still_refuses_to_be_read_without_a_call(tmp_path: Path
     read = refused = 0
     for parameter in list(streamed.module.parameters()):
         try:
-            parameter.sum()
+            assert parameter.sum() is not None and parameter.data_ptr() != 0
             read += 1
         except ModelError as error:
             refused += error.problem.code == "weights_absent"
     assert (read, refused) == (4, 12), "two blocks stay, two slots are the ring"
+    absent = next(p for p in reversed([*streamed.module.parameters()]) if isinstance(p, Absent) and p.bring(p) is None)
+    with pytest.raises(ModelError, match="used \\(by a kernel\\)"):
+        absent.data_ptr()
     streamed.close()

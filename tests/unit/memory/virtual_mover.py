@@ -28,7 +28,10 @@ class VirtualMover:
     def compute(self, seconds: float) -> None:
         self.now = self.now + seconds
 
-    def fetch(self, sources: Sequence[Source]) -> Copy:
+    def ring(self, bytes: int) -> None:
+        pass
+
+    def fetch(self, sources: Sequence[Source], passing: bool = False) -> Copy:
         size = sum(source.bytes for source in sources)
         self._free_at = max(self._free_at, self.now) + size / self.bandwidth
         copy = Copy(tuple(sources), self._free_at)

@@ -45,6 +45,9 @@ class Replays:
 
         return replay, result
 
+    def let_go(self) -> None:
+        pass
+
 
 @pytest.mark.parametrize(
     "options",
@@ -132,3 +135,11 @@ def test_models_that_cannot_have_it_keep_the_growing_cache(
     hook = model.causal.lm_head.register_forward_pre_hook(lambda *_: None)
     assert not decode_step._is_resident(model)
     hook.remove()
+
+
+def test_the_benchmark_runs_small(capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.bench.decode_step import main
+
+    assert main(["--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "growing" in said and "fixed" in said and "tokens/s" in said

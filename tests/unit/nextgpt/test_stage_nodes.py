@@ -138,6 +138,8 @@ def test_the_table_agrees_with_the_networks():
 def test_every_part_of_every_preset_has_a_family_and_json_sizes():
     for preset in presets.PRESETS.values():
         beside = {"video_upscaler", *(f"{name}_text_encoder" for name in SPOKEN)}
+        # Nobody trained an upscaler for films of 64 pixels.
+        beside -= {"video_upscaler"} if preset.name == "mini" else set()
         assert set(preset.parts) == {*NextGpt._fields, *beside}
         for part in preset.parts.values():
             assert part.family in FAMILY

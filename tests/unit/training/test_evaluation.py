@@ -200,3 +200,45 @@ def test_a_curve_is_a_picture_of_losses():
     assert shown.shape == (1, 200, 320, 3)
     assert 0.5 < float(shown.mean()) < 1
     assert not torch.equal(shown, curve({"a": [1.0, 2.0, 3.0]}, 320, 200))
+
+
+def test_losses_go_to_tensorboard_where_it_is_installed(tmp_path):
+    pytest.importorskip("tensorboard")
+    from nodes.nextgpt.training.board import Board
+
+    board = Board(tmp_path)
+    for step in (1, 2):
+        board.add({"stage": "words", "step": step, "steps": 2, "loss": 1.0 / step})
+    board.close()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "words"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("loss")] == [1.0, 0.5]
+
+
+def test_gates_judge_each_part_alone(tmp_path):
+    """An identity for an autoencoder is right in everything; an untrained denoiser is not."""
+    from nodes.nextgpt.training.evaluation.gates import gates
+
+    speaker = Speaker(Parts("mini", tmp_path, tmp_path))
+    vae = speaker.parts.get("image_decoder").vae
+    for name in ("image", "video", "audio"):
+        decoder = speaker.parts.get(f"{name}_decoder")
+        decoder.config = replace(decoder.config, steps=1)
+
+    class Same:
+        def __init__(self, value):
+            self.latent_dist, self.sample, self.value = self, value, value
+
+        def mode(self):
+            return self.value
+
+    vae.encode = lambda target: Same(target)
+    real = vae.decode
+    vae.decode = lambda latent, **given: Same(latent) if latent.shape[1] == 3 else real(latent, **given)
+    found, samples = gates(speaker, 2)
+    assert found["rebuilt_image_all"] == 1
+    assert found["drawn_image_all"] == found["rebuilt_video_all"] == 0
+    assert len(samples) == 12
+    assert {name.split("_")[1] for name in found} == {"image", "video", "audio"}

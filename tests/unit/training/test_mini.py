@@ -61,7 +61,49 @@ def test_its_vocoder_makes_frames_of_20_ms(modules):
     assert modules["audio_decoder"].hop == 320
 
 
+def test_it_has_no_upscaler_and_says_so(tmp_path):
+    with pytest.raises(ModelError, match="no video upscaler"):
+        specs_of("mini", ["video_upscaler"], tmp_path)
+
+
+def test_its_tokenizer_ships_and_its_weights_have_to_be_trained(tmp_path):
+    from nodes.nextgpt.inventory import inventory
+
+    (told,) = inventory(["mini"], tmp_path)
+    assert {part["part"] for part in told["parts"]} == set(PARTS)
+    assert not told["complete"]
+    assert all("anyloom train mini" in part["wants"][0]["fetch"] for part in told["parts"])
+
+
 def test_without_weights_it_says_what_is_missing(tmp_path):
     with pytest.raises(ModelError, match="mini") as caught:
         specs_of("mini", ["encoder"], tmp_path)
     assert caught.value.problem.code == "model_missing"
+
+
+def test_weights_that_ship_are_found_and_those_of_the_models_folder_go_before_them(tmp_path, monkeypatch):
+    from safetensors.torch import save_file
+
+    from nodes.nextgpt import locate
+
+    monkeypatch.setattr(locate, "SHIPPED", tmp_path / "weights")
+    name = "input_projector.safetensors"
+    for folder in (tmp_path / "weights" / "mini", tmp_path / "models" / "mini"):
+        folder.mkdir(parents=True)
+    save_file({"a": torch.zeros(1)}, tmp_path / "weights" / "mini" / name)
+    (spec,) = specs_of("mini", ["input_projector"], tmp_path / "models")
+    assert spec.files[0].path == str(tmp_path / "weights" / "mini" / name)
+    assert str(tmp_path / "weights" / "mini" / name) in locate.watched("mini")
+    save_file({"a": torch.ones(1)}, tmp_path / "models" / "mini" / name)
+    (spec,) = specs_of("mini", ["input_projector"], tmp_path / "models")
+    assert spec.files[0].path == str((tmp_path / "models" / "mini" / name).resolve())
+
+
+def test_a_film_of_eight_channels_has_a_preview():
+    from nodes.nextgpt.model.preview import preview_rgb
+
+    latent = torch.zeros(1, 8, 8, 8, 8)
+    latent[:, :, -1] = 4.0  # the last of four frames that are shown
+    shown = preview_rgb(latent)
+    assert shown.shape == (16, 16, 3)
+    assert shown[8:, 8:].min() == 255 > shown[:8, :8].max()

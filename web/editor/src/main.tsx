@@ -8,7 +8,7 @@ import "./style/panels.css";
 
 import { createRoot } from "react-dom/client";
 
-import { onKey, onPaste, onPasteKey } from "./state/commands";
+import { onKey, onPaste, onPasteKey, onRunKey } from "./state/commands";
 import { recover } from "./state/recovery";
 import { reviveRuns } from "./state/running";
 import { screen } from "./state/screen";
@@ -18,6 +18,7 @@ import { isDirty, workspace } from "./state/workspace";
 import { App } from "./view/App";
 
 show();
+addEventListener("keydown", onRunKey, true);
 addEventListener("keydown", onKey);
 addEventListener("keydown", onPasteKey, true);
 addEventListener("paste", onPaste);

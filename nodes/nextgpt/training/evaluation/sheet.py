@@ -22,7 +22,7 @@ def tile(modality: str, value: Tensor) -> Image.Image:
     if modality == "audio":
         return Image.fromarray(spectrogram(value)).resize((2 * TILE, TILE), Image.Resampling.BILINEAR)
     frames = value if value.ndim == 4 else value[None]
-    shown = frames[:: max(1, len(frames) // 4)] if len(frames) > 1 else frames
+    shown = frames[torch.linspace(0, len(frames) - 1, min(4, len(frames))).round().long()]
     side = TILE if len(shown) == 1 else TILE // 2
     strip = torch.cat([frame[..., :3] for frame in shown], dim=1)
     pixels = (strip.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
@@ -56,7 +56,7 @@ def sheet(entries: Sequence[tuple[str, str, Tensor, bool | None]], columns: int 
         colour = {True: "#2e8b57", False: "#c0392b", None: "#888888"}[good]
         draw.rectangle((left - 2, top - 2, left + picture.width + 1, top + TILE + 1), outline=colour, width=2)
         for line, text in enumerate(_wrapped(caption, width // 6)[:3]):
-            draw_line(draw, (left, top + TILE + 3 + line * (_FONT + 2)), text, _FONT, "#222222")
+            draw_line(draw, (left, top + TILE + 3 + _FONT + line * (_FONT + 2)), text, _FONT, "#222222")
     return canvas
 
 

@@ -88,9 +88,11 @@ class Binding(Stage):
 
 def contrast(a: Tensor, b: Tensor) -> Tensor:
     """InfoNCE both ways over unit vectors "B D": each of `a` belongs to the one of `b` in its place."""
-    scores = a @ b.T / TEMPERATURE
-    own = torch.arange(len(a), device=a.device)
-    return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+    # In full precision: relatives differ in the third digit, which bfloat16 does not have.
+    with torch.autocast(a.device.type, enabled=False):
+        scores = a.float() @ b.float().T / TEMPERATURE
+        own = torch.arange(len(a), device=a.device)
+        return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
 
 
 def relatives(draw: random.Random, modality: str, count: int) -> list[AnyMedium]:

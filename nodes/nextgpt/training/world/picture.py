@@ -68,7 +68,7 @@ def draw(marks: Marks, side: int = SIDE, device: torch.device | str = "cpu") -> 
     picture = marks.background.to(device)[:, None, None, None].expand(-1, side, side, 3).clone()
     for k in range(marks.shape.shape[1]):
         cover = coverage(
-            marks.shape[:, k].to(device),
+            marks.shape[:, k],
             axis[None, None, :] - marks.x[:, k, None, None].to(device),
             axis[None, :, None] - marks.y[:, k, None, None].to(device),
             marks.radius[:, k].to(device),
@@ -85,15 +85,18 @@ def draw_scenes(scenes: Sequence[Scene], side: int = SIDE, device: torch.device 
 
 
 def coverage(shape: Tensor, dx: Tensor, dy: Tensor, radius: Tensor, angle: Tensor, scale: float = 1.0) -> Tensor:
-    """How much of each pixel a shape covers, "B H W" in 0..1; dx "B 1 W" and dy "B H 1" are pixels from its centre."""
+    """How much of each pixel a shape covers, "B H W" in 0..1; dx "B 1 W" and dy "B H 1" are pixels from its centre.
+
+    `shape` stays on the CPU, so that which shapes there are need not be asked of a device.
+    """
     dx, dy = torch.broadcast_tensors(dx, dy)
     cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
     x = (dx * cosine - dy * sine) / radius[:, None, None]
     y = (dx * sine + dy * cosine) / radius[:, None, None]
     covered = torch.zeros_like(x)
     for index, name in enumerate(SHAPE_NAMES):
-        chosen = shape == index
-        if bool(chosen.any()):
+        chosen = (shape == index).nonzero()[:, 0].to(x.device)
+        if len(chosen):
             distance = _DISTANCES[name](x[chosen], y[chosen]) * radius[chosen][:, None, None] * scale
             covered[chosen] = (0.5 - distance).clamp(0, 1)
     return covered

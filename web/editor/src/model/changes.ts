@@ -1,6 +1,6 @@
-/** Changes: what is different between two workflows, and so why a node had to be computed again. */
+/** Changes: what is different between two versions of a workflow. */
 
-import { splitLink, type Doc } from "./document";
+import type { Doc } from "./document";
 import { same } from "./json";
 
 export interface Change {
@@ -29,18 +29,4 @@ export function changes(before: Doc, after: Doc): Change[] {
     }
   }
   return found;
-}
-
-/** The changes that reached this node: its own, and those of what it reads. */
-export function reasons(before: Doc, after: Doc, node: string): Change[] {
-  const all = changes(before, after);
-  const seen = new Set<string>();
-  const open = [node];
-  while (open.length) {
-    const id = open.pop()!;
-    if (seen.has(id)) continue;
-    seen.add(id);
-    for (const link of Object.values(after.nodes[id]?.links ?? {})) open.push(splitLink(String(link))[0]);
-  }
-  return all.filter((change) => seen.has(change.node));
 }

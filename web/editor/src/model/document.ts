@@ -15,6 +15,10 @@ export interface NodeUi {
   collapsed?: boolean;
   pinned?: boolean;
   color?: string;
+  /** runs pause before it */
+  breakpoint?: boolean;
+  /** the run whose outputs of this node hold, so that nothing before it is computed again */
+  kept?: string;
   /** input -> what happens to its seed after a run was started */
   control?: Record<string, SeedControl>;
   [more: string]: unknown;

@@ -133,7 +133,7 @@ export function toggleMode(doc: Doc, ids: readonly string[], mode: Mode): Doc {
   });
 }
 
-export function toggleFlag(doc: Doc, ids: readonly string[], flag: "collapsed" | "pinned"): Doc {
+export function toggleFlag(doc: Doc, ids: readonly string[], flag: "collapsed" | "pinned" | "breakpoint"): Doc {
   const nodes = ids.filter((id) => doc.nodes[id]);
   const on = nodes.some((id) => !doc.nodes[id]!.ui?.[flag]);
   return setNodes(doc, nodes, (node) => ({ ...node, ui: { ...node.ui, [flag]: on || undefined } }));
@@ -190,4 +190,10 @@ export function insertConverter(doc: Doc, target: string, input: string, with_: 
   const [source, output] = splitLink(link);
   const [added, id] = addNode(doc, with_.type, at);
   return connect(connect(added, source, output, id, with_.input), id, with_.output, target, input);
+}
+
+/** Their outputs of that run hold from now on; of nodes that are held already, no longer. */
+export function toggleKept(doc: Doc, ids: readonly string[], run: string): Doc {
+  const on = ids.some((id) => doc.nodes[id] && !doc.nodes[id].ui?.kept);
+  return setNodes(doc, ids, (node) => ({ ...node, ui: { ...node.ui, kept: on ? run : undefined } }));
 }

@@ -1,10 +1,19 @@
 /** NodeTypes: what can be put on the canvas, as the server tells, and what fits to what. */
 
-import type { Kind, NodeType as ApiNodeType } from "../api/schema";
+import type { NodeType as ApiNodeType } from "../api/schema";
 import type { DocNode } from "./document";
 import type { Json } from "./json";
 
+export interface Kind {
+  color: string;
+  description: string;
+  literal: boolean;
+  /** a kind of models, which travel as what they are and never as weights */
+  model?: boolean;
+  accepts: string[];
+}
 export interface Widget {
+  type?: string;
   min?: number;
   max?: number;
   step?: number;
@@ -40,7 +49,6 @@ export interface NodeType extends Pick<ApiNodeType, "id" | "version" | "category
 }
 
 const GREY = "#8a8a8a";
-const MODEL_GREY = "#b39ddb";
 
 export class Catalog {
   readonly types: ReadonlyMap<string, NodeType>;
@@ -52,7 +60,7 @@ export class Catalog {
     readonly kinds: Readonly<Record<string, Kind>>,
     readonly failures: Readonly<Record<string, string>> = {},
   ) {
-    this.types = new Map(types.map((type) => [type.id, type]));
+    this.types = new Map(types.map((type) => [type.id, plain(type)]));
     for (const [name, kind] of Object.entries(kinds)) this.accepted.set(name, new Set(kind.accepts));
   }
 
@@ -76,12 +84,23 @@ export class Catalog {
 
   /** The kind's colour; kinds of models, which share one, are told apart by a hue of their own. */
   color(kind: string): string {
-    const color = this.kinds[kind]?.color ?? GREY;
-    if (color !== MODEL_GREY) return color;
+    const { color = GREY, model = false } = this.kinds[kind] ?? {};
+    if (!model) return color;
     let hash = 0;
     for (const letter of kind) hash = (hash * 31 + letter.charCodeAt(0)) % 360;
     return `hsl(${225 + (hash % 120)} 48% 74%)`;
   }
+}
+
+/** Bounds as plain numbers: those of a seed of 64 bits come as bigints, with which nothing can be calculated. */
+function plain(type: NodeType): NodeType {
+  const fix = (input: Input): Input => {
+    const { min, max, step } = input.widget ?? {};
+    if (![min, max, step].some((bound) => typeof bound === "bigint")) return input;
+    const number = (bound: unknown): number | undefined => (bound === undefined ? undefined : Number(bound));
+    return { ...input, widget: { ...input.widget, min: number(min), max: number(max), step: number(step) } };
+  };
+  return { ...type, inputs: type.inputs.map(fix), more: type.more && fix(type.more) };
 }
 
 /** The input by that name: declared, or one more of a node that takes any number. */

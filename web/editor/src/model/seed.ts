@@ -17,9 +17,11 @@ export function advance(doc: Doc, catalog: Catalog, random: () => number = Math.
     for (const [name, control] of Object.entries(node.ui?.control ?? {})) {
       const input = inputsOf(catalog.of(node), node).find((port) => port.name === name);
       if (!input || input.widget?.control !== "seed" || control === "fixed" || node.links?.[name]) continue;
-      const now = BigInt(Math.trunc(Number(valueOf(node, input) ?? 0)));
+      const value = valueOf(node, input);
+      const now = typeof value === "bigint" ? value : BigInt(Math.trunc(Number(value ?? 0)));
       const step = control === "increment" ? now + 1n : now > 0n ? now - 1n : 0n;
-      next = setValue(next, id, name, control === "randomize" ? randomSeed(random) : Number(step));
+      const small = step <= BigInt(Number.MAX_SAFE_INTEGER);
+      next = setValue(next, id, name, control === "randomize" ? randomSeed(random) : small ? Number(step) : step);
     }
   }
   return next;

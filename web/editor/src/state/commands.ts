@@ -9,7 +9,7 @@ import * as edit from "../model/edit";
 import { bounds, frameOf, inside } from "../model/shape";
 import { camera } from "./camera";
 import { download, drop, save } from "./files";
-import { cancel, cancelAll, run } from "./running";
+import { cancel, cancelAll, goOn, run } from "./running";
 import { screen, toast, togglePanel } from "./screen";
 import { refresh, server } from "./server";
 import { settings } from "./settings";
@@ -126,6 +126,13 @@ function runHere(): void {
   else void run({ targets });
 }
 
+function keepOutputs(): void {
+  const { run: id } = active();
+  const ids = chosenNodes();
+  if (!id || !ids.length) toast(t("keep.choose"));
+  else change(t("cmd.keep"), (doc) => edit.toggleKept(doc, ids, id));
+}
+
 function nudge(x: number, y: number): () => void {
   return () => {
     const places = new Map([...frames(chosen())].map(([id, frame]) => [id, { x: frame.x + x, y: frame.y + y }]));
@@ -184,6 +191,9 @@ export const COMMANDS: readonly Command[] = [
   { id: "bypass", word: "cmd.bypass", keys: "Ctrl+B", group: "edit", run: () => change(t("edit.mode"), (doc) => edit.toggleMode(doc, withMembers(), "bypassed")) },
   { id: "collapse", word: "cmd.collapse", keys: "Alt+C", group: "edit", run: () => change(t("edit.collapse"), (doc) => edit.toggleFlag(doc, withMembers(), "collapsed")) },
   { id: "pin", word: "cmd.pin", keys: "P", group: "edit", run: () => change(t("edit.pin"), (doc) => edit.toggleFlag(doc, withMembers(), "pinned")) },
+  { id: "breakpoint", word: "cmd.breakpoint", keys: "Shift+B", group: "run", run: () => change(t("cmd.breakpoint"), (doc) => edit.toggleFlag(doc, chosenNodes(), "breakpoint")) },
+  { id: "keep", word: "cmd.keep", keys: "Shift+K", group: "run", run: keepOutputs },
+  { id: "continue", word: "cmd.continue", keys: "F8", group: "run", run: () => { const { run: id } = active(); if (id) void goOn(id); } },
   { id: "arrange", word: "cmd.arrange", keys: "Shift+L", group: "arrange", run: () => void arrange() },
   { id: "left", word: "cmd.align.left", group: "arrange", run: () => line("left") },
   { id: "right", word: "cmd.align.right", group: "arrange", run: () => line("right") },
@@ -251,6 +261,15 @@ export function onKey(event: KeyboardEvent): void {
   if (OF_BROWSER.has(found.keys!) && getSelection()?.toString() && !onCanvas) return;
   if (found.id.startsWith("paste")) return; // the paste event brings the text without asking for leave
   event.preventDefault();
+  found.run();
+}
+
+/** Enter with a modifier runs, wherever the focus is: a focused node would take it as a wish to be selected or not. */
+export function onRunKey(event: KeyboardEvent): void {
+  const found = event.key === "Enter" && (event.ctrlKey || event.metaKey || event.altKey) ? BY_KEYS.get(keysOf(event)) : undefined;
+  if (!found || screen.get().dialog || screen.get().viewing) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
   found.run();
 }
 

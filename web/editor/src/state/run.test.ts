@@ -37,7 +37,7 @@ describe("run", () => {
     expect(shown(second, "b")).toEqual({ status: "running" });
   });
   it("takes a run of the past from its record", () => {
-    const run = ofRecord({ id: "r", status: "partial", number: 1, name: "", client: "", priority: 0, created: 1, started: 2, finished: 4, nodes: 2, result: { s: { text: "hi" } }, errors: [{ code: "x", message: "m", node: "t" }] });
+    const run = ofRecord({ id: "r", status: "partial", number: 1, name: "", client: "", priority: 0, created: 1, started: 2, finished: 4, nodes: 2, result: { s: { text: "hi" } }, errors: [{ code: "x", message: "m", node: "t" }], paused: [] });
     expect(run).toMatchObject({ seconds: 2, nodes: { s: { outputs: { text: "hi" } }, t: { status: "failed" } } });
   });
 });

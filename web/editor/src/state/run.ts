@@ -2,7 +2,7 @@
 
 import type { Event, Problem, Run } from "../api/schema";
 
-export type NodeStatus = "waiting" | "running" | "done" | "cached" | "skipped" | "failed" | "blocked" | "cancelled";
+export type NodeStatus = "waiting" | "paused" | "running" | "done" | "cached" | "skipped" | "failed" | "blocked" | "cancelled";
 
 export interface NodeRun {
   status: NodeStatus;
@@ -15,6 +15,8 @@ export interface NodeRun {
   outputs?: Record<string, unknown>;
   error?: Problem;
   blockedBy?: string;
+  /** what has come to a node that waits at a breakpoint */
+  arrived?: Record<string, unknown>;
   /** a further part of the node (an item of a list, a node it grew) */
   parts?: number;
 }
@@ -99,6 +101,8 @@ function step(run: RunState, nodes: Record<string, NodeRun>, event: Event): void
 
 function changeOf(node: NodeRun, event: Event, part: boolean): Partial<NodeRun> | undefined {
   switch (event.type) {
+    case "paused":
+      return { status: "paused", arrived: event["inputs"] as Record<string, unknown> | undefined };
     case "running":
       return node.status === "failed" ? undefined : { status: "running" };
     case "progress":

@@ -1,7 +1,7 @@
 /** Running: submit, cancel, load back. */
 
 import { ApiError, get, send } from "../api/http";
-import type { Problem, Run } from "../api/schema";
+import type { Outlook, Problem, Run } from "../api/schema";
 import { t } from "../i18n/t";
 import { toDoc, type Doc } from "../model/document";
 import type { Json } from "../model/json";
@@ -38,7 +38,7 @@ export async function run(wish: Wish = {}): Promise<string | undefined> {
   const { targets, values, priority, document = doc } = wish;
   sending.set((count) => count + 1);
   try {
-    const record = await socket.request<Run>("submit", { document, name: doc.title || titleOf(tab), watch: true, targets, values, priority });
+    const record = await socket.request<Run>("submit", { document, name: doc.title || titleOf(tab), watch: true, targets, values, priority, ...stops(document) });
     socket.adopt(record.id);
     know(newRun(record.id, record.name, record.nodes, tab.run ? runs.get()[tab.run] : undefined));
     refusals.set((now) => ({ ...now, [tab.id]: { doc, problems: [] } }));
@@ -54,6 +54,47 @@ export async function run(wish: Wish = {}): Promise<string | undefined> {
     return undefined;
   } finally {
     sending.set((count) => count - 1);
+  }
+}
+
+/** What the document says about how it is run: outputs that hold, and where to pause. */
+function stops(doc: Doc): { pins?: Record<string, string>; breakpoints?: string[] } {
+  const nodes = Object.entries(doc.nodes);
+  const pins = Object.fromEntries(nodes.flatMap(([id, node]) => (node.ui?.kept ? [[id, node.ui.kept]] : [])));
+  const breakpoints = nodes.filter(([, node]) => node.ui?.breakpoint && node.mode !== "muted").map(([id]) => id);
+  return { ...(Object.keys(pins).length ? { pins } : {}), ...(breakpoints.length ? { breakpoints } : {}) };
+}
+
+/** What a run would cost, before it is started. */
+export async function outlook(): Promise<Outlook | undefined> {
+  try {
+    return await send<Outlook>("POST", "/api/v1/plan", {}, { document: active().history.present });
+  } catch {
+    return undefined; // what is wrong with the workflow is said elsewhere
+  }
+}
+
+export async function goOn(id: string, node?: string): Promise<void> {
+  try {
+    await send("POST", "/api/v1/runs/{id}/continue", { id }, node ? { node } : {});
+  } catch (error) {
+    tell(error);
+  }
+}
+
+export async function hold(on: boolean): Promise<void> {
+  try {
+    await send("POST", on ? "/api/v1/queue/hold" : "/api/v1/queue/release");
+  } catch (error) {
+    tell(error);
+  }
+}
+
+export async function prioritise(id: string, priority: number): Promise<void> {
+  try {
+    await send("POST", "/api/v1/runs/{id}/priority", { id }, { priority: Math.max(-1000, Math.min(1000, priority)) });
+  } catch (error) {
+    tell(error);
   }
 }
 

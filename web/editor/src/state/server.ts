@@ -1,9 +1,9 @@
 /** Server: the connection, and what was learned from the other end: node types, workflows, runs, models. */
 
 import { ApiError, address, get } from "../api/http";
-import type { Kind, Model, NodeType as ApiNodeType, Run, Workflow } from "../api/schema";
+import type { Model, NodeType as ApiNodeType, Run, Workflow } from "../api/schema";
 import { Socket, type Link } from "../api/socket";
-import { Catalog, type NodeType } from "../model/nodetype";
+import { Catalog, type Kind, type NodeType } from "../model/nodetype";
 import { t } from "../i18n/t";
 import { hear } from "./runs";
 import { screen, toast } from "./screen";
@@ -59,8 +59,12 @@ export async function refresh(): Promise<void> {
 
 export async function learnNodes(): Promise<void> {
   await guarded(async () => {
-    const { nodes, kinds, failures } = await get<{ nodes: ApiNodeType[]; kinds: Record<string, Kind>; failures: Record<string, string> }>("/api/v1/nodes");
-    server.patch({ catalog: new Catalog(nodes as unknown as NodeType[], kinds, failures), ready: true });
+    const [{ nodes, failures }, { kinds }] = await Promise.all([
+      get<{ nodes: ApiNodeType[]; failures: Record<string, string> }>("/api/v1/nodes"),
+      get<{ kinds: (Kind & { name: string })[] }>("/api/v1/kinds"),
+    ]);
+    const byName = Object.fromEntries(kinds.map((kind) => [kind.name, kind]));
+    server.patch({ catalog: new Catalog(nodes as unknown as NodeType[], byName, failures), ready: true });
   });
 }
 

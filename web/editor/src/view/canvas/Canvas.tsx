@@ -37,6 +37,8 @@ export function Canvas() {
   const tab = useStore(workspace, activeOf);
   const catalog = useStore(server, (now) => now.catalog);
   const { snap, grid, minimap, hideLinks } = useStore(settings);
+  const drawing = useStore(screen, (now) => now.drawing?.kind);
+  const line = useMemo(() => ({ stroke: drawing ? catalog.color(drawing) : undefined }), [catalog, drawing]);
   const flow = useReactFlow<AnyNode, LinkEdge>();
   const derive = useRef(new Flow()).current;
   const [dragged, setDragged] = useState(NOTHING);
@@ -173,7 +175,8 @@ export function Canvas() {
         nodes={nodes} edges={shown} nodeTypes={NODE_VIEWS} edgeTypes={EDGE_VIEWS}
         onNodesChange={onNodesChange} onEdgesChange={onEdgesChange} onNodeDragStart={onDragStart} onNodeDragStop={onDragStop}
         onSelectionDragStart={(event, all) => onDragStart(event, null, all)} onSelectionDragStop={(event, all) => onDragStop(event, null, all)}
-        onConnect={onConnect} onConnectStart={onConnectStart} onConnectEnd={onConnectEnd} isValidConnection={valid} connectionRadius={28}
+        onPaneClick={leaveFields} onNodeClick={(event) => (event.target as HTMLElement).closest(".field") ?? leaveFields()}
+        onConnect={onConnect} onConnectStart={onConnectStart} onConnectEnd={onConnectEnd} isValidConnection={valid} connectionRadius={28} connectionLineStyle={line}
         onEdgesDelete={(gone) => cut(gone.map((edge) => edge.id))} deleteKeyCode={edges.size ? ["Delete", "Backspace"] : null} onNodesDelete={NOOP} onBeforeDelete={async ({ edges: gone }) => ({ nodes: [], edges: gone })}
         onNodeContextMenu={menu("node")} onEdgeContextMenu={menu("link")} onPaneContextMenu={menu("canvas")} onSelectionContextMenu={(event, all) => menu("node")(event, all[0])}
         onMoveEnd={(_event, now) => setView(active().id, now)}
@@ -187,6 +190,12 @@ export function Canvas() {
       {minimap && <Minimap />}
     </main>
   );
+}
+
+/** A press beside a field ends typing into it; the drag of the canvas would keep the browser from seeing to that. */
+function leaveFields(): void {
+  const field = document.activeElement as HTMLElement | null;
+  if (field && /^(INPUT|TEXTAREA)$/.test(field.tagName)) field.blur();
 }
 
 const NO_EDGES: LinkEdge[] = [];

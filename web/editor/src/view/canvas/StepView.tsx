@@ -95,6 +95,8 @@ function Head({ id, data: { node, type }, run, problem }: { id: string; data: St
         className="node-title" value={node.title || type.title} label={t("node.title")}
         onChange={(title) => change("title", (doc) => setNode(doc, id, (now) => ({ ...now, title })))}
       />
+      {node.ui?.breakpoint && <span className="badge bad" title={t("cmd.breakpoint")}><Icon name="stop" size={12} /></span>}
+      {node.ui?.kept && <span className="badge cached" title={t("keep.why")}>{t("keep.badge")}</span>}
       {node.ui?.pinned && <Icon name="pin" size={14} />}
       {problem && <span className="badge bad" title={problem}><Icon name="warn" size={14} /></span>}
       {node.mode && node.mode !== "active" && (
@@ -109,6 +111,7 @@ function Timing({ run }: { run: NodeRun | undefined }) {
   const t = useT();
   if (!run) return null;
   if (run.status === "cached") return <span className="badge cached" title={t("node.cached.why")}>{t("node.cached")}</span>;
+  if (run.status === "paused") return <span className="badge live">{t("node.paused")}</span>;
   if (run.status === "skipped") return <span className="badge" title={run.message}>{t("node.skipped")}</span>;
   if (run.status === "blocked") return <span className="badge bad" title={t("node.blocked.why", { by: run.blockedBy ?? "?" })}>{t("node.blocked")}</span>;
   if (run.status === "running" && run.total) return <span className="badge live">{run.done}/{run.total}</span>;

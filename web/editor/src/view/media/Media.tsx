@@ -37,9 +37,10 @@ export function Media({ file, small, group }: { file: FileRef; small?: boolean; 
   }
   switch (kindOf(file)) {
     case "image":
-      return <img className="picture nodrag" src={url} alt={file.name} draggable onDragStart={drag} onClick={small ? undefined : open} onError={() => setBroken(true)} loading="lazy" decoding="async" />;
+      return <img className="picture nodrag" src={small ? address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 }) : url} alt={file.name} draggable onDragStart={drag} onClick={small ? undefined : open} onError={() => setBroken(true)} loading="lazy" decoding="async" />;
     case "video":
-      return <video className="film nodrag" src={url} controls={!small} loop muted={small} playsInline preload="metadata" aria-label={file.name} onError={() => setBroken(true)} onDoubleClick={open} />;
+      if (small) return <img className="picture" src={address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 })} alt={file.name} loading="lazy" onError={() => setBroken(true)} />;
+      return <video className="film nodrag" src={url} controls loop playsInline preload="metadata" aria-label={file.name} onError={() => setBroken(true)} onDoubleClick={open} />;
     case "audio":
       return small ? <span className="quiet">♪ {file.name}</span> : <Sound url={url} name={file.name} onBroken={() => setBroken(true)} />;
     case "text":

@@ -3,17 +3,17 @@
 import { useEffect, useState } from "react";
 
 import { get } from "../../api/http";
+import type { DeviceMemory, Memory } from "../../api/schema";
 import { useT } from "../../i18n/t";
 import { isObject } from "../../model/json";
 import { learnModels, server, tell } from "../../state/server";
 import { useStore } from "../../state/store";
 import { bytes } from "../media/Result";
+import { Timeline } from "./Timeline";
 
 interface System {
-  devices: string[];
-  models: Record<string, unknown>[];
   cache: { memory: { hits: number; misses: number; bytes: number }; disk: { bytes: number } };
-  server: { rss_bytes: number; uptime_s: number };
+  memory: Memory;
 }
 
 export function ModelsPanel() {
@@ -33,14 +33,15 @@ export function ModelsPanel() {
         <section>
           <h3>{t("memory")}</h3>
           <dl>
-            <dt>{t("memory.devices")}</dt><dd>{system.devices.join(", ")}</dd>
-            <dt>{t("memory.process")}</dt><dd>{bytes(system.server.rss_bytes)}</dd>
+            <dt>{t("memory.process")}</dt><dd>{bytes(system.memory.process_bytes)}</dd>
             <dt>{t("memory.cache")}</dt><dd>{bytes(system.cache.memory.bytes)} · {t("memory.disk")} {bytes(system.cache.disk.bytes)}</dd>
             <dt>{t("memory.hits")}</dt><dd>{system.cache.memory.hits} / {system.cache.memory.hits + system.cache.memory.misses}</dd>
           </dl>
-          {system.models.map((model, index) => <Loaded key={index} model={model} />)}
+          {system.memory.devices.map((device) => <Device key={device.device} device={device} />)}
+          {system.memory.waiting.map((one) => <p key={one.node} className="line quiet">{t("memory.waits", { node: one.node, device: one.device })}</p>)}
         </section>
       )}
+      <Timeline />
       <section>
         <h3>{t("models.presets")}</h3>
         {presets.map((preset) => <Preset key={String(preset["preset"])} preset={preset} />)}
@@ -54,9 +55,19 @@ export function ModelsPanel() {
   );
 }
 
-function Loaded({ model }: { model: Record<string, unknown> }) {
-  const size = typeof model["bytes"] === "number" ? bytes(model["bytes"]) : "";
-  return <p className="line">{String(model["name"] ?? model["family"] ?? "?")} <small>{String(model["device"] ?? "")} {size}</small></p>;
+/** What lies on a device, and what is on its way there. */
+function Device({ device }: { device: DeviceMemory }) {
+  const used = device.used_bytes + device.reserved_bytes;
+  return (
+    <div className="device">
+      <p className="line"><b>{device.device}</b> <small>{bytes(used)} / {bytes(device.budget_bytes)}</small></p>
+      <progress max={device.budget_bytes || 1} value={used} aria-label={device.device} />
+      {device.models.map((model) => (
+        <p key={model.key} className="line"><i className={`state ${model.leases ? "running" : "succeeded"}`} /> {model.family} <small>{bytes(model.bytes)}{model.share < 1 ? ` · ${Math.round(model.share * 100)} %` : ""} · {model.state}</small></p>
+      ))}
+      {device.transfers.map((one, index) => <p key={index} className="line quiet">{one.what} {one.model} {bytes(one.bytes)}</p>)}
+    </div>
+  );
 }
 
 function Preset({ preset }: { preset: Record<string, unknown> }) {

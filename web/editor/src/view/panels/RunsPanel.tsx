@@ -1,10 +1,11 @@
 /** RunsPanel: what runs, what waits, what has been: with thumbnails, and every run can be had back. */
 
-import { useEffect } from "react";
+import { useEffect, useState } from "react";
 
-import type { Run } from "../../api/schema";
+import { get } from "../../api/http";
+import type { Queue, Run } from "../../api/schema";
 import { useT } from "../../i18n/t";
-import { cancel, loadBack } from "../../state/running";
+import { cancel, hold, loadBack, prioritise } from "../../state/running";
 import { command } from "../../state/commands";
 import { ENDED, filesOf, fraction, type FileRef } from "../../state/run";
 import { useRun } from "../../state/runs";
@@ -17,16 +18,25 @@ import { kindOf, Media } from "../media/Media";
 export function RunsPanel() {
   const t = useT();
   const history = useStore(server, (now) => now.history);
+  const [queue, setQueue] = useState<Queue>({ held: false, runs: [] });
   useEffect(() => {
-    void learnRuns();
-    const timer = setInterval(() => void learnRuns(), 5000);
+    const look = (): void => {
+      void learnRuns();
+      get<Queue>("/api/v1/queue").then(setQueue, () => undefined);
+    };
+    look();
+    const timer = setInterval(look, 3000);
     return () => clearInterval(timer);
   }, []);
-  const open = history.filter((run) => !ENDED.has(run.status));
+  const place = new Map(queue.runs.map((run, index) => [String(run["id"]), index]));
+  const open = history.filter((run) => !ENDED.has(run.status)).sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
   const past = history.filter((run) => ENDED.has(run.status));
   return (
     <>
-      {open.length > 0 && <div className="buttons"><button onClick={() => command("cancel.all")}><Icon name="stop" size={13} /> {t("cmd.cancel.all")}</button></div>}
+      <div className="buttons">
+        <button aria-pressed={queue.held} title={t("queue.hold.why")} onClick={() => void hold(!queue.held).then(() => setQueue({ ...queue, held: !queue.held }))}>{t(queue.held ? "queue.release" : "queue.hold")}</button>
+        {open.length > 0 && <button onClick={() => command("cancel.all")}><Icon name="stop" size={13} /> {t("cmd.cancel.all")}</button>}
+      </div>
       <div className="scroll">
         {open.length > 0 && <section><h3>{t("runs.now")}</h3>{open.map((run) => <Entry key={run.id} run={run} />)}</section>}
         {past.length > 0 && <section><h3>{t("runs.past")}</h3>{past.map((run) => <Entry key={run.id} run={run} />)}</section>}
@@ -53,6 +63,7 @@ function Entry({ run }: { run: Run }) {
         {!ENDED.has(status) && <progress max={1} value={share} aria-label={t("run.progress")} />}
       </button>
       {pictures.length > 0 && <div className="thumbs">{pictures.map((file) => <button key={file.name} className="thumb" aria-label={file.name} onClick={() => screen.patch({ viewing: { files: pictures, index: pictures.indexOf(file) } })}><Media file={file} small /></button>)}</div>}
+      {!ENDED.has(status) && <button className="icon-button" title={t("queue.first")} aria-label={`${t("queue.first")} ${run.name}`} onClick={() => void prioritise(run.id, run.priority + 1).then(learnRuns)}>↑</button>}
       {!ENDED.has(status) && <button className="icon-button" aria-label={`${t("cmd.cancel")} ${run.name}`} onClick={() => void cancel(run.id)}><Icon name="close" size={14} /></button>}
     </article>
   );

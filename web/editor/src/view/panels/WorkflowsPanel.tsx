@@ -11,6 +11,7 @@ import { toast } from "../../state/screen";
 import { learnWorkflows, server, tell } from "../../state/server";
 import { useStore } from "../../state/store";
 import { Icon } from "../Icon";
+import { Versions } from "./Versions";
 
 export function WorkflowsPanel() {
   const t = useT();
@@ -39,6 +40,7 @@ export function WorkflowsPanel() {
 
 function Card({ workflow }: { workflow: Workflow }) {
   const t = useT();
+  const [old, setOld] = useState(false);
   const remove = async (): Promise<void> => {
     try {
       const text = await fetch(`/api/v1/documents/${encodeURI(workflow.name)}`).then((answer) => answer.json() as Promise<unknown>);
@@ -58,7 +60,9 @@ function Card({ workflow }: { workflow: Workflow }) {
         <span>{workflow.error ?? workflow.description}</span>
         <small>{t("workflows.nodes", { count: workflow.nodes })} · {workflow.name}</small>
       </button>
+      {workflow.writable && <button className="icon-button" aria-label={`${t("versions")} ${workflow.name}`} title={t("versions")} aria-expanded={old} onClick={() => setOld(!old)}><Icon name="runs" size={14} /></button>}
       {workflow.writable && <button className="icon-button" aria-label={`${t("cmd.delete")} ${workflow.name}`} onClick={() => void remove()}><Icon name="trash" size={14} /></button>}
+      {old && <Versions name={workflow.name} />}
     </article>
   );
 }

@@ -66,7 +66,7 @@ function Inner({ id, node, input, label, value, set }: InnerProps) {
       return <ComboField label={label} name={name} value={String(value ?? "")} options={widget.options ?? []} onChange={set} />;
     case "STRING":
       if (widget.upload) return <FileField label={label} name={name} value={String(value ?? "")} accept={widget.upload} onChange={set} />;
-      if (/colou?r$/.test(input.name) && !widget.multiline) return <ColorField label={label} name={name} value={String(value ?? "")} onChange={set} />;
+      if (widget.type === "color") return <ColorField label={label} name={name} value={String(value ?? "")} onChange={set} />;
       return <TextField label={label} name={name} value={String(value ?? "")} multiline={widget.multiline ?? false} placeholder={widget.placeholder} onChange={set} />;
     default:
       return <JsonField label={label} name={name} value={value} onChange={set} />;

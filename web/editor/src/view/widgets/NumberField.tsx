@@ -37,7 +37,7 @@ export function NumberField({ label, name, value, whole, widget, onChange }: Pro
     const result = calculate(text);
     if (result !== undefined && text !== shown) onChange(fix(result));
   };
-  const nudge = (count: number): void => onChange(fix(Math.round(number / step + count) * step));
+  const nudge = (count: number): void => typeof value === "bigint" ? onChange(value + BigInt(count)) : onChange(fix(Math.round(number / step + count) * step));
 
   if (typing !== null) {
     return (

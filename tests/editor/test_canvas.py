@@ -1,0 +1,149 @@
+"""Single things that people do on the canvas and with runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import expect
+
+from tests.editor.desk import Desk
+
+
+def opened(desk: Desk, folder: Path, nodes: dict[str, Any], **more: Any) -> Desk:
+    path = folder / "graph.json"
+    path.write_text(json.dumps({"format": "anyloom", "version": 1, "title": "Graph", "nodes": nodes, **more}))
+    desk.open()
+    desk.drop(path)
+    expect(desk.node(next(iter(nodes)))).to_be_visible()
+    desk.page.wait_for_timeout(300)
+    return desk
+
+
+def at(x: float, y: float) -> dict[str, float]:
+    return {"x": x, "y": y}
+
+
+CHAIN = {
+    "text": {"type": "control.text", "values": {"value": "first"}, "ui": at(0, 0)},
+    "wait": {"type": "control.sleep", "values": {"seconds": 0.05}, "links": {"value": "text.text"}, "ui": at(320, 0)},
+    "show": {"type": "media.show_text", "links": {"text": "wait.value"}, "ui": at(640, 0)},
+}
+
+
+def test_a_group_takes_along_what_lies_in_it(desk: Desk, tmp_path: Path) -> None:
+    group = {"id": "group:1", "x": -30, "y": -70, "width": 650, "height": 330, "title": "Both", "color": "#4d7a5b"}
+    opened(desk, tmp_path, CHAIN, ui={"groups": [group]})
+    before = desk.document()
+    x, y = desk._middle(desk.page.locator(".group-head"))
+    desk.page.mouse.move(x, y)
+    desk.page.mouse.down()
+    desk.page.mouse.move(x + 30, y + 50, steps=5)
+    desk.page.mouse.move(x + 60, y + 100, steps=5)
+    desk.page.mouse.up()
+    after = desk.document()
+    moved = {
+        id: (
+            after["nodes"][id]["ui"]["x"] - before["nodes"][id]["ui"]["x"],
+            after["nodes"][id]["ui"]["y"] - before["nodes"][id]["ui"]["y"],
+        )
+        for id in CHAIN
+    }
+    assert moved["text"] == moved["wait"] and moved["text"][0] > 20 and moved["text"][1] > 40
+    assert moved["show"] == (0, 0)
+    assert after["ui"]["groups"][0]["x"] - group["x"] == moved["text"][0]
+    desk.press("Control+z")
+    assert desk.document() == before
+
+
+def test_a_copy_goes_to_another_tab_with_its_links(desk: Desk, tmp_path: Path) -> None:
+    opened(desk, tmp_path, CHAIN)
+    desk.press("Control+a")
+    desk.press("Control+c")
+    desk.press("Alt+n")
+    expect(desk.page.locator(".tab")).to_have_count(2)
+    desk.page.mouse.move(500, 400)
+    desk.press("Control+v")
+    expect(desk.node("show")).to_be_visible()
+    nodes = desk.document()["nodes"]
+    assert nodes["show"]["links"] == {"text": "wait.value"} and nodes["wait"]["links"] == {"value": "text.text"}
+    desk.press("Shift+L")  # ELK, in its worker, under the page's policy
+    links = desk.page.locator(".react-flow__edge")
+    expect(links).to_have_count(2)
+    fetched = "performance.getEntriesByType('resource').filter(one => one.name.includes('elk-worker')).length"
+    for _ in range(100):
+        if desk.page.evaluate(fetched) and desk.document()["nodes"] != nodes:
+            break
+        desk.page.wait_for_timeout(100)
+    places = {id: node["ui"] for id, node in desk.document()["nodes"].items()}
+    assert places["text"]["x"] < places["wait"]["x"] < places["show"]["x"]
+
+
+def test_linking_by_keyboard_and_a_converter(desk: Desk, tmp_path: Path) -> None:
+    nodes = {
+        "number": {"type": "control.number", "values": {"value": 2.5}, "ui": at(0, 0)},
+        "show": {"type": "media.show_text", "links": {"text": "number.float"}, "ui": at(700, 0)},
+    }
+    opened(desk, tmp_path, nodes)
+    desk.press("e")
+    desk.page.get_by_role("button", name="Insert To text").click()
+    expect(desk.page.locator(".problem")).to_have_count(0)
+    desk.run()
+    expect(desk.page.locator('[data-result="show"]')).to_contain_text("2.5")
+    link = desk.page.locator('.react-flow__edge[data-id="show.text"]')
+    link.focus()
+    desk.press("Enter")
+    desk.press("Delete")
+    expect(link).to_have_count(0)
+    desk.node("show").locator(".node-head").click()
+    desk.press("k")
+    desk.page.get_by_role("combobox", name="Link the selected node").fill("text → text")
+    desk.press("Enter")
+    expect(link).to_have_count(1)
+
+
+def test_a_run_pauses_and_an_output_is_kept(desk: Desk, tmp_path: Path) -> None:
+    opened(desk, tmp_path, CHAIN)
+    desk.node("show").locator(".node-head").click()
+    desk.press("Shift+B")
+    desk.press("Control+Enter")
+    expect(desk.page.locator('[data-node="show"].paused')).to_be_visible()
+    desk.press("F8")
+    desk.ended()
+    shown = desk.page.locator('[data-result="show"]')
+    expect(shown).to_have_text("first")
+    desk.press("Shift+B")
+    desk.node("text").locator(".node-head").click()
+    desk.press("Shift+K")
+    desk.node("text").get_by_role("textbox").fill("second")
+    desk.page.locator(".react-flow__pane").click(position={"x": 30, "y": 700})
+    desk.run()
+    expect(shown).to_have_text("first")  # the output of the first run holds
+    desk.press("Control+z")
+    desk.press("Control+z")
+    desk.node("text").get_by_role("textbox").fill("third")
+    desk.page.locator(".react-flow__pane").click(position={"x": 30, "y": 700})
+    desk.press("Control+Enter")
+    expect(shown).to_have_text("third")
+
+
+def test_what_fits_lights_up_and_nothing_else_connects(desk: Desk, tmp_path: Path) -> None:
+    nodes = {
+        "image": {"type": "media.solid_image", "ui": at(0, 0)},
+        "blur": {"type": "media.blur_image", "ui": at(400, 0)},
+        "text": {"type": "media.show_text", "ui": at(400, 300)},
+    }
+    opened(desk, tmp_path, nodes)
+    desk.page.mouse.move(*desk._middle(desk.socket("image", "o:image")))
+    desk.page.mouse.down()
+    desk.page.mouse.move(600, 200, steps=3)
+    expect(desk.socket("blur", "i:image")).to_have_attribute("data-fit", "yes")
+    expect(desk.socket("text", "i:text")).to_have_attribute("data-fit", "no")
+    desk.page.mouse.move(*desk._middle(desk.socket("text", "i:text")), steps=3)
+    desk.page.mouse.up()
+    expect(desk.page.locator(".react-flow__edge")).to_have_count(0)
+    desk.link("image", "image", "blur", "image")
+    expect(desk.page.locator(".react-flow__edge")).to_have_count(1)
+    desk.link("blur", "image", "image", "width")
+    expect(desk.page.locator(".react-flow__edge")).to_have_count(1)

@@ -1,0 +1,67 @@
+"""Training as a workflow: a recipe runs in the engine, is watched, stopped and taken up again, and its curve is drawn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from graph_engine import Engine, Settings
+
+torch.set_num_threads(1)
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+
+def recipe(steps: int, folder: str = "tiny") -> dict:
+    values = {"preset": "tiny", "folder": folder, "stage": "wording", "steps": steps, "batch": 2, "checkpoint_every": 5}
+    return {
+        "format": "anyloom",
+        "version": 1,
+        "nodes": {
+            "words": {"type": "nextgpt.train", "values": values},
+            "see": {
+                "type": "nextgpt.train",
+                "values": {**values, "stage": "encoding_side", "steps": 2},
+                "links": {"after": "words.json"},
+            },
+            "curve": {"type": "nextgpt.loss_curve", "links": {"first": "words.json", "second": "see.json"}},
+            "save": {"type": "media.save_image", "values": {"name": "curve"}, "links": {"image": "curve.image"}},
+        },
+    }
+
+
+async def test_a_recipe_is_a_workflow_with_events_and_a_curve(tmp_path):
+    engine = await Engine.open(Settings(data_dir=tmp_path))
+    try:
+        record = await engine.submit(recipe(12))
+        events = [event async for batch in engine.watch(record.id) for event in batch]
+        ended = await engine.wait(record.id)
+    finally:
+        await engine.close()
+    assert ended.status == "succeeded", ended.errors
+    told = [event for event in events if event.type == "progress" and event.node == "words"]
+    assert told
+    assert told[-1].data["total"] == 12
+    assert "loss" in told[-1].data["message"]
+    previews = [event for event in events if event.type == "preview" and event.node == "words"]
+    assert previews
+    assert previews[-1].data["image"].startswith(b"\x89PNG")
+    folder = tmp_path / "models" / "training" / "tiny"
+    assert {path.name for path in (folder / "weights").iterdir()} == {
+        "language_model.safetensors",
+        "input_projector.safetensors",
+    }
+    assert list((tmp_path / "output").glob("curve*.png"))
+
+
+async def test_a_folder_outside_is_refused(tmp_path):
+    engine = await Engine.open(Settings(data_dir=tmp_path))
+    try:
+        record = await engine.submit(recipe(1, "../../elsewhere"))
+        ended = await engine.wait(record.id)
+    finally:
+        await engine.close()
+    assert ended.status != "succeeded"
+    assert any("names no folder under" in str(error) for error in ended.errors)

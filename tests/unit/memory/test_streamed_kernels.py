@@ -1,0 +1,57 @@
+"""Kernels on denoisers that are larger than their room: the same, and nothing is kept of weights that come and go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from custom_kernels.plug import accelerate_unet
+from graph_engine.memory.outline import Outline
+from graph_engine.memory.pool import ModelPool
+from graph_engine.models.catalog import Catalog
+from nodes.nextgpt.checkpoint import specs_of
+from nodes.nextgpt.families import FAMILIES
+from nodes.nextgpt.modality import SPOKEN
+from nodes.nextgpt.model.decode_step import GrowingReader, _is_resident, reader
+from tests.kernels.small_unets import Again
+
+torch.set_num_threads(1)
+CATALOG = Catalog(FAMILIES)
+
+
+@pytest.mark.law("P12")
+@pytest.mark.parametrize("modality", SPOKEN)
+@torch.no_grad()
+def test_a_streamed_denoiser_computes_with_the_kernels(modality: str, tmp_path: Path) -> None:
+    (spec,) = specs_of("tiny", [f"{modality}_decoder"], tmp_path)
+    outline = Outline(spec, CATALOG[spec.family], "cpu")
+    pool = ModelPool(CATALOG, {"cpu": max(outline.least_room, outline.bytes * 2 // 3)})
+    module = pool.lease(spec, "cpu")
+    hand = SPOKEN[modality].implementation()
+    condition = torch.randn(1, *module.config.condition, generator=torch.Generator().manual_seed(7))
+    options = {"frames": 2} if modality == "video" else {}
+
+    def draw() -> torch.Tensor:
+        return hand.sample(module, condition, steps=3, guidance=2.0, seed=1, **options)
+
+    plain = draw()
+    with accelerate_unet(module.unet, "reference", recorder=Again()) as fast:
+        found = draw()
+    assert (found - plain).norm() / plain.norm() < 1e-4
+    assert "no CUDA graph: the weights come and go" in fast.told()
+    assert torch.equal(draw(), plain)
+    assert pool.stats()[0]["models"][0]["streamed_bytes"] > 0
+    pool.release(spec, "cpu")
+    assert pool.clear() == 1
+
+
+def test_a_streamed_language_model_keeps_the_cache_that_grows(tmp_path: Path) -> None:
+    (spec,) = specs_of("tiny", ["language_model"], tmp_path)
+    outline = Outline(spec, CATALOG[spec.family], "cpu")
+    streamed = ModelPool(CATALOG, {"cpu": max(outline.least_room, outline.bytes * 2 // 3)}).lease(spec, "cpu")
+    whole = ModelPool(CATALOG, {"cpu": 10**9}).lease(spec, "cpu")
+    assert not _is_resident(streamed)
+    assert _is_resident(whole)
+    assert isinstance(reader(streamed, 20), GrowingReader)
