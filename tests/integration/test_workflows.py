@@ -15,6 +15,7 @@ from graph_engine import Engine, Settings
 from graph_engine.graph.document import parse
 from nodes.media.workflow_metadata import read_workflow
 from nodes.nextgpt.conversation_file import outline
+from nodes.nextgpt.training.data.talks import read_set
 
 pytestmark = [
     pytest.mark.asyncio,
@@ -35,6 +36,7 @@ EXPECTED = {
     "explain": {"save_draw", "save_film", "save_chart", "save_page", "reply"},
     "image_to_audio": {"save_play", "reply", "trace"},
     "image_to_text": {"reply", "save_reply"},
+    "make_mosit": {"save_set", "save_preview", "save_left_out", "save_problems", "save_chart", "report"},
     "narrate": {"save_words", "save_speech", "save_film", "reply"},
     "report": {"save_table", "save_chart", "save_page", "reply"},
     "speak_draw_caption": {"save_both", "caption"},
@@ -180,6 +182,43 @@ def check_findings(path, fact):
     assert all(0 < float(row[3]) < 100 for row in rows)
 
 
+def check_set(path, fact):
+    """Everything in it is read back: talks by template, and one that was written elsewhere with media from generators."""
+    found = read_set(path)
+    assert not found.problems
+    assert len(found.talks) == fact["dialogues"]
+    assert fact["dialogues"] + fact["left_out"] == 13
+    assert max(found.kinds.values()) <= fact["dialogues"] * 0.5
+    sources = [
+        entry["data_source"]
+        for record in json.loads(path.read_text(encoding="utf-8"))
+        for modality in ("image", "video", "audio")
+        for entry in record[f"{modality}_list"]
+    ]
+    assert sources.count("generated") == 2
+    assert set(sources) == {"generated", "small world"}
+
+
+def check_left_out(path, fact):
+    header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+    assert header == ["dialogue", "code", "why", "text"]
+    assert {row[1] for row in rows if len(row) == 4} <= {"unbalanced", "duplicate"}
+
+
+def check_problems(path, fact):
+    """The tiny model is no author; that is said, and the rest is not lost."""
+    _, row = csv.reader(path.read_text(encoding="utf-8").splitlines())
+    assert row[0] == "text 1"
+    assert "no line that begins with 'Human:'" in row[1]
+
+
+def check_preview(path, fact):
+    page = path.read_text(encoding="utf-8")
+    assert "a large blue star in the centre" in page
+    assert all(f"<{tag} " in page for tag in ("img", "video", "audio"))
+    assert "<table>" in page
+
+
 PARTS = {"answer": (1, 0, 0), "create": (1, 1, 1), "explain": (2, 1, 0), "report": (2, 1, 1)}
 """Pictures, clips and sounds on a page."""
 
@@ -202,6 +241,11 @@ CHECK = {
     ("answer", "save_chat"): check_shown,
     ("create", "save_film"): check_scored,
     ("explain", "save_chart"): check_chart,
+    ("make_mosit", "save_chart"): check_chart,
+    ("make_mosit", "save_left_out"): check_left_out,
+    ("make_mosit", "save_preview"): check_preview,
+    ("make_mosit", "save_problems"): check_problems,
+    ("make_mosit", "save_set"): check_set,
     ("narrate", "save_speech"): check_narration,
     ("narrate", "save_film"): check_narrated,
     ("report", "save_chart"): check_chart,

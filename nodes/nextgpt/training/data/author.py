@@ -54,9 +54,9 @@ def _chained(
     talks: list[Talk] = []
     for _ in range(draw.randint(*rounds)):
         talks.append(talker.talk(draw.choices(names, weights)[0], language))
-    parts = [of_talk(talk) for talk in talks]
-    kind = " + ".join(dict.fromkeys(talk.kind for talk in talks))
-    return Dialogue(kind, language, "template", tuple(turn for part in parts for turn in part.turns))
+    turns = tuple(turn for talk in talks for turn in of_talk(talk).turns)
+    found = {talk.kind for talk in talks}
+    return Dialogue(found.pop() if len(found) == 1 else kind_of(turns), language, "template", turns)
 
 
 def request_for(topic: str, modalities: Sequence[str], rounds: int, language: Language = "en") -> str:

@@ -53,7 +53,8 @@ class Turn:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """source: who wrote it. kind: what is done in it, "make image" for example; several joined by " + "."""
+    """source: who wrote it. kind: what is done in it, "make image" for example; of several as the readers of data sets
+    name the whole."""
 
     kind: str
     language: Language
