@@ -73,7 +73,8 @@ class Engine(Controls):
         self.telemetry = self.models.telemetry
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
-        self.provision = Provision(self.models, Estimates(settings.data_dir), self._vault)
+        divided = settings.workers != "none"
+        self.provision = Provision(self.models, Estimates(settings.data_dir), self._vault, divided=divided)
         self._planner = Planner(settings, registry, self.folders.digest)
         self._roster = Roster(settings.keep_events)
         self._closing = False
@@ -406,9 +407,7 @@ class Engine(Controls):
         models = {port: inputs[port] for port in job.next_use if port in inputs}
         values, device = {**job.literals, **inputs}, job.device or "cpu"
         working = self.provision.working_bytes(job.type, values, device)
-        # a process of a device brings what it is asked for; only this one knows what comes next
-        ahead = models and job.device and job.attempt == 1 and self.settings.workers == "none"
-        expected = self.provision.expected(job, models) if ahead else None
+        expected = self.provision.expected(job, models) if models and job.device and job.attempt == 1 else None
         return JobContext(
             job,
             raw,

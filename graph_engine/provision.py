@@ -29,8 +29,9 @@ class Provision:
 
     runner: Runner
 
-    def __init__(self, models: Fleet, estimates: Estimates, vault: Vault) -> None:
-        self.models, self._vault = models, vault
+    def __init__(self, models: Fleet, estimates: Estimates, vault: Vault, *, divided: bool) -> None:
+        """divided: jobs of devices run in processes of their own."""
+        self.models, self._vault, self._divided = models, vault, divided
         self.reservations = Reservations(models, estimates)
         self.waiting: dict[int, tuple[Job, float]] = {}
 
@@ -43,7 +44,8 @@ class Provision:
 
     def admit(self, job: Job, inputs: Mapping[str, Any]) -> bool:
         """May the job begin? If not, `left` names it later."""
-        admitted = self.reservations.ask(job.id, job.key, job.device or "cpu", job.type, job.literals, inputs)
+        device, process = job.device or "cpu", "" if job.device or not self._divided else "server "
+        admitted = self.reservations.ask(job.id, job.key, device, job.type, job.literals, inputs, process)
         if not admitted:
             self.waiting[job.id] = (job, time.perf_counter())
         return admitted

@@ -67,7 +67,13 @@ class JobContext(NodeContext):
             "folders": {name: str(root) for name, root in self._folders.roots.items()},
             "models_dir": str(self._models_dir),
             "working_bytes": self.working_bytes,
+            "expected": None if self._expected is None else [list(one) for one in self._expected],
         }
+
+    def saw(self, bytes: int) -> None:
+        """What the process that it ran in says it took beside its models."""
+        if self._saw is not None:
+            self._saw(bytes)
 
     def relay(self, type: str, data: dict[str, Any]) -> None:
         """News of this job from the process that it runs in."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 from graph_engine.graph.kinds import ModelKind
 from graph_engine.memory.divided import DividedPool
-from graph_engine.models.spec import ModelSpec
+from graph_engine.memory.reservations import models_of
 from graph_engine.schedule.messages import Job, Ref
 from graph_engine.schedule.placement import Sight
 from graph_engine.store.artifacts import Artifact
@@ -16,7 +17,7 @@ def sights(
     job: Job, find: Callable[[str], Artifact | None], models: DividedPool, devices: tuple[str, ...]
 ) -> dict[str, Sight]:
     """find: key -> artifact that is in memory. Models that cannot be seen yet are not counted."""
-    specs = {spec.key: spec for spec in _specs(job, find)}.values()
+    specs = {spec.key: spec for spec in models_of(job.type, job.literals, _arrived(job, find))}.values()
     found: dict[str, Sight] = {}
     for device in devices:
         holdings = models.holdings(device)
@@ -28,20 +29,23 @@ def sights(
     return found
 
 
-def _specs(job: Job, find: Callable[[str], Artifact | None]) -> Iterator[ModelSpec]:
+def _arrived(job: Job, find: Callable[[str], Artifact | None]) -> dict[str, Any]:
+    """What lies at the ports of model kinds, as far as it is in memory."""
+    arrived: dict[str, Any] = {}
     for port, ref in job.inputs.items():
         input = job.type.input(port)
         if input is None or not isinstance(input.kind, ModelKind):
             continue
-        for one in ref if isinstance(ref, list) else (ref,):
-            yield from _of(one, find)
+        values = [_value(one, find) for one in (ref if isinstance(ref, list) else (ref,))]
+        found = [value for value in values if value is not None]
+        if found:
+            arrived[port] = found if isinstance(ref, list) else found[0]
+    return arrived
 
 
-def _of(ref: Ref, find: Callable[[str], Artifact | None]) -> Iterator[ModelSpec]:
+def _value(ref: Ref, find: Callable[[str], Artifact | None]) -> Any:
     artifact = find(ref.key)
     if artifact is None:
-        return
+        return None
     value = artifact.outputs[ref.output]
-    if isinstance(value, list) and ref.item is not None:
-        value = value[ref.item]
-    yield from (entry for entry in (value if isinstance(value, list) else [value]) if isinstance(entry, ModelSpec))
+    return value if ref.item is None else value[ref.item]

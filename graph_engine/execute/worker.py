@@ -26,7 +26,7 @@ from graph_engine.execute.worker_child import Child, Ending
 from graph_engine.execute.worker_forms import report_from, work_form
 from graph_engine.execute.worker_models import Far, Fleet, bytes_of
 from graph_engine.execute.worker_parcel import Parcel
-from graph_engine.memory.reservations import specs_of
+from graph_engine.memory.reservations import models_of
 
 log = logging.getLogger("anyloom.worker")
 
@@ -63,7 +63,7 @@ class Worker:
         self._changed = threading.Condition()
         """Told when the process or a wish has changed."""
         self._scratch: Path | None = None
-        self._far = Far(self._give, lambda: self._post("clear"))
+        self._far = Far(self._give, lambda: self._post("clear"), self._forget)
         models.join(device, self._far)
 
     # --- the loop -----------------------------------------------------------------------------------------------------
@@ -93,6 +93,9 @@ class Worker:
 
     def posted(self, job: int, type: str, data: dict[str, Any]) -> None:
         self._executor.relay(job, type, data)
+
+    def saw(self, job: int, bytes: int) -> None:
+        self._executor.saw(job, bytes)
 
     def told(self, form: Mapping[str, Any]) -> None:
         self._models.told(self.device, form)
@@ -147,6 +150,11 @@ class Worker:
         if (child := self.child) is not None:
             child.kill()
 
+    def _forget(self, run: str) -> None:
+        """What it expected to need for the run is not needed any more."""
+        if self._far.holdings.models:
+            self._post("forget", run)
+
     def _give(self, bytes: int) -> int:
         child = self.child
         return child.give(bytes) if child is not None else bytes
@@ -169,7 +177,7 @@ class Worker:
     def _attempt(self, work: Work, may_die: bool) -> Report | None:
         job = work.job
         try:
-            wanted = bytes_of(specs_of(work.inputs.values()), self._models)
+            wanted = bytes_of(models_of(job.type, job.literals, work.inputs), self._models)
             if isinstance(work.context, JobContext):
                 wanted += work.context.working_bytes
             parcel = Parcel.of(work_form(work), f"what {job.type.id} is given")
@@ -299,6 +307,11 @@ class WorkerExecutor(LocalExecutor):
         context = self._contexts.get(job)
         if context is not None:
             context.relay(type, data)
+
+    def saw(self, job: int, bytes: int) -> None:
+        context = self._contexts.get(job)
+        if context is not None:
+            context.saw(bytes)
 
     def is_stopped(self, job: int) -> bool:
         return job in self._stopped

@@ -52,6 +52,9 @@ class Listener(Protocol):
 
     def posted(self, job: int, type: str, data: dict[str, Any]) -> None: ...
 
+    def saw(self, job: int, bytes: int) -> None:
+        """What a job took beside its models."""
+
     def told(self, form: Mapping[str, Any]) -> None:
         """What models it has."""
 
@@ -151,6 +154,8 @@ class Child:
             kind, *rest = message.parts
             if kind == "post":
                 self._listener.posted(*rest)
+            elif kind == "saw":
+                self._listener.saw(*rest)
             elif kind == "report":
                 self._answers.put(message)
             elif kind == "begun":

@@ -21,8 +21,10 @@ class Far:
     room_bytes    how much of it that process may use; the server's own pool may use the rest
     """
 
-    def __init__(self, ask_to_give: Callable[[int], int], clear: Callable[[], None]) -> None:
-        self.ask_to_give, self.clear = ask_to_give, clear
+    def __init__(
+        self, ask_to_give: Callable[[int], int], clear: Callable[[], None], forget: Callable[[str], None]
+    ) -> None:
+        self.ask_to_give, self.clear, self.forget = ask_to_give, clear, forget
         self.dividing = threading.Lock()
         """One per device: whoever holds it may wait for an answer that the loop must bring."""
         self.whole_bytes = 0
@@ -102,6 +104,14 @@ class Fleet(DividedPool):
             self._fetch_room(device, bytes)
             super().reserve(device, bytes)
 
+    def forget(self, run: str) -> None:
+        super().forget(run)
+        for far in self._far.values():
+            far.forget(run)
+
+    def is_here(self, spec: ModelSpec) -> bool:
+        return super().is_here(spec) or any(spec.key in far.holdings.models for far in self._far.values())
+
     def budget_of(self, device: str) -> int:
         far = self._far.get(device)
         return far.whole_bytes if far is not None and far.whole_bytes else super().budget_of(device)
@@ -115,9 +125,6 @@ class Fleet(DividedPool):
                 far.clear()
                 count += len(idle)
         return count
-
-    def is_here(self, spec: ModelSpec) -> bool:
-        return any(spec.key in far.holdings.models for far in self._far.values()) or super().is_here(spec)
 
     def holdings(self, device: str) -> Holdings:
         far = self._far.get(device)
@@ -133,6 +140,8 @@ class Fleet(DividedPool):
                 "budget_bytes": far.whole_bytes,
                 "used_bytes": own.get("used_bytes", 0) + there.get("used_bytes", 0),
                 "reserved_bytes": own.get("reserved_bytes", 0) + there.get("reserved_bytes", 0),
+                "brought_ahead": own.get("brought_ahead", 0) + there.get("brought_ahead", 0),
+                "used_ahead": own.get("used_ahead", 0) + there.get("used_ahead", 0),
                 "models": [*there.get("models", []), *own.get("models", [])],
             }
         return list(mine.values())

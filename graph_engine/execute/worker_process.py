@@ -29,6 +29,7 @@ from graph_engine.execute.worker_models import holdings_form
 from graph_engine.execute.worker_parcel import Parcel
 from graph_engine.execute.worker_wire import Message, Wire
 from graph_engine.graph.registry import Registry
+from graph_engine.memory.ahead import Expected
 from graph_engine.memory.devices import is_host
 from graph_engine.memory.divided import DividedPool
 from graph_engine.models.catalog import Catalog
@@ -119,6 +120,8 @@ class Process:
             self._post,
             models,
             given["working_bytes"],
+            None if given["expected"] is None else [Expected(*one) for one in given["expected"]],
+            lambda bytes: self._wire.send("saw", job.id, bytes),
             scratch_root=self._scratch,
         )
         if job.id in self._stopped:  # the word came while it was made
@@ -183,6 +186,8 @@ class Process:
             self._stop(rest[0])
         elif kind == "give":
             self._wire.send("given", self._models.give(self._device, rest[0]))
+        elif kind == "forget":
+            self._models.forget(rest[0])
         elif kind == "clear":
             self._models.clear()
         elif kind == "close":

@@ -43,11 +43,18 @@ class Reservations:
         self._estimates.save()
 
     def ask(
-        self, job: int, key: str, device: str, type: NodeType, literals: Mapping[str, Any], inputs: Mapping[str, Any]
+        self,
+        job: int,
+        key: str,
+        device: str,
+        type: NodeType,
+        literals: Mapping[str, Any],
+        inputs: Mapping[str, Any],
+        process: str = "",
     ) -> bool:
-        """May the job begin? If not, `left` names it later."""
+        """May the job begin? If not, `left` names it later. process: what runs in different ones shares no weights."""
         working = self.working_bytes(type, {**literals, **inputs}, device)
-        weights = {spec.key: self._pool.size_of(spec) for spec in models_of(type, literals, inputs)}
+        weights = {process + spec.key: self._pool.size_of(spec) for spec in models_of(type, literals, inputs)}
         alone = key in self._alone
         if not (weights or working or alone):
             return True

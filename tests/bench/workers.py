@@ -41,7 +41,7 @@ async def seconds_per_job(make: Any, registry: Registry, floats: int, times: int
         type, inputs = registry["v.values"], {"given": torch.ones(floats), "size": 1}  # type: ignore[dict-item]
     took = []
     for number in range(times + 3):
-        job = Job(number, "k", "r", "n", type, {}, {}, "cpu", 1, {}, {}, (), frozenset(), False)
+        job = Job(number, "k", "r", "n", type, {}, {}, "cpu", 1, {}, (), (), frozenset(), False)
         waiting[number] = loop.create_future()
         began = time.perf_counter()
         executor.start(Work(job, inputs, None))

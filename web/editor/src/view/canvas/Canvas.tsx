@@ -20,7 +20,7 @@ import { settings } from "../../state/settings";
 import { useStore } from "../../state/store";
 import { active, activeOf, change, select, workspace } from "../../state/workspace";
 import { FarLinks } from "./FarLinks";
-import { FAR, Flow, type AnyNode, type LinkEdge } from "./flow";
+import { isFar, Flow, type AnyNode, type LinkEdge } from "./flow";
 import { GroupView } from "./GroupView";
 import { LinkView } from "./LinkView";
 import { Minimap } from "./Minimap";
@@ -47,7 +47,7 @@ export function Canvas() {
   const members = useRef(new Map<string, { group: string; from: Point; groupFrom: Point }>());
   const doc = tab.history.present;
   const nodes = useMemo(() => derive.nodesOf(doc, catalog, tab.selected, dragged), [derive, doc, catalog, tab.selected, dragged]);
-  const far = useFlowStore((state) => state.transform[2] < FAR);
+  const far = useFlowStore((state) => isFar(state.transform[2], state.nodes.length));
   const shown = useMemo(() => far ? NO_EDGES : derive.edgesOf(doc, catalog, hideLinks ? tab.selected : NONE, edges, hideLinks), [derive, doc, catalog, tab.selected, edges, hideLinks, far]);
 
   useEffect(() => {

@@ -16,12 +16,12 @@ import { Result } from "../media/Result";
 import { Field } from "../widgets/Field";
 import { Icon } from "../Icon";
 import { EditableText } from "../widgets/EditableText";
-import { FAR, type StepNode } from "./flow";
+import { isFar, type StepNode } from "./flow";
 import { Socket } from "./Socket";
 import { hueOf } from "./hue";
 
 export const StepView = memo(function StepView({ id, data, selected }: NodeProps<StepNode>) {
-  const far = useFlow((flow) => flow.transform[2] < FAR);
+  const far = useFlow((flow) => isFar(flow.transform[2], flow.nodes.length));
   const tab = useStore(workspace, activeOf).run;
   const run = useNodeRun(tab, id);
   const problems = useNodeProblems(id);

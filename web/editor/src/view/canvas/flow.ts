@@ -7,8 +7,10 @@ import { type Catalog, type NodeType } from "../../model/nodetype";
 import { HEAD, PAD, shapeOf, type Shape } from "../../model/shape";
 import { outputKind } from "../../model/validate";
 
-/** Below this zoom nobody can read a field: nodes are plates with a name, and links are one drawing. */
-export const FAR = 0.38;
+/** Below this zoom nobody can read a field: nodes are plates with a name, and links are one drawing. Of many nodes earlier. */
+export function isFar(zoom: number, nodes: number): boolean {
+  return zoom < (nodes > 150 ? 0.52 : 0.38);
+}
 
 export type StepNode = Node<{ node: DocNode; type: NodeType; shape: Shape }, "step">;
 export type GroupNode = Node<{ group: Group }, "group">;
