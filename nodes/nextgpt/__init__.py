@@ -49,6 +49,7 @@ from nodes.nextgpt.training.data.build_node import (
     wanted_media,
 )
 from nodes.nextgpt.training.data.review_node import balance, find_duplicates, preview_data
+from nodes.nextgpt.training.evaluation.evaluate_node import evaluate
 from nodes.nextgpt.training.train_node import loss_curve, train
 from nodes.nextgpt.trim import trim_conversation
 from nodes.nextgpt.upscale_video import load_upscaler, upscale_video
@@ -78,6 +79,7 @@ __all__ = [
     "encode_text",
     "encode_thermal",
     "encode_video",
+    "evaluate",
     "find_duplicates",
     "findings",
     "identity_input_projector",

@@ -283,7 +283,9 @@ def small_world(folder: Path) -> None:
     """Media that `nodes/nextgpt/training/world` is made of."""
     picture = draw_scenes([Scene((Thing("heart", "orange", "large", "centre"),), "white")])[0]
     write_image(folder / "heart.png", picture, "png")
-    write_audio(folder / "violin.wav", play([Sound("E", "low", "violin", "twice", "steady", "loud")]), SAMPLE_RATE, "wav")
+    write_audio(
+        folder / "violin.wav", play([Sound("E", "low", "violin", "twice", "steady", "loud")]), SAMPLE_RATE, "wav"
+    )
     clip = Clip("star", "red", "up", "white")
     audio = {"waveform": play([sound_of_clip(clip)])[:, None], "sample_rate": SAMPLE_RATE}
     write_video(folder / "rising_star.mp4", {"frames": film([clip])[0], "fps": float(FPS), "audio": audio}, "mp4", 85)

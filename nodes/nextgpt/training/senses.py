@@ -62,7 +62,7 @@ class Kept:
         if isinstance(medium, MediaFile) and self.folder is not None:
             from nodes.nextgpt.training.snapshot import write
 
-            write(self._path(medium, kind), {"tensor": tensor.detach().cpu()}, {})
+            write(self._path(medium, kind), {"tensor": tensor.detach().cpu().contiguous()}, {})
         return tensor
 
     def _path(self, medium: MediaFile, kind: str) -> Path:

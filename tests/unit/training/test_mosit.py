@@ -247,3 +247,18 @@ def test_the_preview_shows_words_and_media(tmp_path):
     assert page.count("<img ") + page.count("<video ") + page.count("<audio ") >= 4
     assert "images made" in page
     assert "3 conversations" in page
+
+
+def test_a_stage_learns_from_a_set_that_was_built(tmp_path):
+    """All the way: what the builder writes is what stage 3 reads, media of both sides and all."""
+    from nodes.nextgpt.training.loop import train
+    from nodes.nextgpt.training.parts import Parts
+    from nodes.nextgpt.training.plan import Plan
+
+    dialogues = dialogues_by_template(4, seed=2, kinds="cross, mixed", languages="English", most_rounds=1)
+    built = build_mosit(FolderContext(tmp_path), [dialogues], near_duplicate=1.01)
+    data = str(tmp_path / "output" / built.file["name"])
+    plan = Plan(preset="tiny", stage="instruction", data=data, steps=2, batch=2, rank=4)
+    report = train(plan, Parts("tiny", tmp_path / "out", tmp_path / "out"), "one")
+    assert report.status == "finished"
+    assert len(report.losses) == 2

@@ -1,7 +1,7 @@
 """Duplicates: texts and media of a data set that are there more than once, or nearly so.
 
 Texts are compared by their shingles, only where they share one of the rarest; media by fingerprint, each with each of its
-modality (20,000 media take about a minute, of which reading the files is most).
+modality. 5,000 conversations take 3 s, comparing 5,000 pictures 1 s; reading the files takes longer.
 """
 
 from __future__ import annotations
