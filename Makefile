@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo serve test lint editor editor-check chromium bench bench-editor bench-gpu docs install clean
+.PHONY: demo serve test lint editor editor-check chromium voice bench bench-editor bench-gpu docs install clean
 
 demo: install
 	$(BIN)/anyloom demo --out out/demo
@@ -13,7 +13,7 @@ demo: install
 serve: editor
 	$(BIN)/anyloom serve
 
-test: install lint editor-check chromium
+test: install lint editor-check chromium voice
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: install
@@ -31,10 +31,16 @@ editor-check: editor
 		{ test -d node_modules/vitest || npm ci --ignore-scripts --no-audit --no-fund; } && npm run --silent check && npm run --silent lint && npm run --silent test; \
 		else echo "no npm: the editor's own tests are left out"; fi
 
-# The browser for the editor's scenarios; where it cannot be installed, they are skipped and say so.
+# Programs of Debian's that tests run: a browser for the editor's scenarios, a voice for narrations. Where they cannot be
+# installed, those tests are skipped and say so.
+debian = @command -v $(1) >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	{ apt-get install -y -qq $(1) || { apt-get update -qq && apt-get install -y -qq $(1); }; } >/dev/null; } || echo "no $(1)"
+
 chromium:
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-		{ apt-get install -y -qq chromium || { apt-get update -qq && apt-get install -y -qq chromium; }; } >/dev/null; } || echo "no chromium"
+	$(call debian,chromium)
+
+voice:
+	$(call debian,espeak-ng)
 
 bench-editor: editor chromium
 	$(BIN)/python -m tests.bench.editor

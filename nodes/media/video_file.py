@@ -231,5 +231,6 @@ def _video_codec(format: str, quality: int) -> tuple[str, dict[str, str]]:
         crf = str(round(60 - quality * 0.5))
         return "libvpx-vp9", {"crf": crf, "b:v": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}
     if "libx264" in av.codecs_available:
-        return "libx264", {"crf": str(round(45 - quality * 0.35)), "preset": "medium"}
+        # Where frames between others are allowed (B), libx264 gives equal pictures different bits now and then.
+        return "libx264", {"crf": str(round(45 - quality * 0.35)), "preset": "medium", "bf": "0"}
     return "mpeg4", {"qscale": str(round(31 - quality * 0.29))}

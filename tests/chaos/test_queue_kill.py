@@ -51,7 +51,7 @@ async def main(folder, seed):
     for row in rows:
         assert row.boots >= 1 and set(row.journal.values()) <= {payload(row.id)}, row
         assert row.document in (row.id, row.id * 2000)
-        if chance.random() < 0.3 and await queue.finish(row.id, "failed"):
+        if chance.random() < 0.2 and await queue.finish(row.id, "failed"):
             say("FINISHED", row.id)
     clients = [client(queue, f"{seed}.{number}", random.Random(seed * 100 + number)) for number in range(8)]
     await asyncio.gather(*clients)

@@ -1,4 +1,7 @@
-"""One server on the tiny models and one browser for all scenarios; every test has a profile of its own."""
+"""One server on the tiny models for all scenarios, a browser for each file; every test has a profile of its own.
+
+Playwright keeps an event loop running in the thread that uses it, so it must be gone before other tests want theirs.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ PICTURES = os.environ.get("ANYLOOM_PICTURES")
 """Where scenarios leave what they saw, for people to look at."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed: `make chromium`")
@@ -39,7 +42,7 @@ def playwright() -> Iterator[Playwright]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright: Playwright) -> Iterator[Browser]:
     browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
     yield browser
