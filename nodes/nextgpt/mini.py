@@ -14,6 +14,8 @@ EMBEDDING = 192
 """Width of the encoder's space."""
 WIDTHS: Mapping[str, int] = {"image": 128, "video": 128, "audio": 128}
 """Widths of the decoders' conditions."""
+ROWS = 40
+"""Of a condition of pictures and films; the longest sentence of the world has 36 tokens."""
 
 _SCHEDULE = {
     # Ends at a signal-to-noise ratio of 0.00025: with Stable Diffusion's (0.0047) the mean of a picture shines through
@@ -101,13 +103,13 @@ def decoder(modality: str) -> Mapping[str, Any]:
         config = DiffusionConfig(
             "image",
             {
-                **_unet([48, 80, 112], width),
-                "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-                "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
-                "sample_size": 16,
+                **_unet([64, 96], width, channels=8),
+                "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+                "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+                "sample_size": 8,
             },
-            _vae([24, 32, 40], 3, 4),
-            (77, width),
+            _vae([16, 32, 40, 56], 3, 8),
+            (ROWS, width),
             schedule=schedule,
             size=(64, 64),
             steps=16,
@@ -123,9 +125,9 @@ def decoder(modality: str) -> Mapping[str, Any]:
                 "attention_head_dim": 16,
                 "sample_size": 8,
             },
-            # Half the cells of a picture along each side, twice the channels: eight frames cost as much as two pictures.
-            _vae([16, 24, 32, 40], 3, 8),
-            (77, width),
+            # The autoencoder of pictures, trained on from there: a frame is a picture.
+            _vae([16, 32, 40, 56], 3, 8),
+            (ROWS, width),
             schedule=schedule,
             size=(64, 64),
             frames=8,
@@ -178,13 +180,13 @@ def text_encoder(kind: str, width: int) -> Mapping[str, Any]:
             "intermediate_size": 2 * width,
             "num_hidden_layers": 3,
             "num_attention_heads": 4,
-            "max_position_embeddings": 77,
+            "max_position_embeddings": ROWS,
             "hidden_act": "gelu",
             # Only a pooled output, which nobody reads, would need them.
             "bos_token_id": words - 2,
             "eos_token_id": words - 1,
         }
-        return TextEncoderConfig("clip", options).to_json()
+        return TextEncoderConfig("clip", options, ROWS).to_json()
     options = {
         "vocab_size": words,
         "hidden_size": 128,

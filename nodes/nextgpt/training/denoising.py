@@ -55,9 +55,18 @@ def weight(kept: Tensor, prediction: str, gamma: float = GAMMA) -> Tensor:
     return least / {"epsilon": ratio, "v_prediction": ratio + 1, "sample": torch.ones_like(ratio)}[prediction]
 
 
-def denoising_loss(decoder: Any, modality: str, clean: Tensor, condition: Tensor) -> Tensor:
+def denoising_loss(
+    decoder: Any,
+    modality: str,
+    clean: Tensor,
+    condition: Tensor,
+    *,
+    gamma: float = GAMMA,
+    importance: Tensor | None = None,
+) -> Tensor:
     """Mean weighted squared error over the batch; clean "B C ..." are latents, condition "B rows width" ("B width" or
-    "B 1 width" for audio, which is brought to unit length as it is in sampling)."""
+    "B 1 width" for audio, which is brought to unit length as it is in sampling). importance: what each value of a latent
+    counts, as `clean` or so that it spreads over it. gamma: of min-SNR weights; 0 leaves them out."""
     schedule = decoder.config.schedule
     table = alphas(schedule, clean.device)
     steps = torch.randint(0, len(table), (len(clean),), device=clean.device)
@@ -65,8 +74,11 @@ def denoising_loss(decoder: Any, modality: str, clean: Tensor, condition: Tensor
     kept = table[steps]
     said = predict(decoder, modality, noised(clean, noise, kept), steps, condition)
     wanted = target(clean, noise, kept, schedule.prediction_type)
-    error = (said.float() - wanted).square().flatten(1).mean(1)
-    return (error * weight(kept, schedule.prediction_type)).mean()
+    error = (said.float() - wanted).square()
+    if importance is not None:
+        error = error * importance
+    error = error.flatten(1).mean(1)
+    return (error * weight(kept, schedule.prediction_type, gamma)).mean() if gamma else error.mean()
 
 
 def predict(decoder: Any, modality: str, latent: Tensor, steps: Tensor, condition: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from nodes.nextgpt.training import snapshot
 from nodes.nextgpt.training.average import Average
 from nodes.nextgpt.training.crew import Crew
 from nodes.nextgpt.training.ledger import Ledger, frozen_digest, ledger, parameters, untouched
+from nodes.nextgpt.training.optimiser import optimiser as make_optimiser
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.rate import rate
@@ -99,7 +100,7 @@ def train(
         stage = open_stage(plan, parts)
         weights = {key: tensor for key, tensor in parameters(stage.modules) if tensor.requires_grad}
         account, frozen = ledger(stage.modules, stage.rows), frozen_digest(stage.modules, stage.rows)
-        optimiser = _optimiser(plan, stage, weights)
+        optimiser = make_optimiser(plan, stage, weights)
         average = Average(weights, plan.ema) if plan.ema else None
         losses: list[float] = []
         if saved is not None:
@@ -200,20 +201,6 @@ def _step(
         )
     optimiser.step()
     return {key: float(value) for key, value in {**sums, "gradient": length}.items()}
-
-
-def _optimiser(plan: Plan, stage: Stage, weights: Mapping[str, Tensor]) -> torch.optim.AdamW:
-    """AdamW; no decay on rows of embeddings (it would move the frozen ones), biases and norms."""
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    for key, tensor in weights.items():
-        scale = stage.rates.get(key.partition(".")[0], 1.0)
-        decay = 0.0 if key in stage.rows or tensor.ndim < 2 else plan.weight_decay
-        groups.setdefault((scale, decay), []).append(tensor)
-    return torch.optim.AdamW(
-        [{"params": found, "scale": scale, "weight_decay": decay} for (scale, decay), found in groups.items()],
-        lr=plan.learning_rate,
-        betas=(0.9, 0.95),
-    )
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, value: float) -> None:

@@ -36,6 +36,9 @@ class Plan:
     steps, batch     optimiser steps, and samples of each; `accumulate` splits a batch into so many passes
     learning_rate    at its highest; projectors have it times `projector_rate` where language model and projectors are trained
     warmup           share of the steps in which the rate rises from 0; then by `schedule`
+    begin            the part whose weights an autoencoder starts from, as the one of films does from that of pictures
+    snr_gamma        of the min-SNR weight of denoising losses; 0: every noise level counts alike
+    optimiser        "adamw", or "muon" for the matrices of hidden layers (`optimiser.py`)
     ema              decay of the moving average whose weights are saved; 0 saves the weights themselves
     checkpoint_every steps between checkpoints
     checkpointing    compute activations again in the backward pass instead of keeping them
@@ -50,6 +53,7 @@ class Plan:
     stage: StageName
     modality: str = "all"
     data: str = ""
+    begin: str = ""
     pool: int = 0
     steps: int = 1000
     batch: int = 32
@@ -60,6 +64,7 @@ class Plan:
     warmup: float = 0.03
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     clip: float = 1.0
+    optimiser: Literal["adamw", "muon"] = "adamw"
     ema: float = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     checkpointing: bool = False
@@ -68,6 +73,7 @@ class Plan:
     denoise_weight: float = 1.0
     words_weight: float = 1.0
     condition_drop: float = 0.1
+    snr_gamma: float = 5.0
     rank: int = 32
     alpha: float = 32.0
     dropout: float = 0.1

@@ -210,7 +210,7 @@ def test_a_part_that_a_preset_lacks_is_named(tmp_path):
 
 def test_each_part_learns_at_its_own_rate(tmp_path):
     from nodes.nextgpt.training.ledger import parameters
-    from nodes.nextgpt.training.loop import _optimiser
+    from nodes.nextgpt.training.optimiser import optimiser
 
     plan = Plan(preset="tiny", stage="instruction", rank=2, projector_rate=0.1, learning_rate=1e-3, denoise_weight=0.0)
     stage = open_stage(plan, Parts("tiny", tmp_path, tmp_path))
@@ -218,7 +218,7 @@ def test_each_part_learns_at_its_own_rate(tmp_path):
     names = {id(tensor): name for name, tensor in weights.items()}
     scales = {
         names[id(tensor)].partition(".")[0]: group["scale"]
-        for group in _optimiser(plan, stage, weights).param_groups
+        for group in optimiser(plan, stage, weights).param_groups
         for tensor in group["params"]
     }
     projectors = ("input_projector", "image_projector", "video_projector", "audio_projector")

@@ -43,7 +43,10 @@ class Autoencoder(Stage):
         self.modules = {part: parts.get(part)}
         self.saved = (part,)
         self.deviation = self._fit_range() if plan.modality == "audio" else 1.0
-        self._start_quiet()
+        if plan.begin:
+            self.vae.load_state_dict(parts.get(plan.begin).vae.state_dict())
+        else:
+            self._start_quiet()
 
     @torch.no_grad()
     def _start_quiet(self) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
 from nodes.nextgpt.training.captioning import Captioner
 from nodes.nextgpt.training.denoising import denoising_loss
 from nodes.nextgpt.training.parts import Parts
@@ -15,8 +18,11 @@ from nodes.nextgpt.training.world.scene import Scene
 from nodes.nextgpt.training.world.talk import Talker
 from nodes.nextgpt.training.world.withheld import is_pair_rare
 
-CANONICAL = 0.5
+CANONICAL = 0.75
 """Share of captions in canonical English, which is what conditions are imitated from."""
+
+FOCUS = 4.0
+"""Things fill a tenth of a picture, and all that a caption says is about them."""
 
 
 class Denoiser(Stage):
@@ -37,9 +43,27 @@ class Denoiser(Stage):
         talker = Talker(draw)
         asked = [talker.asked(self.plan.modality) for _ in range(count)]
         captions = [self._caption(draw, medium, mention) for medium, mention in asked]
-        clean = self.senses.latents(self.plan.modality, [medium for medium, _ in asked])
-        loss = denoising_loss(self.decoder, self.plan.modality, clean, self.captioner.conditions(captions))
+        media = [medium for medium, _ in asked]
+        clean = self.senses.latents(self.plan.modality, media)
+        loss = denoising_loss(
+            self.decoder,
+            self.plan.modality,
+            clean,
+            self.captioner.conditions(captions),
+            gamma=self.plan.snr_gamma,
+            importance=self._importance(media, clean),
+        )
         return loss, {}
+
+    def _importance(self, media: list[Medium], clean: Tensor) -> Tensor | None:
+        """ "B 1 h w" ("B 1 F h w" of films), 1 on the mean: cells in which something is seen count `FOCUS` more."""
+        if self.plan.modality == "audio":
+            return None
+        shown = self.senses.decoder_target(self.plan.modality, media)
+        chroma = shown.amax(-3) - shown.amin(-3)  # 0..2; "B H W" or "B F H W"
+        seen = adaptive_avg_pool2d(chroma, clean.shape[-2:]).clamp(max=1)[:, None]
+        found = 1 + FOCUS * seen
+        return found / found.mean()
 
     def _caption(self, draw: random.Random, medium: Medium, mention: frozenset[str]) -> str:
         if draw.random() < self.plan.condition_drop:

@@ -1,0 +1,97 @@
+"""The optimiser of a plan: AdamW for everything, or Muon for the matrices of hidden layers and AdamW for the rest.
+
+Muon moves a matrix by its momentum with all singular values brought near 1, so that rare directions learn as fast as
+frequent ones. Its steps are scaled to the size that AdamW's have, so one learning rate fits both.
+
+Sources: AdamW arXiv 1711.05101; Muon, Jordan et al. 2024 (kellerjordan.github.io/posts/muon); its scale, arXiv 2502.16982.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nodes.nextgpt.training.ledger import parameters
+from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.stage import Stage
+
+MOMENTUM = 0.95
+_ITERATIONS = 5
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_EDGES = ("conv_in", "conv_out", "conv_pre", "conv_post", "lm_head")
+"""First and last layers face data and not features; they stay with AdamW, as Muon's author advises."""
+
+
+class Muon(torch.optim.AdamW):
+    """AdamW whose groups with `muon` set are moved by Muon; what these keep is `exp_avg`, the momentum."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        groups = self.param_groups
+        self.param_groups = [group for group in groups if not group["muon"]]
+        super().step()
+        self.param_groups = groups
+        for group in groups:
+            if group["muon"]:
+                for weight in group["params"]:
+                    if weight.grad is not None:
+                        self._move(weight, weight.grad, group["lr"], group["weight_decay"])
+
+    def _move(self, weight: Tensor, gradient: Tensor, rate: float, decay: float) -> None:
+        state = self.state[weight]
+        if "exp_avg" not in state:
+            state["exp_avg"] = torch.zeros_like(weight)
+        momentum = state["exp_avg"].lerp_(gradient, 1 - MOMENTUM)
+        ahead = gradient.lerp(momentum, MOMENTUM).flatten(1)
+        weight.mul_(1 - rate * decay)
+        weight.add_(orthogonal(ahead).view_as(weight), alpha=-rate * 0.2 * max(ahead.shape) ** 0.5)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """A matrix "m n" with the same singular vectors whose singular values are all near 1 (0.7 to 1.2), by iteration."""
+    a, b, c = _COEFFICIENTS
+    x = matrix.bfloat16()
+    if upright := matrix.shape[0] > matrix.shape[1]:
+        x = x.T
+    x = x / (x.norm() + 1e-7)
+    for _ in range(_ITERATIONS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.T if upright else x).to(matrix.dtype)
+
+
+def optimiser(plan: Plan, stage: Stage, weights: Mapping[str, Tensor]) -> torch.optim.AdamW:
+    """For the trained weights by "part.name"; each group has `scale`, a factor on the learning rate.
+
+    No decay on rows of embeddings (it would move the frozen ones), biases and norms.
+    """
+    hidden = _hidden(stage) if plan.optimiser == "muon" else set()
+    groups: dict[tuple[float, float, bool], list[Tensor]] = {}
+    for key, tensor in weights.items():
+        scale = stage.rates.get(key.partition(".")[0], 1.0)
+        decay = 0.0 if key in stage.rows or tensor.ndim < 2 else plan.weight_decay
+        groups.setdefault((scale, decay, key in hidden and key not in stage.rows), []).append(tensor)
+    kind = Muon if plan.optimiser == "muon" else torch.optim.AdamW
+    return kind(
+        [
+            {"params": found, "scale": scale, "weight_decay": decay, "muon": muon}
+            for (scale, decay, muon), found in groups.items()
+        ],
+        lr=plan.learning_rate,
+        betas=(0.9, 0.95),
+    )
+
+
+def _hidden(stage: Stage) -> set[str]:
+    """ "part.name" of the weights of linear and convolutional layers but the first and last."""
+    layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d)
+    names = {id(tensor): key for key, tensor in parameters(stage.modules)}
+    found = set()
+    for module in stage.modules.values():
+        for path, layer in module.named_modules():
+            if isinstance(layer, layers) and path.rpartition(".")[2] not in _EDGES and id(layer.weight) in names:
+                found.add(names[id(layer.weight)])
+    return found
