@@ -36,9 +36,9 @@ def encoder() -> Mapping[str, Any]:
     from nodes.nextgpt.model.imagebind_config import ImageBindConfig, TrunkSize
 
     return ImageBindConfig(
-        vision=TrunkSize(160, 5, 5),
+        vision=TrunkSize(160, 4, 5),
         text=TrunkSize(128, 2, 4),
-        audio=TrunkSize(128, 4, 4),
+        audio=TrunkSize(128, 3, 4),
         modalities=("vision", "text", "audio"),
         out_dim=EMBEDDING,
         image_size=64,
@@ -52,7 +52,7 @@ def input_projector() -> Mapping[str, Any]:
     from nodes.nextgpt.model.input_projector import InputProjectorConfig
 
     return InputProjectorConfig(
-        "group", EMBEDDING, HIDDEN, width=96, heads=4, stage_depths=(1, 1, 1), group_tokens=(16, 8)
+        "group", EMBEDDING, HIDDEN, width=88, heads=4, stage_depths=(1, 1, 1), group_tokens=(16, 8)
     ).to_dict()
 
 
@@ -86,7 +86,8 @@ def output_projector(rows: int, width: int) -> Mapping[str, Any]:
         HIDDEN,
         width,
         rows,
-        width=112,
+        # One row, a sound's, says less than the forty of a picture.
+        width=112 if rows > 1 else 64,
         heads=4,
         encoder_layers=1,
         decoder_layers=2,
@@ -104,6 +105,8 @@ def decoder(modality: str) -> Mapping[str, Any]:
             "image",
             {
                 **_unet([64, 96], width, channels=8),
+                # As the UNet of films has it, which begins with these weights.
+                "use_linear_projection": True,
                 "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
                 "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
                 "sample_size": 8,
@@ -119,10 +122,9 @@ def decoder(modality: str) -> Mapping[str, Any]:
         config = DiffusionConfig(
             "video",
             {
-                **_unet([48, 80], width, channels=8),
+                **_unet([64, 96], width, channels=8),
                 "down_block_types": ["CrossAttnDownBlock3D", "DownBlock3D"],
                 "up_block_types": ["UpBlock3D", "CrossAttnUpBlock3D"],
-                "attention_head_dim": 16,
                 "sample_size": 8,
             },
             # The autoencoder of pictures, trained on from there: a frame is a picture.

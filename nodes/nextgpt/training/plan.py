@@ -36,7 +36,7 @@ class Plan:
     steps, batch     optimiser steps, and samples of each; `accumulate` splits a batch into so many passes
     learning_rate    at its highest; projectors have it times `projector_rate` where language model and projectors are trained
     warmup           share of the steps in which the rate rises from 0; then by `schedule`
-    begin            the part whose weights an autoencoder starts from, as the one of films does from that of pictures
+    begin            the decoder with whose weights an autoencoder or denoiser begins: films begin with what pictures know
     snr_gamma        of the min-SNR weight of denoising losses; 0: every noise level counts alike
     optimiser        "adamw", or "muon" for the matrices of hidden layers (`optimiser.py`)
     ema              decay of the moving average whose weights are saved; 0 saves the weights themselves

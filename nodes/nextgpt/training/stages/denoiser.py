@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from nodes.nextgpt.training.captioning import Captioner
@@ -28,16 +28,32 @@ FOCUS = 4.0
 class Denoiser(Stage):
     def __init__(self, plan: Plan, parts: Parts) -> None:
         self.plan = plan
-        self.senses = Senses(parts)
+        # All the sounds there are fit in memory; scenes and clips hardly ever come twice.
+        self.senses = Senses(parts, plan.modality == "audio")
         part, words = f"{plan.modality}_decoder", f"{plan.modality}_text_encoder"
         self.decoder = parts.get(part)
         self.captioner = Captioner(parts, plan.modality)
+        if plan.begin:
+            self._begin(parts, plan.begin.removesuffix("_decoder"))
         self.decoder.unet.requires_grad_(True).train()
         self.captioner.encoder.requires_grad_(True).train()
+        for module in self.decoder.unet.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # the world never ends, so nothing can be learned by heart
         if plan.checkpointing:
             self.decoder.unet.enable_gradient_checkpointing()
         self.modules = {part: self.decoder, words: self.captioner.encoder}
         self.saved = (part, words)
+
+    def _begin(self, parts: Parts, modality: str) -> None:
+        """With the weights of another decoder wherever names and sizes agree: of pictures, all that is not about time."""
+        for own, other in (
+            (self.decoder.unet, parts.get(f"{modality}_decoder").unet),
+            (self.captioner.encoder, parts.get(f"{modality}_text_encoder")),
+        ):
+            there = own.state_dict()
+            fitting = {k: v for k, v in other.state_dict().items() if k in there and v.shape == there[k].shape}
+            own.load_state_dict(fitting, strict=False)
 
     def loss(self, draw: random.Random, count: int) -> Losses:
         talker = Talker(draw)
