@@ -63,8 +63,7 @@ def caption_route(context: NodeContext, signals: Signals, text_encoder: TextEnco
     For a decoder whose output projector is missing or weak. One condition per item, in spoken order; items without words
     of their own have the words of the item before them.
     """
-    wanted, given = SPOKEN[signals["modality"]].condition[0], _rows(text_encoder)
-    if wanted != given:
+    if (SPOKEN[signals["modality"]].condition[0] > 1) != (text_encoder.config["kind"] == "clip"):
         raise NodeError(
             f"the signals are for {signals['modality']}, the text encoder for {_modality(text_encoder)}.",
             remedy=f"Link the text encoder of {signals['modality']}.",
@@ -97,10 +96,6 @@ def condition_of(context: NodeContext, text: str, text_encoder: Any) -> Any:
 
 def _modality(text_encoder: Any) -> str:
     return text_encoder.extras.get("modality", "image" if text_encoder.config["kind"] == "clip" else "audio")
-
-
-def _rows(text_encoder: Any) -> int:
-    return text_encoder.config["length"] if text_encoder.config["kind"] == "clip" else 1
 
 
 @lru_cache(maxsize=8)

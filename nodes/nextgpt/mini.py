@@ -85,7 +85,7 @@ def output_projector(rows: int, width: int) -> Mapping[str, Any]:
         "transformer",
         HIDDEN,
         width,
-        rows,
+        min(rows, ROWS),
         # One row, a sound's, says less than the forty of a picture.
         width=112 if rows > 1 else 64,
         heads=4,

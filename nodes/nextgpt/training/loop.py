@@ -26,6 +26,7 @@ from nodes.nextgpt.training.ledger import Ledger, frozen_digest, ledger, paramet
 from nodes.nextgpt.training.optimiser import optimiser as make_optimiser
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.precision import precision
 from nodes.nextgpt.training.rate import rate
 from nodes.nextgpt.training.seeds import drawer, seed_of
 from nodes.nextgpt.training.stage import Stage
@@ -176,7 +177,7 @@ def _step(
     for part in range(plan.accumulate):
         facts = (plan.seed, name, step, part, crew.rank)
         torch.manual_seed(seed_of(*facts))
-        with torch.autocast(device, torch.bfloat16, enabled=plan.precision == "bfloat16"):
+        with precision(device, plan.precision):
             loss, told = stage.loss(drawer(*facts), plan.batch // plan.accumulate)
         if not bool(torch.isfinite(loss)):
             parts = ", ".join(f"{key} {float(value.detach()):g}" for key, value in told.items())
