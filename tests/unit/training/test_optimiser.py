@@ -1,0 +1,110 @@
+"""Muon, mixed precision, and what a denoiser begins with and looks at."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from nodes.nextgpt.training.denoising import denoising_loss
+from nodes.nextgpt.training.ledger import parameters
+from nodes.nextgpt.training.loop import train
+from nodes.nextgpt.training.optimiser import optimiser, orthogonal
+from nodes.nextgpt.training.parts import Parts
+from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.precision import precision
+from nodes.nextgpt.training.stages import open_stage
+from nodes.nextgpt.training.world.scene import Scene, Thing
+
+torch.set_num_threads(1)
+
+PLAN = Plan(preset="tiny", stage="wording", steps=6, batch=4, learning_rate=1e-3, optimiser="muon", weight_decay=0.01)
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
+def test_a_step_of_muon_has_the_directions_of_its_gradient_and_equal_lengths(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    left, lengths, right = torch.linalg.svd(matrix, full_matrices=False)
+    assert lengths.max() / lengths.min() > 5
+    found = left.T @ orthogonal(matrix) @ right.T
+    assert 0.6 < found.diagonal().min() and found.diagonal().max() < 1.3
+    assert (found - torch.diag(found.diagonal())).abs().max() < 0.1
+
+
+def test_muon_moves_hidden_matrices_and_adamw_the_rest(tmp_path):
+    stage = open_stage(PLAN, Parts("tiny", tmp_path, tmp_path))
+    weights = {name: tensor for name, tensor in parameters(stage.modules) if tensor.requires_grad}
+    names = {id(tensor): name for name, tensor in weights.items()}
+    by_kind = {True: set(), False: set()}
+    for group in optimiser(PLAN, stage, weights).param_groups:
+        by_kind[group["muon"]] |= {names[id(tensor)] for tensor in group["params"]}
+    assert len(by_kind[True]) + len(by_kind[False]) == len(weights)
+    assert all(weights[name].ndim == 2 and "_proj" in name for name in by_kind[True])
+    assert any("q_proj" in name for name in by_kind[True])
+    assert any("embed" in name for name in by_kind[False])
+    assert any("lm_head" in name for name in by_kind[False])
+    assert any("norm" in name for name in by_kind[False])
+
+
+def test_resumed_training_with_muon_gives_the_same_losses(tmp_path):
+    whole = train(PLAN, Parts("tiny", tmp_path / "a", tmp_path), "words")
+    train(PLAN, Parts("tiny", tmp_path / "b", tmp_path), "words", steps=1)
+    rest = train(PLAN, Parts("tiny", tmp_path / "b", tmp_path), "words", resume=True)
+    assert rest.losses == whole.losses
+    assert whole.losses[-1] < whole.losses[0]
+
+
+def test_attention_stays_in_float32_on_a_cpu():
+    query = torch.randn(1, 2, 5, 8)
+    with precision("cpu", "bfloat16"):
+        assert F.linear(query, torch.ones(3, 8)).dtype == torch.bfloat16
+        found = F.scaled_dot_product_attention(query, query, query)
+        low = F.scaled_dot_product_attention(query.bfloat16(), query, value=query)
+    assert torch.equal(found, F.scaled_dot_product_attention(query, query, query))
+    assert low.dtype == torch.bfloat16
+    with precision("cpu", "float32"):
+        assert F.linear(query, torch.ones(3, 8)).dtype == torch.float32
+
+
+def test_a_denoiser_of_films_begins_with_what_pictures_know(tmp_path):
+    parts = Parts("tiny", tmp_path, tmp_path)
+    plan = Plan(preset="tiny", stage="denoiser", modality="video", begin="image_decoder")
+    known = parts.get("image_decoder").unet.state_dict()
+    fresh = {name: tensor.clone() for name, tensor in parts.get("video_decoder").unet.state_dict().items()}
+    begun = open_stage(plan, parts).decoder.unet.state_dict()
+    shared = {name for name in begun if name in known and known[name].shape == begun[name].shape}
+    assert "conv_in.weight" in shared and len(shared) > 20
+    assert all(torch.equal(begun[name], known[name]) for name in shared)
+    assert all(torch.equal(begun[name], fresh[name]) for name in begun.keys() - shared)
+
+
+def test_cells_in_which_things_are_count_more(tmp_path):
+    parts = Parts("tiny", tmp_path, tmp_path)
+    stage = open_stage(Plan(preset="tiny", stage="denoiser", modality="image"), parts)
+    scene = Scene((Thing("square", "red", "large", "top left"),), "white")
+    importance = stage._importance([scene], torch.zeros(1, 4, 8, 8))
+    assert importance.mean() == pytest.approx(1)
+    assert importance[0, 0, 1, 1] == importance.max() > 3 * importance.min()
+    clean, condition = torch.zeros(1, 4, 8, 8), torch.zeros(1, 77, parts.get("image_decoder").config.condition[1])
+
+    def loss(weight):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            return float(denoising_loss(stage.decoder, "image", clean, condition, gamma=0.0, importance=weight))
+
+    assert loss(2 * importance) == pytest.approx(2 * loss(importance))
+    assert loss(importance) != loss(None)
+
+
+def test_an_autoencoder_that_begins_with_another_keeps_its_weights(tmp_path):
+    parts = Parts("tiny", tmp_path, tmp_path)
+    plan = Plan(preset="tiny", stage="autoencoder", modality="video", begin="image_decoder")
+    stage = open_stage(plan, parts)
+    known = parts.get("image_decoder").vae.state_dict()
+    assert all(torch.equal(tensor, known[name]) for name, tensor in stage.vae.state_dict().items())
+    first = stage.loss(random.Random(1), 2)[0]
+    other = open_stage(replace(plan, begin=""), Parts("tiny", tmp_path, tmp_path)).loss(random.Random(1), 2)[0]
+    assert torch.isfinite(first) and torch.isfinite(other)
