@@ -162,6 +162,7 @@ def decoder(modality: str) -> Mapping[str, Any]:
                 "resblock_kernel_sizes": [3, 7],
                 "resblock_dilation_sizes": [[1, 3], [1, 3]],
                 "normalize_before": False,
+                "leaky_relu_slope": 0.5,
             },
             schedule=schedule,
             seconds=2.0,

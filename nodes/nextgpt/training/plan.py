@@ -37,6 +37,7 @@ class Plan:
     learning_rate    at its highest; projectors have it times `projector_rate` where language model and projectors are trained
     warmup           share of the steps in which the rate rises from 0; then by `schedule`
     begin            the decoder with whose weights an autoencoder or denoiser begins: films begin with what pictures know
+    spectra_weight   of the vocoder's distance of spectra, beside that of waveforms; see `stages/vocoder.py`
     snr_gamma        of the min-SNR weight of denoising losses; 0: every noise level counts alike
     optimiser        "adamw", or "muon" for the matrices of hidden layers (`optimiser.py`)
     ema              decay of the moving average whose weights are saved; 0 saves the weights themselves
@@ -74,6 +75,7 @@ class Plan:
     words_weight: float = 1.0
     condition_drop: float = 0.1
     snr_gamma: float = 5.0
+    spectra_weight: float = 1.0
     rank: int = 32
     alpha: float = 32.0
     dropout: float = 0.1
