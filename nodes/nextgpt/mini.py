@@ -44,6 +44,7 @@ def encoder() -> Mapping[str, Any]:
         image_size=64,
         vision_patch=8,
         plane_patch=16,
+        text_length=ROWS,
         text_vocabulary=vocabulary() + 1,  # one more for the end of a text, which ImageBind wants to be the largest
     ).to_dict()
 
