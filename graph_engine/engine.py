@@ -447,9 +447,16 @@ class Engine(Controls):
         record = live.record
         record.status, record.errors, record.finished = status, errors, time.time()
         result, error = json.dumps(record.result), json.dumps(errors)
-        self._keep(self._queue.finish(run, status, result=result, error=error, at=record.finished))
+        recording = self._queue.finish(run, status, result=result, error=error, at=record.finished)
+        self._keep(recording)
         live.log.add("finished", "", ending_of(record))
         self._roster.end(live)
+        recording.add_done_callback(partial(self._recorded, live))
+
+    def _recorded(self, live: LiveRun, recording: asyncio.Future[bool]) -> None:
+        """Where the disk has failed, only this process knows how the run ended: it is not forgotten."""
+        if not recording.cancelled() and recording.exception() is None:
+            self._roster.recorded(live)
 
     def _keep(self, future: asyncio.Future[Any]) -> None:
         """A write that nobody waits for, but whose failure must be seen."""
