@@ -20,7 +20,7 @@ KINDS = {
 
 @node(
     id="diffusion.load_captioner",
-    version=f"1.0.{RECIPE}",
+    version=f"1.1.{RECIPE}",
     title="Load captioner",
     category=CATEGORY,
     reads=bundle.reads,

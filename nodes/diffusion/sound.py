@@ -15,7 +15,7 @@ KINDS = {"AudioLDM2Pipeline": "", "musicgen": "MusicgenForConditionalGeneration"
 Prompt = Annotated[str, Widget(multiline=True, max=20_000)]
 
 
-@node(id="diffusion.load_sound", title="Load sound model", category=CATEGORY, reads=bundle.reads)
+@node(id="diffusion.load_sound", version="1.1.0", title="Load sound model", category=CATEGORY, reads=bundle.reads)
 def load_sound(context: NodeContext, name: Name) -> SoundModel:
     """AudioLDM 2 (a diffusers folder) or MusicGen (a transformers folder), from the models folder."""
     return bundle.load(name, context.models_dir, KINDS, "sound model")

@@ -17,7 +17,7 @@ _DRAWING = threading.Lock()
 """VITS draws from the one generator of the process."""
 
 
-@node(id="diffusion.load_recogniser", title="Load speech recogniser", category=CATEGORY, reads=bundle.reads)
+@node(id="diffusion.load_recogniser", version="1.1.0", title="Load speech recogniser", category=CATEGORY, reads=bundle.reads)
 def load_recogniser(context: NodeContext, name: Name) -> Recogniser:
     """Whisper (a transformers folder), from the models folder."""
     kinds = {"whisper": "WhisperForConditionalGeneration"}
@@ -73,7 +73,7 @@ def _pieces(audio: Any, rate: int, seconds: int) -> list[Any]:
     return [piece for row in wave[:, 0] for piece in row.split(rate * seconds)]
 
 
-@node(id="diffusion.load_speaker", title="Load speaker", category=CATEGORY, reads=bundle.reads)
+@node(id="diffusion.load_speaker", version="1.1.0", title="Load speaker", category=CATEGORY, reads=bundle.reads)
 def load_speaker(context: NodeContext, name: Name) -> Speaker:
     """VITS (a transformers folder, for example one of the MMS voices), from the models folder."""
     return bundle.load(name, context.models_dir, {"vits": "VitsModel"}, "speaker")
