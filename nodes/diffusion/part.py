@@ -37,7 +37,7 @@ def part(folder: Path, library: str, kind: str, dtype: str) -> ModelSpec:
             return ModelSpec(families.TEXT, config, files, dtype)
         if kind == "T5EncoderModel" and dtype != "float16":  # in float16 its library keeps some layers in float32
             return ModelSpec(families.T5, config, files, dtype)
-        return ModelSpec(families.LIBRARY, {"class": kind, "folder": str(folder)}, files, dtype)
+        return ModelSpec(families.LIBRARY, {"class": kind, "folder": str(folder), "config": config}, files, dtype)
     return ModelSpec(families.PART, {"class": kind, "config": settings(folder / "config.json")}, files, dtype)
 
 

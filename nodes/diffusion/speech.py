@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from graph_engine import Audio, Effect, Needs, NodeContext, NodeError, Widget, node
 from nodes.diffusion import bundle
+from nodes.diffusion.hearing import reading_aloud, transcribing
 from nodes.diffusion.kinds import Recogniser, Speaker
 from nodes.diffusion.load import CATEGORY, Name
 from nodes.diffusion.sound import Prompt
@@ -24,7 +25,11 @@ def load_recogniser(context: NodeContext, name: Name) -> Recogniser:
     return bundle.load(name, context.models_dir, kinds, "speech recogniser")
 
 
-@node(id="diffusion.transcribe", category=CATEGORY, needs=Needs(device=True, models=parts("model")))
+@node(
+    id="diffusion.transcribe",
+    category=CATEGORY,
+    needs=Needs(device=True, working_bytes=transcribing, models=parts("model")),
+)
 def transcribe(
     context: NodeContext,
     audio: Audio,
@@ -79,7 +84,12 @@ def load_speaker(context: NodeContext, name: Name) -> Speaker:
     return bundle.load(name, context.models_dir, {"vits": "VitsModel"}, "speaker")
 
 
-@node(id="diffusion.speak", category=CATEGORY, effect=Effect.SEEDED, needs=Needs(device=True, models=parts("model")))
+@node(
+    id="diffusion.speak",
+    category=CATEGORY,
+    effect=Effect.SEEDED,
+    needs=Needs(device=True, working_bytes=reading_aloud, models=parts("model")),
+)
 def speak(context: NodeContext, text: Prompt, model: Speaker, seed: Seed = 0) -> Audio:
     """Reads a text aloud: AUDIO "1 1 T"."""
     import torch
