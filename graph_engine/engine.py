@@ -104,7 +104,7 @@ class Engine(Controls):
             return LocalExecutor(devices, settings.pool_threads, self._runner.report)
         from graph_engine.execute.worker import Recipe, WorkerExecutor
 
-        recipe = Recipe(settings.custom_nodes, settings.temp_dir, dict(settings.device_bytes))
+        recipe = Recipe(settings.custom_nodes, settings.temp_dir, dict(settings.device_bytes), settings.warm_s)
         return WorkerExecutor(devices, settings.pool_threads, self._runner.report, recipe, self.models)
 
     @classmethod
@@ -287,6 +287,8 @@ class Engine(Controls):
     async def _begin(self, live: LiveRun, plan: Plan, journal: list[Artifact], wishes: Wishes) -> None:
         record = live.record
         live.given = tuple(artifact.key for artifact in journal)
+        if self.settings.workers != "none" and any(step.type.lane == "device" for step in plan.steps):
+            self._executor.prepare()
         self._vault.memory.new_generation()
         present = await self._runner.present(record.id, plan)
         if not self._closing:

@@ -497,3 +497,24 @@ async def test_nothing_is_left_after_many_runs_and_kills(engine: Engine) -> None
     await engine.close()
     assert children() == []
     assert list(folder.iterdir()) == []
+
+
+async def test_what_happens_to_memory_in_a_process_is_on_the_timeline(engine: Engine) -> None:
+    """Loads and waits are told with the server's clock, and lie inside the step that they belong to."""
+    before = {device: copies.loads for device, copies in engine.telemetry.devices.items()}
+    nodes = {"m": step("v.load", name="d", layers=1), "u": step("v.use", {"model": "m.input_projector"}, salt=4711)}
+    engine.models.clear()
+    record = await run(engine, nodes, ["u"])
+    assert record.status == "succeeded", record.errors
+    trace = (await engine.timeline(record.id))["traceEvents"]
+    slices = {(event["cat"], event["name"]): event for event in trace if event["ph"] == "X"}
+    computed, load = slices["steps", "u"], slices["memory", "load nextgpt.input_projector"]
+    assert load["args"]["bytes"] == BYTES
+    within = 1_000  # microseconds
+    assert computed["ts"] - within <= load["ts"]
+    assert load["ts"] + load["dur"] <= computed["ts"] + computed["dur"] + within
+    device = load["args"]["device"]
+    assert engine.telemetry.devices[device].loads > before.get(device, 0)
+    waits = [event for event in trace if event.get("name") == "wait for nextgpt.input_projector"]
+    assert all(computed["ts"] - within <= wait["ts"] <= computed["ts"] + computed["dur"] for wait in waits)
+    assert waits or load["dur"] < 2_000, "waiting for it is shown, unless it took next to nothing"
