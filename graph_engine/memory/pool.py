@@ -403,8 +403,9 @@ class ModelPool:
         if resident is not None and (resident.beside_bytes or place not in self._beside):
             return
         self._beside.discard(place)
-        module, beside = self._modules.get(place), self._catalog[self._families[key]].beside
-        if module is not None and beside is not None:
+        module = self._modules.get(place)
+        beside = self._catalog[self._families[key]].beside if module is not None else None
+        if beside is not None:
             beside.forget(module)
 
     def _put_away(self, device: str, key: str, outline: Outline) -> None:
