@@ -506,15 +506,17 @@ async def test_what_happens_to_memory_in_a_process_is_on_the_timeline(engine: En
     engine.models.clear()
     record = await run(engine, nodes, ["u"])
     assert record.status == "succeeded", record.errors
+    log = engine._roster.live[record.id].log
+    moments = {(event.node, event.type): at for event, at in zip(log.kept(), log.times, strict=True)}
+    begun, over = moments["u", "running"], moments["u", "done"]
+    spans = [span for span in engine.telemetry.of(record.id) if begun <= span.begin_s <= span.end_s <= over]
+    (load,) = [span for span in spans if span.what == "load"]
+    assert (load.model, load.bytes) == ("nextgpt.input_projector", BYTES), "by our clock, inside the step it was for"
+    waits = [span for span in spans if span.what == "weights"]
+    assert [(span.run, span.node) for span in waits] in ([(record.id, "u")], []), "none if it took next to nothing"
+    assert waits or load.end_s - load.begin_s < 0.002
+    assert engine.telemetry.devices[load.device].loads > before.get(load.device, 0)
     trace = (await engine.timeline(record.id))["traceEvents"]
-    slices = {(event["cat"], event["name"]): event for event in trace if event["ph"] == "X"}
-    computed, load = slices["steps", "u"], slices["memory", "load nextgpt.input_projector"]
-    assert load["args"]["bytes"] == BYTES
-    within = 1_000  # microseconds
-    assert computed["ts"] - within <= load["ts"]
-    assert load["ts"] + load["dur"] <= computed["ts"] + computed["dur"] + within
-    device = load["args"]["device"]
-    assert engine.telemetry.devices[device].loads > before.get(device, 0)
-    waits = [event for event in trace if event.get("name") == "wait for nextgpt.input_projector"]
-    assert all(computed["ts"] - within <= wait["ts"] <= computed["ts"] + computed["dur"] for wait in waits)
-    assert waits or load["dur"] < 2_000, "waiting for it is shown, unless it took next to nothing"
+    names = {(event["cat"], event["name"]) for event in trace if event["ph"] == "X"}
+    assert ("memory", "load nextgpt.input_projector") in names
+    assert not waits or ("steps", "wait for nextgpt.input_projector") in names
