@@ -55,8 +55,8 @@ def captioning(values: Values) -> int:
     layers = int(words.get("num_hidden_layers", words.get("n_layer", 12)))
     spoken = int(words.get("hidden_size", words.get("n_embd", 768)))
     cache = 2 * layers * spoken * (tokens + int(values.get("max_new_tokens") or 30))
-    image = values.get("image")
-    count = int(image.shape[0]) if hasattr(image, "shape") else 1
+    image: Any = values.get("image")
+    count = 1 if image is None else int(image.shape[0])
     trunk = tokens * width
     attention = SEEING * trunk + 2 * int(eye.get("num_attention_heads", 12)) * tokens * tokens
     return count * (
