@@ -131,9 +131,10 @@ def forget(unet: Any = None) -> None:
             plug.layout.restore()
 
 
-def held_bytes() -> int:
-    """Memory that CUDA graphs keep for UNets that are not at work."""
-    return sum(plug.graphs.held_bytes for plug in _KEPT.values() if plug.graphs is not None)
+def held_bytes(unet: Any = None) -> int:
+    """Memory that CUDA graphs keep for a UNet that is not at work, or for all such."""
+    plugs = list(_KEPT.values()) if unet is None else [_KEPT[unet]] if unet in _KEPT else []
+    return sum(plug.graphs.held_bytes for plug in plugs if plug.graphs is not None)
 
 
 def _compiled(unet: Any, options: Mapping[str, Any]) -> Accelerated:

@@ -104,7 +104,7 @@ class Engine(Controls):
             return LocalExecutor(devices, settings.pool_threads, self._runner.report)
         from graph_engine.execute.worker import Recipe, WorkerExecutor
 
-        recipe = Recipe(settings.custom_nodes, settings.temp_dir, dict(settings.device_bytes))
+        recipe = Recipe(settings.custom_nodes, settings.temp_dir, dict(settings.device_bytes), settings.warm_s)
         return WorkerExecutor(devices, settings.pool_threads, self._runner.report, recipe, self.models)
 
     @classmethod
@@ -287,6 +287,8 @@ class Engine(Controls):
     async def _begin(self, live: LiveRun, plan: Plan, journal: list[Artifact], wishes: Wishes) -> None:
         record = live.record
         live.given = tuple(artifact.key for artifact in journal)
+        if self.settings.workers != "none" and any(step.type.lane == "device" for step in plan.steps):
+            self._executor.prepare()
         self._vault.memory.new_generation()
         present = await self._runner.present(record.id, plan)
         if not self._closing:
@@ -447,9 +449,16 @@ class Engine(Controls):
         record = live.record
         record.status, record.errors, record.finished = status, errors, time.time()
         result, error = json.dumps(record.result), json.dumps(errors)
-        self._keep(self._queue.finish(run, status, result=result, error=error, at=record.finished))
+        recording = self._queue.finish(run, status, result=result, error=error, at=record.finished)
+        self._keep(recording)
         live.log.add("finished", "", ending_of(record))
         self._roster.end(live)
+        recording.add_done_callback(partial(self._recorded, live))
+
+    def _recorded(self, live: LiveRun, recording: asyncio.Future[bool]) -> None:
+        """Where the disk has failed, only this process knows how the run ended: it is not forgotten."""
+        if not recording.cancelled() and recording.exception() is None:
+            self._roster.recorded(live)
 
     def _keep(self, future: asyncio.Future[Any]) -> None:
         """A write that nobody waits for, but whose failure must be seen."""

@@ -24,7 +24,19 @@ PLANNED_STEPS = 10_000
 class LiveRun:
     """A run that is active, or that ended and can still be watched."""
 
-    __slots__ = ("accepted", "cancelled", "counted", "ended", "given", "log", "queued", "raw", "record", "types")
+    __slots__ = (
+        "accepted",
+        "cancelled",
+        "counted",
+        "ended",
+        "given",
+        "log",
+        "queued",
+        "raw",
+        "record",
+        "recorded",
+        "types",
+    )
 
     def __init__(self, record: RunRecord, log: EventLog, plan: Plan, raw: dict[str, Any]) -> None:
         self.record, self.log = record, log
@@ -43,6 +55,8 @@ class LiveRun:
         self.types = {plan.steps[index].node: plan.steps[index].type for index in plan.targets}
         self.ended = asyncio.Event()
         """It has ended, or the engine closes."""
+        self.recorded = False
+        """Its end is on the disk: from then on the queue can answer for it."""
 
 
 class Roster:
@@ -62,18 +76,22 @@ class Roster:
         """There may be older ones that only the queue has."""
 
     def end(self, live: LiveRun) -> None:
-        """The run is over; its events stay until those of all ended runs are too many."""
+        """The run is over; its events stay until its end is recorded and those of all ended runs are too many."""
         live.log.forget_transient()
         live.raw, live.types = None, {}
         live.ended.set()
         self._old_events += len(live.log)
         self._outcomes[f"run {live.record.status}"] += 1
+
+    def recorded(self, live: LiveRun) -> None:
+        """The end of this run is on the disk, so it may be forgotten here."""
+        live.recorded = True
         surplus, events = len(self.live) - LIVE, self._old_events
         gone = []
         for run, old in self.live.items():
             if surplus <= 0 and events <= self._keep_events:
                 break
-            if old.record.ended:
+            if old.recorded:
                 gone.append(run)
                 surplus, events = surplus - 1, events - len(old.log)
         for run in gone:

@@ -22,6 +22,8 @@ class Settings:
     disk_cache_min_s   results that took less time than this to compute are not worth a file
     pool_threads       nodes that need no device, at a time
     workers            "none": jobs of devices run in threads of this process; "process": in a process per device
+    warm_s             processes of devices import their libraries before the first job, and let go of them when so many
+                       seconds went by without one; 0: with the first job
     device_bytes       budget per device for weights ("cpu": bytes); a device that is not named uses what it has
     grace_s            how long a cancelled job may take to stop before the run ends without it
     """
@@ -36,6 +38,7 @@ class Settings:
     pool_threads: int = 8
     devices: tuple[str, ...] = ()
     workers: Literal["none", "process"] = "none"
+    warm_s: float = 0.0
     device_bytes: tuple[tuple[str, int], ...] = ()
     grace_s: float = 5.0
     max_document_bytes: int = 16 * MEBIBYTE

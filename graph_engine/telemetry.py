@@ -11,6 +11,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 KEPT = 20_000
@@ -114,7 +115,23 @@ class Telemetry:
         """Until now; what took next to nothing is not kept."""
         now = time.perf_counter()
         if now - begin_s >= SLOW_S:
-            self.spans.append(Span(what, begin_s, now, device, model, 0, run, node))
+            with self._lock:
+                self.spans.append(Span(what, begin_s, now, device, model, 0, run, node))
+
+    def taken(self, most: int) -> list[Span]:
+        """The oldest spans, which are not kept here any more: somebody else will."""
+        with self._lock:
+            return [self.spans.popleft() for _ in range(min(most, len(self.spans)))]
+
+    def adopt(self, spans: Iterable[Span], offset_s: float) -> None:
+        """What another process noted. offset_s: our clock is ahead of its."""
+        with self._lock:
+            for span in spans:
+                self.spans.append(span._replace(begin_s=span.begin_s + offset_s, end_s=span.end_s + offset_s))
+                copies = self._device(span.device)
+                copies.evictions += span.what == "evict"
+                copies.loads += span.what == "load"
+                copies.copied_bytes += span.bytes if span.what in ("load", "copy") else 0
 
     def lasted(self, type: str, seconds: float) -> None:
         """A step of this node type computed for so long."""
@@ -129,7 +146,7 @@ class Telemetry:
         return times.usual_s if times is not None else None
 
     def of(self, run: str) -> list[Span]:
-        """Waits of one run, and what happened to models of all, oldest first."""
+        """Waits of one run, and what happened to models of all, in the order in which they were told."""
         with self._lock:
             return [span for span in self.spans if span.run in ("", run)]
 

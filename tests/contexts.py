@@ -50,7 +50,7 @@ class FolderContext(NodeContext):
         self.stop_after -= 1
         return self.stop_after < 0
 
-    def model(self, spec: Any) -> Any:
+    def model(self, spec: Any, again: int | None = None) -> Any:
         return self.models[spec]
 
     def rng(self, seed: int) -> Any:
@@ -84,7 +84,7 @@ class FolderContext(NodeContext):
 class ModelsContext(FolderContext):
     """Loads the models of the NExT-GPT families that it is asked for, once each, as the engine does."""
 
-    def model(self, spec: Any) -> Any:
+    def model(self, spec: Any, again: int | None = None) -> Any:
         from graph_engine.models.load import materialise
         from nodes.nextgpt.families import FAMILIES
 

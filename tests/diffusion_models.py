@@ -25,7 +25,7 @@ class DiffusionContext(FolderContext):
         super().__init__(root)
         self._models_dir = models_dir
 
-    def model(self, spec: Any) -> Any:
+    def model(self, spec: Any, again: int | None = None) -> Any:
         if spec.key not in self.models:
             self.models[spec.key] = materialise(spec, FAMILY[spec.family], "cpu")
         return self.models[spec.key]

@@ -199,6 +199,7 @@ ANSWERS: dict[str, Schema] = {
             "state": {"enum": ["resident", "streaming", "loading"]},
             "bytes": {"type": "integer", "description": "of the budget"},
             "weight_bytes": {"type": "integer", "description": "all of it"},
+            "beside_bytes": {"type": "integer", "description": "kept for it beside its weights: captured graphs"},
             "share": {"type": "number", "description": "of its weights that are here, 0..1"},
             "leases": {"type": "integer", "description": "jobs that use it now; it cannot leave"},
             "next_use": {

@@ -52,6 +52,8 @@ class JobContext(NodeContext):
         self._scratch: Path | None = None
         self._scratch_root = scratch_root or folders.roots["temp"]
         self._leases: list[Any] = []
+        self._used: set[str] = set()
+        """Keys of all models that it had."""
         self._models = models or {}
         self.working_bytes, self._reserved = working_bytes, 0
         self._watches = False
@@ -127,17 +129,25 @@ class JobContext(NodeContext):
     def wait(self, seconds: float) -> bool:
         return self._stop.wait(seconds)
 
-    def model(self, spec: Any) -> Any:
+    def model(self, spec: Any, again: int | None = None) -> Any:
         self.check()
         began = time.perf_counter()
-        module = self._pool.lease(spec, self._place, self._next_use(spec))
+        next_use = self._next_use(spec) if again is None else again
+        module = self._pool.lease(spec, self._place, next_use)
         self._pool.telemetry.waited("weights", began, self._place, spec.family, self.run, self.node)
         self._leases.append(spec)
+        self._used.add(spec.key)
         if self._expected is not None:  # what comes next is brought while this computes
-            mine = {lease.key for lease in self._leases}
-            rest = [one for one in self._expected if one.after > 0 or one.spec.key not in mine]
-            self._pool.expect(self.run, self._place, rest, len(self._leases))
+            rest = [one for one in self._expected if one.after > 0 or one.spec.key not in self._used]
+            # A bundle is one model to the plan, whichever of its parts are used and how often.
+            uses = min(len(self._used), max(1, len(self._models)))
+            self._pool.expect(self.run, self._place, rest, uses)
         return module
+
+    def give_back(self, spec: Any) -> None:
+        if spec in self._leases:
+            self._leases.remove(spec)
+            self._pool.release(spec, self._place)
 
     def _next_use(self, spec: Any) -> int | None:
         """Of the port that the spec came by. A node may have made it of another (one trunk of an encoder): then the files

@@ -68,6 +68,9 @@ class Executor(Protocol):
     async def open(self) -> None:
         """Before the first job, on the loop that starts them. What is not prepared here is prepared when it is needed."""
 
+    def prepare(self) -> None:
+        """A run that wants devices was accepted: what takes long may begin."""
+
     def start(self, work: Work) -> None:
         """Begin and return at once."""
 

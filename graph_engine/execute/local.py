@@ -36,6 +36,9 @@ class LocalExecutor:
     async def open(self) -> None:
         """There is nothing to prepare."""
 
+    def prepare(self) -> None:
+        """Nodes run in this process, which has imported what it has."""
+
     def start(self, work: Work) -> None:
         job, context = work.job, work.context
         if context is not None and isinstance(context, JobContext):

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,23 +27,27 @@ from graph_engine.execute.worker_forms import report_from, work_form
 from graph_engine.execute.worker_models import Far, Fleet, bytes_of
 from graph_engine.execute.worker_parcel import Parcel
 from graph_engine.memory.reservations import models_of
+from graph_engine.telemetry import Span
 
 log = logging.getLogger("anyloom.worker")
 
 BACKOFF_S, BACKOFF_LIMIT_S = 0.1, 5.0
 """The first restart is at once; from the second crash in a row on there is a pause, which doubles."""
 BEGIN_S = 60.0
+WARM_AFTER_S = 0.5
+"""So long after the beginning: whoever begins an engine to run something at once has it run first."""
 CLOSE_S = 1.5
 """How long a job may take to end when the executor closes."""
 
 
 class Recipe(NamedTuple):
     """What a process needs to know at its beginning. custom_nodes: folders of packs, loaded there anew; temp_dir: where
-    scratch folders lie; budgets: bytes by device."""
+    scratch folders lie; budgets: bytes by device; warm_s: how long libraries that were imported ahead are kept unused."""
 
     custom_nodes: tuple[Path, ...] = ()
     temp_dir: Path | None = None
     budgets: Mapping[str, int] = {}
+    warm_s: float = 0.0
 
 
 class Worker:
@@ -56,6 +60,8 @@ class Worker:
         """In a row."""
         self.job = 0
         """What it is at."""
+        self._cooled: Child | None = None
+        """It was told to end because nobody used what it had imported."""
         self._refusals = 0
         """How often the system would not start a process."""
         self._recipe, self._models, self._executor = recipe, models, executor
@@ -97,6 +103,9 @@ class Worker:
     def saw(self, job: int, bytes: int) -> None:
         self._executor.saw(job, bytes)
 
+    def noted(self, spans: Sequence[Sequence[Any]], offset_s: float) -> None:
+        self._models.telemetry.adopt((Span(*span) for span in spans), offset_s)
+
     def told(self, form: Mapping[str, Any]) -> None:
         self._models.told(self.device, form)
         self._notify()
@@ -108,8 +117,25 @@ class Worker:
             self._models.begin(self.device, lambda room_bytes: None)
             self._changed.notify_all()
         self._sweep()
-        if not self._executor.closing and self.job not in self._abandoned:
+        if child is self._cooled:
+            self._cooled = None
+            self.begin()
+        elif not self._executor.closing and self.job not in self._abandoned:
             log.warning("the process of %s %s", self.device, child.ending)
+
+    def warm(self) -> None:
+        """Import the libraries of nodes now, where no job has done so; what nobody uses for long is given back."""
+        child, keep_s = self.child, self._recipe.warm_s
+        if keep_s > 0 and child is not None and not child.asked_to_warm and child.ending is None:
+            child.asked_to_warm = True
+            child.post("warm")
+            asyncio.get_running_loop().call_later(keep_s, self._cool, child)
+
+    def _cool(self, child: Child) -> None:
+        """A process lets go of libraries only by ending. One that has done a job is in use, as the server itself is."""
+        if child is self.child and not child.begun and not self.job and not self._executor.closing:
+            self._cooled = child
+            child.post("close")
 
     def _sweep(self) -> None:
         scratch, self._scratch = self._scratch, None
@@ -272,6 +298,12 @@ class WorkerExecutor(LocalExecutor):
             if time.monotonic() > until:
                 return
             await asyncio.sleep(0.005)
+        for worker in self.workers.values():
+            self._loop.call_later(WARM_AFTER_S, worker.warm)
+
+    def prepare(self) -> None:
+        for worker in self.workers.values():
+            worker.warm()
 
     @property
     def closing(self) -> bool:

@@ -9,13 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
+from graph_engine.execute.worker_clock import Clocks
 from graph_engine.execute.worker_parcel import Parcel
 from graph_engine.execute.worker_wire import Message, Wire
 
@@ -55,6 +57,9 @@ class Listener(Protocol):
     def saw(self, job: int, bytes: int) -> None:
         """What a job took beside its models."""
 
+    def noted(self, spans: Sequence[Sequence[Any]], offset_s: float) -> None:
+        """What happened to memory and time there; offset_s: our clock is ahead of its."""
+
     def told(self, form: Mapping[str, Any]) -> None:
         """What models it has."""
 
@@ -75,6 +80,9 @@ class Child:
         self.begun = 0
         """The last job that it began."""
         self.ready = False
+        self.asked_to_warm = self.warm = False
+        """Libraries of nodes are to be imported before the first job; they are."""
+        self._clocks = Clocks()
         ours, theirs = socket.socketpair()
         self._errors, errors = os.pipe()
         os.set_blocking(self._errors, False)
@@ -110,7 +118,7 @@ class Child:
         """
         try:
             if self.ending is None:
-                self._wire.send("job", job, parcel.tree, parcel.body, extra_bytes, fd=parcel.fd)
+                self._wire.send("job", job, parcel.tree, parcel.body, extra_bytes, time.perf_counter(), fd=parcel.fd)
         except (OSError, ValueError):  # it is gone, or its end was seen just now
             pass
         finally:
@@ -158,6 +166,14 @@ class Child:
                 self._listener.saw(*rest)
             elif kind == "report":
                 self._answers.put(message)
+            elif kind == "spans":
+                spans, sent, *answered = rest
+                self._clocks.heard(sent, time.perf_counter())
+                if answered:
+                    self._clocks.answered(*answered)
+                self._listener.noted(spans, self._clocks.offset_s)
+            elif kind == "warm":
+                self.warm = True
             elif kind == "begun":
                 self.begun = rest[0]
             elif kind == "memory":

@@ -109,6 +109,12 @@ class Fleet(DividedPool):
         for far in self._far.values():
             far.forget(run)
 
+    def beside_of(self, spec: ModelSpec, device: str) -> int:
+        far = self._far.get(device)
+        if far is None:
+            return super().beside_of(spec, device)
+        return sum(model["beside_bytes"] for model in far.stats.get("models", ()) if model["key"] == spec.key)
+
     def is_here(self, spec: ModelSpec) -> bool:
         return super().is_here(spec) or any(spec.key in far.holdings.models for far in self._far.values())
 

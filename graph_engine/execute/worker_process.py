@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import importlib
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, Literal
 
 from graph_engine.errors import AnyloomError
 from graph_engine.execute.call import call, explain
@@ -41,6 +44,9 @@ PR_SET_PDEATHSIG = 1
 DEAF = 70
 """Exit code, as sysexits.h has it for what should not happen."""
 Task = tuple[int, Parcel, int]
+SPANS_AT_ONCE = 1_000
+NOTES_S = 0.25
+"""How long what was noted may lie here while a job goes on."""
 
 
 class TellingPool(DividedPool):
@@ -75,17 +81,39 @@ class Process:
             budgets[self._device] = setup["room_bytes"]
         self._models = TellingPool(Catalog.discover(), budgets, self._tell)
         self._folders: dict[tuple[str, ...], Folders] = {}
-        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._tasks: SimpleQueue[Task | Literal["warm"] | None] = SimpleQueue()
+        self._libraries = deque(self._registry.libraries)
+        self._warming = False
         self._contexts: dict[int, JobContext] = {}
         self._stopped: set[int] = set()
         self._told: dict[str, Any] = {}
+        self._noted_s = 0.0
+        self._answered: tuple[float, float] | None = None
+        """Of the message from the server that took least time as far as the clocks say: when it was sent, and when it was
+        here."""
 
     def work(self) -> None:
         """In the main thread, until the server says that it is over."""
         threading.Thread(target=self._listen, name="listen", daemon=True).start()
         self._tell()
         while (task := self._tasks.get()) is not None:
-            self._do(*task)
+            if task == "warm":
+                self._warm()
+            else:
+                self._do(*task)
+
+    def _warm(self) -> None:
+        """Import what jobs will, one library after the other, as long as there is no job. In the thread of the jobs: libraries
+        that import lazily break when two threads make them do it at once."""
+        while self._libraries:
+            if not self._tasks.empty():
+                self._tasks.put("warm")
+                return
+            self._warming = True
+            with suppress(Exception):  # whatever it is, the job that needs it will meet it and say what is wrong
+                importlib.import_module(self._libraries.popleft())
+            self._warming = False
+        self._wire.send("warm")
 
     # --- one job --------------------------------------------------------------------------------------------------------
 
@@ -150,6 +178,7 @@ class Process:
             parcel = Parcel.of(report_form(Raised(failed)))
         del report, context  # what the node gave is in the parcel; nothing is kept here
         self._tell()
+        self._note()
         try:
             self._wire.send("report", number, parcel.tree, parcel.body, fd=parcel.fd)
         finally:
@@ -157,6 +186,14 @@ class Process:
 
     def _post(self, job: int, type: str, data: dict[str, Any]) -> None:
         self._wire.send("post", job, type, data)
+        if time.perf_counter() - self._noted_s > NOTES_S:
+            self._note()
+
+    def _note(self) -> None:
+        """What happened to memory and time since the last word of it."""
+        self._noted_s = time.perf_counter()
+        while spans := self._models.telemetry.taken(SPANS_AT_ONCE):
+            self._wire.send("spans", spans, time.perf_counter(), *(self._answered or ()))
 
     def _tell(self) -> None:
         """What models there are, when that has changed."""
@@ -180,7 +217,10 @@ class Process:
     def _hear(self, message: Message) -> None:
         kind, *rest = message.parts
         if kind == "job":
-            number, tree, body, extra_bytes = rest
+            number, tree, body, extra_bytes, sent = rest
+            here = time.perf_counter()
+            if self._answered is None or sent - here > self._answered[0] - self._answered[1]:
+                self._answered = (sent, here)
             self._tasks.put((number, Parcel(tree, body, message.fd), extra_bytes))
         elif kind == "stop":
             self._stop(rest[0])
@@ -192,6 +232,8 @@ class Process:
             self._models.clear()
         elif kind == "close":
             self._close()
+        elif kind == "warm":
+            self._tasks.put("warm")
 
     def _stop(self, job: int) -> None:
         self._stopped.add(job)
@@ -202,6 +244,8 @@ class Process:
             self._stopped.discard(old)
 
     def _close(self) -> None:
+        if self._warming:  # there is no job that would have to end, and an import cannot be told to
+            os._exit(0)
         self._tasks.put(None)
         for context in list(self._contexts.values()):
             context.stop()

@@ -57,8 +57,14 @@ class NodeContext(abc.ABC):
         return self.cancelled
 
     @abc.abstractmethod
-    def model(self, spec: Any) -> Any:
-        """The torch module of a `ModelSpec`, on `device`, leased to this job until it ends."""
+    def model(self, spec: Any, again: int | None = None) -> Any:
+        """The torch module of a `ModelSpec`, on `device`, leased to this job until it ends.
+
+        again: of a model that is given back early: after how many other models of this job it is asked for once more.
+        """
+
+    def give_back(self, spec: Any) -> None:  # noqa: B027  (contexts that lease nothing have nothing to do)
+        """The job computes no more with a model: others may take its room before the job ends. It may be asked for again."""
 
     @abc.abstractmethod
     def rng(self, seed: int) -> Any:

@@ -22,6 +22,7 @@ class Registry:
         self._types: dict[str, NodeType] = {}
         self.failures: dict[str, str] = {}
         """Packs that could not be loaded, and why; one broken pack does not keep the others away."""
+        self._libraries: dict[str, None] = {}
         for type in types:
             self.add(type)
 
@@ -45,8 +46,16 @@ class Registry:
             )
         self._types[type.id] = type
 
-    def add_module(self, module: ModuleType) -> None:
-        """Every node function that is an attribute of the module."""
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Modules that nodes of devices will import, for processes that do it before the first job. Packs name them
+        (`LIBRARIES`); those of custom folders come first, because somebody put them there to be used."""
+        return tuple(self._libraries)
+
+    def add_module(self, module: ModuleType, first: bool = False) -> None:
+        """Every node function that is an attribute of the module. first: before what is known already."""
+        named = dict.fromkeys(getattr(module, "LIBRARIES", ()))
+        self._libraries = {**named, **self._libraries} if first else {**self._libraries, **named}
         for value in list(vars(module).values()):
             type = getattr(value, "node_type", None)
             if isinstance(type, NodeType):
@@ -71,7 +80,7 @@ class Registry:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
-        self.add_module(module)
+        self.add_module(module, first=True)
 
     def _guarded(self, pack: str, load: object) -> None:
         try:

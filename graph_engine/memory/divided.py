@@ -68,7 +68,11 @@ class DividedPool(ModelPool):
         everything idle has left. Negative: so much could be given away."""
         with self._lock:
             residency = self.residency(device)
-            leased = {key: resident.bytes for key, resident in residency.residents.items() if resident.leases}
+            leased = {
+                key: resident.bytes + resident.beside_bytes
+                for key, resident in residency.residents.items()
+                if resident.leases
+            }
             return sum({**wanted, **leased}.values()) + residency.reserved_bytes + beside - residency.budget_bytes
 
     def give(self, device: str, bytes: int) -> int:

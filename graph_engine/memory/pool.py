@@ -58,6 +58,8 @@ class ModelPool:
         self._families: dict[str, str] = {}
         self._untouched: set[tuple[str, str]] = set()
         """What was brought ahead and no job used yet."""
+        self._beside: set[tuple[str, str]] = set()
+        """Models for which something is counted beside their weights."""
         self._orders: dict[str, list[str]] = {}
         """The order in which the layers of streamed models are called, from their earlier lives."""
         self.outlines: dict[tuple[str, str], Outline] = {}
@@ -115,8 +117,25 @@ class ModelPool:
 
     def release(self, spec: ModelSpec, device: str) -> None:
         with self._lock:
-            self.residency(device).release(spec.key)
+            residency = self.residency(device)
+            residency.release(spec.key)
+            resident = residency.residents.get(spec.key)
+            if resident is not None and not resident.leases:
+                self._count_beside(device, spec, residency)
             self._ahead.wake()
+
+    def _count_beside(self, device: str, spec: ModelSpec, residency: Residency) -> None:
+        """With the lock held, of a model that was given back: what nodes keep for it is part of what it holds."""
+        beside, module = self._catalog[spec.family].beside, self._modules.get((device, spec.key))
+        if beside is None or module is None:
+            return
+        held = beside.held(module)
+        try:
+            self.make_way(device, residency.keep_beside(spec.key, held))
+        except OutOfMemory:
+            beside.forget(module)
+            held = 0
+        (self._beside.add if held else self._beside.discard)((device, spec.key))
 
     def expect(self, run: str, device: str, expected: Sequence[Expected], before: int = 1) -> None:
         """A run will use these models; they are brought ahead as far as there is room. before: how many uses of models the
@@ -179,6 +198,12 @@ class ModelPool:
         """Bytes of weights: as found when it was last loaded, else those of its files."""
         return self._sizes.get(spec.key, spec.weight_bytes)
 
+    def beside_of(self, spec: ModelSpec, device: str) -> int:
+        """Bytes that are kept on a device beside the weights of a model."""
+        with self._lock:
+            resident = self.residency(device).residents.get(spec.key)
+            return resident.beside_bytes if resident is not None else 0
+
     def is_here(self, spec: ModelSpec) -> bool:
         """On some device, or on its way there."""
         return any(spec.key in residency.residents for residency in list(self._residencies.values()))
@@ -207,6 +232,7 @@ class ModelPool:
                             "family": self._families.get(key, ""),
                             "bytes": resident.bytes,
                             "weight_bytes": self._sizes.get(key, resident.bytes),
+                            "beside_bytes": resident.beside_bytes,
                             "leases": resident.leases,
                             "next_use": residency.next_use(key),
                             **self._facts(device, key),
@@ -353,6 +379,7 @@ class ModelPool:
         """Carry out what the residency decided: these leave, or make do with what is counted for them."""
         residents = self._residencies[device].residents
         for key in keys:
+            self._forget_beside(device, key)
             streamed = self._streamed.get((device, key))
             if key in residents:
                 if streamed is not None:  # else it is being set up, and will look
@@ -369,6 +396,17 @@ class ModelPool:
             if loading is not None:
                 loading.dropped = True
                 self._ahead.wake()
+
+    def _forget_beside(self, device: str, key: str) -> None:
+        """A module without weights may be kept and its graphs would stay with it; so they are told to go."""
+        resident, place = self._residencies[device].residents.get(key), (device, key)
+        if resident is not None and (resident.beside_bytes or place not in self._beside):
+            return
+        self._beside.discard(place)
+        module = self._modules.get(place)
+        beside = self._catalog[self._families[key]].beside if module is not None else None
+        if beside is not None:
+            beside.forget(module)
 
     def _put_away(self, device: str, key: str, outline: Outline) -> None:
         """A module without weights costs next to nothing to keep, and up to seconds to build."""

@@ -54,7 +54,10 @@ class Reservations:
     ) -> bool:
         """May the job begin? If not, `left` names it later. process: what runs in different ones shares no weights."""
         working = self.working_bytes(type, {**literals, **inputs}, device)
-        weights = {process + spec.key: self._pool.size_of(spec) for spec in models_of(type, literals, inputs)}
+        weights = {
+            process + spec.key: self._pool.size_of(spec) + self._pool.beside_of(spec, device)
+            for spec in models_of(type, literals, inputs)
+        }
         alone = key in self._alone
         if not (weights or working or alone):
             return True

@@ -26,6 +26,8 @@ class Resident:
     last_use: int = 0
     least_bytes: int = 0
     """A streamed model can be made to do with this; of others it is 0."""
+    beside_bytes: int = 0
+    """Kept on the device for it beside its weights; goes with it, or before it."""
 
     @property
     def spare_bytes(self) -> int:
@@ -63,16 +65,17 @@ class Residency:
 
     @property
     def used_bytes(self) -> int:
-        return sum(resident.bytes for resident in self.residents.values())
+        return sum(resident.bytes + resident.beside_bytes for resident in self.residents.values())
 
     @property
     def leased_bytes(self) -> int:
-        return sum(resident.bytes for resident in self.residents.values() if resident.leases)
+        return sum(resident.bytes + resident.beside_bytes for resident in self.residents.values() if resident.leases)
 
     def admit(self, key: str, bytes: int) -> list[str]:
         """Make room for a model and count it in; returns the keys that must leave first.
 
-        A key that is counted still when this returns does not leave: it is streamed, and makes do with what is counted now.
+        A key that is counted still when this returns does not leave: it makes do with what is counted now, of its weights
+        (then it is streamed) and beside them.
         Raises OutOfMemory, with the numbers, when even so there is no room; then nothing changed.
         """
         leaving = self._make_room(bytes, f"a model of {bytes:,} bytes")
@@ -94,10 +97,13 @@ class Residency:
     def grow(self, key: str, bytes: int) -> tuple[int, list[str]]:
         """A streamed model that nobody uses may get up to `bytes`; returns (room, keys as in `admit`)."""
         mine = self.residents.pop(key)
+        self.reserved_bytes += mine.beside_bytes
         try:
             room, leaving = self.admit_streamed(key, bytes, mine.least_bytes)
         except OutOfMemory:
             room, leaving = mine.bytes, []
+        finally:
+            self.reserved_bytes -= mine.beside_bytes
         mine.bytes, self.residents[key] = max(room, mine.least_bytes), mine
         if mine.bytes == bytes:
             mine.least_bytes = 0  # whole
@@ -129,7 +135,7 @@ class Residency:
             kept = max(self.reserved_bytes, one.working_bytes)
             free = self.budget_bytes - kept - self.used_bytes
             may_leave = sum(
-                resident.bytes
+                resident.bytes + resident.beside_bytes
                 for resident in self.residents.values()
                 if not resident.leases and resident.next_use > one.use and resident.next_use >= before
             )
@@ -148,12 +154,28 @@ class Residency:
         self.reserved_bytes += bytes
         return leaving
 
+    def keep_beside(self, key: str, bytes: int) -> list[str]:
+        """So many bytes are kept for an idle model now, beside its weights; returns keys as in `admit`.
+
+        Raises OutOfMemory when there is no room for them even without the other idle models; then nothing is counted for
+        them any more, and they must go.
+        """
+        resident = self.residents[key]
+        resident.beside_bytes, resident.leases = 0, resident.leases + 1  # it does not make room for what is its own
+        try:
+            leaving = self._make_room(bytes, f"what is kept beside a model ({bytes:,} bytes)")
+        finally:
+            resident.leases -= 1
+        resident.beside_bytes = bytes
+        return leaving
+
     def unreserve(self, bytes: int) -> None:
         self.reserved_bytes -= bytes
 
     def _make_room(self, bytes: int, what: str, held: int = 0) -> list[str]:
         free = self.budget_bytes - self.reserved_bytes - self.used_bytes + held
         leaving: list[str] = []
+        bare: list[str] = []
         smaller: dict[str, int] = {}
         idle = [
             (resident.next_use, -resident.last_use, other)
@@ -164,6 +186,11 @@ class Residency:
             if bytes <= free:
                 break
             resident = self.residents[other]
+            if resident.beside_bytes:
+                bare.append(other)
+                free += resident.beside_bytes
+                if bytes <= free:
+                    break
             if bytes <= free + resident.spare_bytes:
                 smaller[other] = resident.bytes - (bytes - free)
                 free = bytes
@@ -184,9 +211,12 @@ class Residency:
             )
         for other in leaving:
             del self.residents[other]
+        for other in bare:
+            if other in self.residents:
+                self.residents[other].beside_bytes = 0
         for other, size in smaller.items():
             self.residents[other].bytes = size
-        return [*leaving, *smaller]
+        return list(dict.fromkeys((*leaving, *bare, *smaller)))
 
     def lease(self, key: str, next_use: int | None) -> None:
         """A job uses the model now; `next_use`: how many uses of models later its plan uses it again, None for never."""

@@ -61,6 +61,7 @@ def _model(model: dict[str, Any]) -> dict[str, Any]:
         "state": model["state"],
         "bytes": model["bytes"],
         "weight_bytes": weights,
+        "beside_bytes": model["beside_bytes"],
         "share": round(min(1.0, here / weights), 4) if weights else 1.0,
         "leases": model["leases"],
         "next_use": model["next_use"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from graph_engine.errors import ModelError, RegistryError
 from graph_engine.models.spec import ModelSpec
@@ -14,6 +14,14 @@ Explain = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Mapping[s
 """(expected, found, files) -> (reason, remedy), or None where nothing can be said."""
 
 ENTRY_POINT_GROUP = "graph_engine.models"
+
+
+class Beside(NamedTuple):
+    """held: module -> bytes that are kept for it now; forget: module -> None, let go of them. Of a module that no job uses;
+    called from any thread."""
+
+    held: Callable[[Any], int]
+    forget: Callable[[Any], None]
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,7 @@ class Family:
     explain  (keys expected, keys found, keys of each file as they lie there) -> why they differ, and what to do
     whole    spec -> its weights must all be there at once (they are quantised as they are loaded, say), so never streamed
     part     its files hold more than this model; only what `rename` leaves of them is read
+    beside   what nodes keep on a device beside the weights of a model, between jobs (captured graphs, say)
     load     spec, device -> module, for models that their own library knows best how to load; instead of the others
 
     `rename`, `fold` and `fit` raise ValueError "what is wrong; what to do" for files that cannot be this model. They are given
@@ -45,6 +54,7 @@ class Family:
     explain: Explain | None = None
     whole: Callable[[ModelSpec], bool] | None = None
     part: bool = False
+    beside: Beside | None = None
 
     def is_whole(self, spec: ModelSpec) -> bool:
         """Whether the model can only be brought in as a whole."""

@@ -1,26 +1,24 @@
 """Bundle: a whole pipeline on one wire. Each part of it is a model of its own to the engine, counted and evicted by itself.
 
-What a part is made of is said by its folder; diffusers and transformers build and fill it. A pipeline object is put
-together from parts that are in memory whenever a node uses it, which costs nothing.
+What a part is made of is said by its folder (`part.py`). A pipeline object is put together of stand-ins whenever a node
+uses it, which costs nothing: a part is in memory while it is at work (`stage.py`), so a pipeline may be larger than it.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from graph_engine import NodeContext, NodeError
-from graph_engine.errors import ModelError
 from graph_engine.models.spec import ModelSpec
 from nodes.diffusion import tiny
 from nodes.diffusion.checkpoint import present
-from nodes.diffusion.families import PART
-from nodes.diffusion.folder import INDEX, STEMS, VARIANTS, is_model, is_pipeline, read_json, weights
+from nodes.diffusion.folder import INDEX, STEMS, VARIANTS, is_model, is_pipeline, read_json
 from nodes.diffusion.found import candidates, find
-from nodes.diffusion.header import read_header, weight_file
+from nodes.diffusion.part import part, with_motion
+from nodes.diffusion.stage import Stage, in_order
 
 PIPELINE = "diffusion.pipeline"
 PLACES = ("pipelines", "diffusers", "transformers")
@@ -36,6 +34,8 @@ PARTS = (
     "projection_model/",
 )
 """Folders of parts in the pipelines that are known here."""
+ADAPTER = "motion_adapter"
+"""Its layers become part of the denoiser, if they are not yet."""
 WHOLE = "model"
 """Name of the only part of a bundle that is one model."""
 
@@ -48,10 +48,6 @@ VOCABULARIES = (
     "sentencepiece.bpe.model",
 )
 """Any one of these makes a tokenizer."""
-
-_LOADING = threading.Lock()
-"""transformers sets process-wide switches while it loads; two loads at once would meet each other's."""
-
 
 def load(name: str, models_dir: Path, kinds: Mapping[str, str], noun: str, dtype: str = "float32") -> ModelSpec:
     """The bundle in a folder.
@@ -68,14 +64,17 @@ def load(name: str, models_dir: Path, kinds: Mapping[str, str], noun: str, dtype
         kind = str(index.get("_class_name", ""))
         _of_kind(kind, kinds, folder, noun)
         parts = {
-            place: _part(folder / place, entry[0], entry[1], dtype)
+            place: part(folder / place, entry[0], entry[1], dtype)
             for place, entry in index.items()
             if isinstance(entry, list) and entry[0] is not None and _has_weights(folder / place)
         }
+        if (adapter := parts.pop(ADAPTER, None)) is not None and "unet" in parts:
+            parts["unet"] = with_motion(parts["unet"], adapter)
+        parts = in_order(kind, parts)
     else:
         kind = str(read_json(folder / "config.json").get("model_type", ""))
         _of_kind(kind, kinds, folder, noun)
-        parts = {WHOLE: _part(folder, "transformers", kinds[kind], dtype)}
+        parts = {WHOLE: part(folder, "transformers", kinds[kind], dtype)}
     parts = {place: replace(spec, extras={**made}) for place, spec in parts.items()}
     files = tuple(file for spec in parts.values() for file in spec.files)
     extras = {
@@ -103,33 +102,38 @@ def reads(literals: Mapping[str, Any]) -> list[str]:
 
 def module(context: NodeContext, bundle: ModelSpec, place: str = WHOLE) -> Any:
     """One part, leased to this job."""
-    spec = present(ModelSpec.from_dict(bundle.extras["parts"][place]), context.models_dir)
-    return context.model(replace(spec, extras={}))
+    return context.model(_spec(context, bundle, place))
 
 
 def pipeline(context: NodeContext, bundle: ModelSpec) -> Any:
-    """The pipeline of diffusers around its leased parts; what has no weights is read from the folder."""
+    """The pipeline of diffusers around stand-ins for its parts; what has no weights is read from the folder."""
     import diffusers
     import transformers
 
     from nodes.diffusion.quiet import quiet
 
     quiet()
-    folder = Path(bundle.extras["folder"])
+    folder, kind = Path(bundle.extras["folder"]), bundle.config["kind"]
+    stage = Stage(context, kind)
     found: dict[str, Any] = {}
     for place, entry in read_json(folder / INDEX).items():
         if not isinstance(entry, list):
             continue
         if place in bundle.extras["parts"]:
-            found[place] = module(context, bundle, place)
-        elif entry[0] is None:
+            found[place] = stage.stand_in(place, _spec(context, bundle, place))
+        elif entry[0] is None or place == ADAPTER:
             found[place] = None
         else:
             library = transformers if entry[0] == "transformers" else diffusers
             found[place] = getattr(library, entry[1]).from_pretrained(folder / place, local_files_only=True)
-    made = getattr(diffusers, bundle.config["kind"])(**found)
+    made = getattr(diffusers, kind)(**found)
     made.set_progress_bar_config(disable=True)
     return made
+
+
+def _spec(context: NodeContext, bundle: ModelSpec, place: str) -> ModelSpec:
+    spec = present(ModelSpec.from_dict(bundle.extras["parts"][place]), context.models_dir)
+    return replace(spec, extras={})
 
 
 def processor(bundle: ModelSpec, kind: str = "AutoProcessor") -> Any:
@@ -199,95 +203,3 @@ def _of_kind(kind: str, kinds: Mapping[str, str], folder: Path, noun: str) -> No
 def _has_weights(folder: Path) -> bool:
     """Schedulers, tokenizers and feature extractors have no config.json."""
     return (folder / "config.json").is_file()
-
-
-def _part(folder: Path, library: str, kind: str, dtype: str) -> ModelSpec:
-    paths = weights(folder)
-    for path in paths:
-        read_header(path)
-    config = {"library": library, "class": kind, "folder": str(folder)}
-    dtype = dtype or read_header(paths[0]).dtype
-    return ModelSpec(PART, config, tuple(weight_file(path) for path in paths), dtype)
-
-
-def load_part(spec: ModelSpec, device: str) -> Any:
-    """A part as its own library loads it. Raises ModelError that names missing, unexpected and misshapen keys."""
-    import torch
-
-    from nodes.diffusion.quiet import quiet
-
-    quiet()
-    library, name, folder = spec.config["library"], spec.config["class"], spec.config["folder"]
-    dtype = getattr(torch, spec.dtype)
-    if library != "transformers":  # a module of diffusers, or a pipeline's own
-        return _diffusers_part(spec, dtype, device)
-    import transformers
-
-    kind = getattr(transformers, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
-        raise _unknown(spec)
-    loader: Any = kind
-    try:
-        with _LOADING:
-            module, report = loader.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(
-            f"{folder} cannot be loaded as {name}: {str(error).splitlines()[0]}",
-            remedy="Check that the folder is complete and of this model.",
-            code="model_mismatch",
-        ) from error
-    _account(spec, {what: sorted(map(str, report.get(what) or [])) for what in _LOSSES})
-    return module.to(device)
-
-
-_LOSSES = {"missing_keys": "missing", "unexpected_keys": "without a place", "mismatched_keys": "of another shape"}
-
-
-def _account(spec: ModelSpec, found: Mapping[str, list[str]]) -> None:
-    losses = [f"{len(keys)} keys are {_LOSSES[what]} ({', '.join(keys[:5])})" for what, keys in found.items() if keys]
-    if losses:
-        raise ModelError(
-            f"{spec.config['folder']} does not hold the weights of {spec.config['class']}: {'; '.join(losses)}.",
-            remedy="Check that the files belong to this model and size.",
-            code="model_mismatch",
-        )
-
-
-def _diffusers_part(spec: ModelSpec, dtype: Any, device: str) -> Any:
-    import diffusers
-    import torch
-    from safetensors.torch import load_file
-
-    from nodes.diffusion.model.ldm import vae_state
-
-    kind = getattr(diffusers, spec.config["class"], None)
-    if not (isinstance(kind, type) and issubclass(kind, diffusers.ModelMixin)):
-        raise _unknown(spec)
-    with torch.device("meta"):
-        module: Any = kind.from_config(read_json(Path(spec.config["folder"]) / "config.json"))
-    state: dict[str, Any] = {}
-    for file in spec.files:
-        state |= load_file(file.path)
-    state = vae_state(state) if spec.config["class"] == "AutoencoderKL" else state
-    own = module.state_dict()
-    _account(
-        spec,
-        {
-            "missing_keys": sorted(own.keys() - state.keys()),
-            "unexpected_keys": sorted(state.keys() - own.keys()),
-            "mismatched_keys": sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape),
-        },
-    )
-    ready = {key: value.to(device, dtype if value.is_floating_point() else None) for key, value in state.items()}
-    module.load_state_dict(ready, assign=True)
-    return module
-
-
-def _unknown(spec: ModelSpec) -> ModelError:
-    return ModelError(
-        f"{spec.config['folder']} wants a {spec.config['class']} of {spec.config['library']}, which is not installed here.",
-        remedy="Update the library, or choose another folder.",
-        code="unknown_architecture",
-    )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from graph_engine import Image, Needs, NodeContext, Widget, node
 from nodes.diffusion import bundle
+from nodes.diffusion.hearing import captioning
 from nodes.diffusion.kinds import Captioner
 from nodes.diffusion.load import CATEGORY, Name
 from nodes.diffusion.tiny import RECIPE
@@ -20,7 +21,7 @@ KINDS = {
 
 @node(
     id="diffusion.load_captioner",
-    version=f"1.0.{RECIPE}",
+    version=f"1.1.{RECIPE}",
     title="Load captioner",
     category=CATEGORY,
     reads=bundle.reads,
@@ -31,7 +32,10 @@ def load_captioner(context: NodeContext, name: Name = "tiny-captioner") -> Capti
 
 
 @node(
-    id="diffusion.caption", title="Caption picture", category=CATEGORY, needs=Needs(device=True, models=parts("model"))
+    id="diffusion.caption",
+    title="Caption picture",
+    category=CATEGORY,
+    needs=Needs(device=True, working_bytes=captioning, models=parts("model")),
 )
 def caption(
     context: NodeContext,

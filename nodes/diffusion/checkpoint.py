@@ -59,7 +59,7 @@ def present(spec: ModelSpec, models_dir: Path) -> ModelSpec:
         tiny.ensure(models_dir, spec.extras["made"])
     if "decoder" in spec.extras:  # its weights are those of a decoder of NExT-GPT, which may have to be made again
         nextgpt.present(ModelSpec.from_dict(spec.extras["decoder"]), models_dir)
-    files = tuple(replace(WeightFile.of(Path(file.path)), bytes=file.bytes) for file in spec.files)
+    files = tuple(replace(WeightFile.of(Path(file.path), file.prefix), bytes=file.bytes) for file in spec.files)
     return spec if files == spec.files else replace(spec, files=files)
 
 

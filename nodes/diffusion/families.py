@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from graph_engine.models.catalog import Family
+from graph_engine.models.spec import ModelSpec
+from nodes.nextgpt.graphs import GRAPHS
 
 UNET = "diffusion.unet"
 VAE = "diffusion.vae"
@@ -14,7 +16,11 @@ SECOND_TEXT = "diffusion.text_encoder_2"
 CLIP = "diffusion.clip"
 DECODER = "diffusion.image_decoder"
 PART = "diffusion.part"
-"""Any model of diffusers or transformers, built and filled by its library from its own folder (see `bundle.py`)."""
+"""Any model of diffusers, by its own settings (see `part.py`)."""
+MOTION = "diffusion.motion_unet"
+T5 = "diffusion.t5_encoder"
+LIBRARY = "diffusion.library_part"
+"""A model that transformers builds and fills, from its own folder."""
 
 
 def architecture(unet: Mapping[str, Any]) -> str:
@@ -95,17 +101,62 @@ def _decoder_state(state: Mapping[str, Any]) -> dict[str, Any]:
     return decoder_state(state)
 
 
-def _load_part(spec: Any, device: str) -> Any:
-    from nodes.diffusion.bundle import load_part
+def _part(config: Mapping[str, Any]) -> Any:
+    from nodes.diffusion.part import build_part
 
-    return load_part(spec, device)
+    return build_part(config)
+
+
+def _part_state(state: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
+    from nodes.diffusion.part import part_state
+
+    return part_state(state, spec)
+
+
+def _motion(config: Mapping[str, Any]) -> Any:
+    from nodes.diffusion.part import build_motion
+
+    return build_motion(config)
+
+
+def _motion_state(state: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
+    from nodes.diffusion.part import motion_state
+
+    return motion_state(state, spec)
+
+
+def _t5(config: Mapping[str, Any]) -> Any:
+    from nodes.diffusion.part import build_t5
+
+    return build_t5(config)
+
+
+def _t5_state(module: Any, state: Mapping[str, Any]) -> dict[str, Any]:
+    from nodes.diffusion.part import t5_state
+
+    return t5_state(module, state)
+
+
+def _library(config: Mapping[str, Any]) -> Any:
+    from nodes.diffusion.part import build_library
+
+    return build_library(config)
+
+
+def _load_library(spec: ModelSpec, device: str) -> Any:
+    from nodes.diffusion.part import load_library
+
+    return load_library(spec, device)
 
 
 FAMILIES: tuple[Family, ...] = (
-    Family(UNET, _unet, rename=_unet_state),
+    Family(UNET, _unet, rename=_unet_state, beside=GRAPHS),
     Family(VAE, _vae, rename=_vae_state),
     Family(TEXT, _text, _positions, _text_state),
     Family(SECOND_TEXT, _second_text, _positions, _second_text_state),
-    Family(DECODER, _decoder, rename=_decoder_state),
-    Family(PART, dict, load=_load_part),
+    Family(DECODER, _decoder, rename=_decoder_state, beside=GRAPHS),
+    Family(PART, _part, fold=_part_state),
+    Family(MOTION, _motion, fold=_motion_state),
+    Family(T5, _t5, fit=_t5_state),
+    Family(LIBRARY, _library, load=_load_library),
 )

@@ -18,7 +18,7 @@ KINDS = {"LTXPipeline": "", "AnimateDiffPipeline": ""}
 Count = Annotated[int, Widget(min=1, max=512)]
 
 
-@node(id="diffusion.load_video", title="Load video model", category=CATEGORY, reads=bundle.reads)
+@node(id="diffusion.load_video", version="1.1.0", title="Load video model", category=CATEGORY, reads=bundle.reads)
 def load_video(context: NodeContext, name: Name) -> VideoModel:
     """LTX-Video or AnimateDiff (a diffusers folder with everything in it), from the models folder."""
     return bundle.load(name, context.models_dir, KINDS, "video model", dtype="")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from graph_engine import Audio, Effect, Needs, NodeContext, Widget, node
 from nodes.diffusion import bundle
+from nodes.diffusion.hearing import playing
 from nodes.diffusion.kinds import SoundModel
 from nodes.diffusion.load import CATEGORY, Name
 from nodes.diffusion.working import parts
@@ -15,7 +16,7 @@ KINDS = {"AudioLDM2Pipeline": "", "musicgen": "MusicgenForConditionalGeneration"
 Prompt = Annotated[str, Widget(multiline=True, max=20_000)]
 
 
-@node(id="diffusion.load_sound", title="Load sound model", category=CATEGORY, reads=bundle.reads)
+@node(id="diffusion.load_sound", version="1.1.0", title="Load sound model", category=CATEGORY, reads=bundle.reads)
 def load_sound(context: NodeContext, name: Name) -> SoundModel:
     """AudioLDM 2 (a diffusers folder) or MusicGen (a transformers folder), from the models folder."""
     return bundle.load(name, context.models_dir, KINDS, "sound model")
@@ -25,7 +26,7 @@ def load_sound(context: NodeContext, name: Name) -> SoundModel:
     id="diffusion.generate_sound",
     category=CATEGORY,
     effect=Effect.SEEDED,
-    needs=Needs(device=True, models=parts("model")),
+    needs=Needs(device=True, working_bytes=playing, models=parts("model")),
 )
 def generate_sound(
     context: NodeContext,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from graph_engine import Audio, Effect, Needs, NodeContext, NodeError, Widget, node
 from nodes.diffusion import bundle
+from nodes.diffusion.hearing import reading_aloud, transcribing
 from nodes.diffusion.kinds import Recogniser, Speaker
 from nodes.diffusion.load import CATEGORY, Name
 from nodes.diffusion.sound import Prompt
@@ -17,14 +18,18 @@ _DRAWING = threading.Lock()
 """VITS draws from the one generator of the process."""
 
 
-@node(id="diffusion.load_recogniser", title="Load speech recogniser", category=CATEGORY, reads=bundle.reads)
+@node(id="diffusion.load_recogniser", version="1.1.0", title="Load speech recogniser", category=CATEGORY, reads=bundle.reads)
 def load_recogniser(context: NodeContext, name: Name) -> Recogniser:
     """Whisper (a transformers folder), from the models folder."""
     kinds = {"whisper": "WhisperForConditionalGeneration"}
     return bundle.load(name, context.models_dir, kinds, "speech recogniser")
 
 
-@node(id="diffusion.transcribe", category=CATEGORY, needs=Needs(device=True, models=parts("model")))
+@node(
+    id="diffusion.transcribe",
+    category=CATEGORY,
+    needs=Needs(device=True, working_bytes=transcribing, models=parts("model")),
+)
 def transcribe(
     context: NodeContext,
     audio: Audio,
@@ -73,13 +78,18 @@ def _pieces(audio: Any, rate: int, seconds: int) -> list[Any]:
     return [piece for row in wave[:, 0] for piece in row.split(rate * seconds)]
 
 
-@node(id="diffusion.load_speaker", title="Load speaker", category=CATEGORY, reads=bundle.reads)
+@node(id="diffusion.load_speaker", version="1.1.0", title="Load speaker", category=CATEGORY, reads=bundle.reads)
 def load_speaker(context: NodeContext, name: Name) -> Speaker:
     """VITS (a transformers folder, for example one of the MMS voices), from the models folder."""
     return bundle.load(name, context.models_dir, {"vits": "VitsModel"}, "speaker")
 
 
-@node(id="diffusion.speak", category=CATEGORY, effect=Effect.SEEDED, needs=Needs(device=True, models=parts("model")))
+@node(
+    id="diffusion.speak",
+    category=CATEGORY,
+    effect=Effect.SEEDED,
+    needs=Needs(device=True, working_bytes=reading_aloud, models=parts("model")),
+)
 def speak(context: NodeContext, text: Prompt, model: Speaker, seed: Seed = 0) -> Audio:
     """Reads a text aloud: AUDIO "1 1 T"."""
     import torch

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from graph_engine import Conditioning, Needs, NodeContext, NodeError, Widget, node
 from graph_engine.models.spec import ModelSpec
 from nodes.diffusion.checkpoint import SHARED_TOKENIZER
+from nodes.diffusion.hearing import conditioning
 from nodes.diffusion.kinds import Clip
 from nodes.diffusion.load import CATEGORY, lease
 from nodes.diffusion.working import encoders
@@ -21,7 +22,11 @@ _TOKENIZER = threading.Lock()
 """Tokenizers of the tokenizers library are shared between threads only one call at a time."""
 
 
-@node(id="diffusion.encode_text", category=CATEGORY, needs=Needs(device=True, models=encoders))
+@node(
+    id="diffusion.encode_text",
+    category=CATEGORY,
+    needs=Needs(device=True, working_bytes=conditioning, models=encoders),
+)
 def encode_text(
     context: NodeContext,
     clip: Clip,

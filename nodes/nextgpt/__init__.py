@@ -55,6 +55,26 @@ from nodes.nextgpt.trim import trim_conversation
 from nodes.nextgpt.upscale_video import load_upscaler, upscale_video
 from nodes.nextgpt.vision_tower import load_vision_tower
 
+LIBRARIES = (
+    "torch",
+    "nodes.nextgpt.model.imagebind",
+    "nodes.nextgpt.model.preprocess",
+    "nodes.nextgpt.model.generation",
+    "transformers.models.llama.modeling_llama",
+    "nodes.nextgpt.model.input_projector",
+    "nodes.nextgpt.model.output_projector",
+    "nodes.nextgpt.model.image_decoder",
+    "nodes.nextgpt.model.video_decoder",
+    "nodes.nextgpt.model.audio_decoder",
+    "diffusers.models.unets.unet_3d_condition",
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "transformers.models.speecht5.modeling_speecht5",
+    "nodes.nextgpt.model.sampling",
+    "nodes.nextgpt.model.preview",
+    "custom_kernels.plug",
+)
+"""What a turn of `any_to_any` imports, in the order in which it does."""
+
 __all__ = [
     "apply_lora",
     "assemble",

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from graph_engine.models.catalog import Family
+from nodes.nextgpt.graphs import GRAPHS
 from nodes.nextgpt.modality import SPOKEN, TRUNKS, Modality
 from nodes.nextgpt.recognise import explain
 from nodes.nextgpt.refusal import model_refusals
@@ -148,7 +149,10 @@ _ROWS: tuple[Family, ...] = (
         Family(row.projector, _output_projector, rename=partial(output_projector_state, modality=row.name))
         for row in SPOKEN.values()
     ),
-    *(Family(row.decoder, partial(_decoder, row=row), rename=decoder_state) for row in SPOKEN.values()),
+    *(
+        Family(row.decoder, partial(_decoder, row=row), rename=decoder_state, beside=GRAPHS)
+        for row in SPOKEN.values()
+    ),
     *(
         Family(f"{TEXT_ENCODER}.{kind}", _text_encoder, _reset_buffers, partial(_text_encoder_state, kind=kind))
         for kind in ("clip", "clap")

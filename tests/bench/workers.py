@@ -2,18 +2,25 @@
 
 A job that does nothing, and jobs that take a tensor and give one of the same size, in a thread of the server and in a
 process. One line per row: milliseconds per job (the best of many), and what the way there and back adds.
+
+`--turn`: instead, how long a first turn of any_to_any (`tiny`) takes in processes that have imported nothing, in processes
+that had time to import libraries before it, and a further turn; with what the processes hold in memory before and after.
 """
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
+from graph_engine.engine import Engine
 from graph_engine.execute.executor import Executor, Outputs, Report, ReportTo, Work
 from graph_engine.execute.local import LocalExecutor
 from graph_engine.execute.worker import Recipe, WorkerExecutor
@@ -21,8 +28,11 @@ from graph_engine.execute.worker_models import Fleet
 from graph_engine.graph.registry import Registry
 from graph_engine.models.catalog import Catalog
 from graph_engine.schedule.messages import Job
+from graph_engine.settings import Settings
+from nodes.nextgpt.any_to_any import any_to_any
 
 PACK = Path(__file__).parents[1] / "unit" / "execute" / "worker_pack"
+MEDIA = Path(__file__).parents[2] / "workflows" / "media"
 ROWS = (("nothing", 0, 300), ("64 KB", 2**14, 100), ("1 MB", 2**18, 60), ("16 MB", 2**22, 30), ("64 MB", 2**24, 12))
 
 
@@ -54,7 +64,60 @@ async def seconds_per_job(make: Any, registry: Registry, floats: int, times: int
     return min(took[3:])
 
 
+SMALL = {
+    "think.max_new_tokens": 40, "decode_image.steps": 2, "decode_image.width": 32, "decode_image.height": 32,
+    "decode_video.steps": 2, "decode_video.width": 32, "decode_video.height": 32, "decode_video.frames": 4,
+    "decode_audio.steps": 2, "decode_audio.seconds": 0.3,
+}  # fmt: skip
+EVERYTHING = ("text", "image", "video", "audio")
+DEVICES = ("cpu:0", "cpu:1")
+
+
+async def turn(engine: Engine, salt: int) -> float:
+    """Seconds of one turn; salt: a seed of its own, so that nothing comes from a cache."""
+    began = time.perf_counter()
+    values = {**SMALL, "think.seed": salt}
+    record = await engine.submit(any_to_any(EVERYTHING, EVERYTHING), values=values)
+    record = await engine.wait(record.id)
+    assert record.status == "succeeded", record.errors
+    return time.perf_counter() - began
+
+
+async def turns(workers: str, warm_s: float, data: Path) -> tuple[float, float, int]:
+    """Seconds of the first turn and of a second one; bytes that the processes hold before the first."""
+    settings = Settings(data_dir=data, devices=DEVICES, workers=workers, warm_s=warm_s)  # type: ignore[arg-type]
+    settings.input_dir.mkdir(parents=True, exist_ok=True)
+    for medium in MEDIA.iterdir():
+        shutil.copy(medium, settings.input_dir)
+    async with await Engine.open(settings) as engine:
+        held = 0
+        if isinstance(engine._executor, WorkerExecutor):
+            children = [worker.child for worker in engine._executor.workers.values()]
+            while warm_s and not all(child is not None and child.warm for child in children):
+                await asyncio.sleep(0.05)
+            held = sum(psutil.Process(child.process.pid).memory_info().rss for child in children if child is not None)
+        return await turn(engine, 1), await turn(engine, 2), held
+
+
+async def first_turns() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        await turns("none", 0.0, data / "threads")  # so that this process has imported everything
+        rows = {
+            "threads": await turns("none", 0.0, data / "again"),
+            "process": await turns("process", 0.0, data / "cold"),
+            "warmed": await turns("process", 600.0, data / "warm"),
+        }
+    hot = rows["threads"][0]
+    print(f"{'':>8}  {'first turn':>10}  {'of threads':>10}  {'second':>8}  {'held before':>11}")
+    for name, (first, second, held) in rows.items():
+        print(f"{name:>8}  {first:9.2f}s  {first / hot:10.2f}  {second:7.2f}s  {held / 1e6:8.0f} MB")
+
+
 async def main() -> None:
+    if "--turn" in sys.argv[1:]:
+        await first_turns()
+        return
     torch.set_num_threads(1)
     registry = Registry.discover([PACK])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from graph_engine.errors import DocumentError, GraphError, NotFoundError, Reques
 from graph_engine.models.catalog import Catalog
 from graph_engine.record import RunRecord
 from graph_engine.settings import Settings
+from graph_engine.store.database import FILE_NAME
 
 from .nodes_for_engine import CALLS, REGISTRY
 
@@ -90,6 +92,28 @@ async def test_a_device_lane_takes_one_job_at_a_time(engine: Engine) -> None:
     nodes = {f"d{n}": step("device_sleep", seconds=0.15, value=n) for n in range(3)}
     assert (await finish(engine, document(**nodes))).status == "succeeded"
     assert time.monotonic() - began >= 0.45
+
+
+async def test_a_run_is_not_forgotten_before_its_end_is_on_the_disk(tmp_path: Path) -> None:
+    """While the disk is busy the queue still says `running`; only the engine knows better, however few events it keeps."""
+    engine = await open_engine(tmp_path, keep_events=0)
+    record = await engine.submit(document(a=step("sleep", seconds=0.2, value=3)))
+    busy = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    busy.execute("BEGIN IMMEDIATE")
+    try:
+        assert ("finished", "") in await types_of(engine, record.id)
+        for asked in (await engine.wait(record.id), await engine.run(record.id), (await engine.runs())[0]):
+            assert (asked.status, asked.result) == ("succeeded", {"a": {"int": 3}})
+        assert await engine.cancel(record.id) is False
+    finally:
+        busy.execute("ROLLBACK")
+        busy.close()
+    until = time.monotonic() + 20
+    while record.id in engine._roster.live and time.monotonic() < until:  # and then it is forgotten
+        await asyncio.sleep(0.01)
+    assert record.id not in engine._roster.live
+    assert (await engine.wait(record.id)).status == "succeeded"
+    await engine.close()
 
 
 @pytest.mark.law("P2")

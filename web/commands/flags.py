@@ -71,6 +71,10 @@ def add_server_flags(parser: argparse.ArgumentParser, default: str | None = None
     )
 
 
+WARM_S = 600.0
+"""How long processes of devices keep the libraries that they imported ahead and nobody used."""
+
+
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """Only what was given; the rest has its defaults."""
     named = {device: size for device, size in arguments.vram if device}
@@ -87,5 +91,6 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         "device_bytes": tuple(named.items()) or None,
         "devices": arguments.devices,
         "workers": getattr(arguments, "workers", None),
+        "warm_s": WARM_S if getattr(arguments, "workers", None) == "process" else None,
     }
     return Settings(**{name: value for name, value in given.items() if value is not None})

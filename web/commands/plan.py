@@ -149,6 +149,8 @@ def blocks_of(spec: ModelSpec, catalog: Catalog, device: str) -> list[Block]:
     """The blocks of a model, from its files, or from its sizes alone where there are none."""
     import torch
 
+    if catalog[spec.family].is_whole(spec):
+        return [Block((), spec.weight_bytes, pinned=True)]
     if spec.files:
         from graph_engine.memory.outline import Outline
 
@@ -173,6 +175,7 @@ def report_of(
     """The forecast of one pass of each model, without computing. budget: in bytes, instead of the device's own."""
     budget = engine.models.budget_of(device) if budget is None else budget
     models: dict[str, list[Block]] = {}
+    whole: set[str] = set()
     phases: list[Phase] = []
     names: list[tuple[str, str]] = []
     places: list[Step] = []
@@ -183,6 +186,8 @@ def report_of(
         for spec in models_of_step(step.type, step.literals, ports):
             if spec.key not in models:
                 models[spec.key] = blocks_of(spec, engine.catalog, device)
+                if not engine.models.in_pieces(device, spec):
+                    whole.add(spec.key)
             blocks = models[spec.key]
             bytes = sizes(blocks)
             phases.append(Phase(spec.key, bytes, (0.0,) * len(bytes), 1, working, pinned(blocks)))
@@ -196,7 +201,6 @@ def report_of(
         except OutOfMemory:  # the first one that does not fit ends the list
             done -= 1
     stretches = result.stretches if result is not None else ()
-    whole = {spec.key for _, specs in found for spec in specs if not engine.models.in_pieces(device, spec)}
     ahead = brought_ahead(phases[:done], places, gates, budget, whole)
     uses = tuple(
         _use(phase, stretch, budget, *name, *came)
