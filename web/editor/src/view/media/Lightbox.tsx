@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from "react";
 import { useT } from "../../i18n/t";
 import { drop } from "../../state/files";
 import { addLoader } from "../../state/files";
+import { paintOver } from "../../state/painting";
 import { screen } from "../../state/screen";
 import { useStore } from "../../state/store";
 import { Icon } from "../Icon";
@@ -59,6 +60,7 @@ function Open({ files, index }: NonNullable<ReturnType<typeof screen.get>["viewi
         {files.length > 1 && <button aria-label={t("next")} onClick={() => turn(1)}>›</button>}
         {image && other && <label>{t("media.compare")} <input type="range" min={0} max={100} value={split ?? 100} aria-label={t("media.compare")} onChange={(event) => setSplit(Number(event.target.value))} /></label>}
         <button onClick={() => void fetchFile(urlOf(file), file.name).then((found) => drop([found], { x: 0, y: 0 })).then(close)}>{t("media.workflow")}</button>
+        {image && <button onClick={() => { close(); paintOver(file); }}>{t("mask.paint")}</button>}
         <button onClick={() => { addLoader(file, { x: 0, y: 0 }); close(); }}>{t("media.use")}</button>
         <a href={urlOf(file)} download={file.name.split("/").pop()}>{t("media.download")}</a>
         <button className="close" aria-label={t("close")} onClick={close}><Icon name="close" /></button>

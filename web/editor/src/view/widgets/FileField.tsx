@@ -18,6 +18,8 @@ interface Props {
   value: string;
   accept: string;
   onChange: (value: string) => void;
+  /** what painting a mask does here, where it can be done */
+  onPaint?: () => void;
 }
 export const DRAG_TYPE = "application/x-anyloom-file";
 
@@ -31,7 +33,7 @@ export function refOf(value: string, media_type = ""): { folder: string; name: s
   return { folder: found?.[1] ?? "input", name: found?.[2] ?? value, media_type, bytes: 0 };
 }
 
-export function FileField({ label, name, value, accept, onChange }: Props) {
+export function FileField({ label, name, value, accept, onChange, onPaint }: Props) {
   const t = useT();
   const chooser = useRef<HTMLInputElement>(null);
   const [options, setOptions] = useState<string[]>([]);
@@ -64,6 +66,7 @@ export function FileField({ label, name, value, accept, onChange }: Props) {
     >
       <ComboField label={label} name={name} value={value} options={options} onChange={onChange} free />
       {value && accept === "image" && <span className="thumb"><Media file={refOf(value, "image/*")} small /></span>}
+      {onPaint && <button className="mini" title={t("mask.paint")} aria-label={`${name}: ${t("mask.paint")}`} onClick={onPaint}><Icon name="brush" size={15} /></button>}
       <button className="mini" title={t("file.bring")} aria-label={`${name}: ${t("file.bring")}`} onClick={() => chooser.current?.click()}><Icon name="plus" size={15} /></button>
       <input ref={chooser} type="file" hidden accept={accept === "*" ? undefined : `${accept}/*`} onChange={(event) => void take(event.target.files)} />
     </div>
@@ -71,7 +74,7 @@ export function FileField({ label, name, value, accept, onChange }: Props) {
 }
 
 /** Several files, in an order. */
-export function FilesField({ label, name, value, accept, onChange }: Omit<Props, "value" | "onChange"> & { value: Json | undefined; onChange: (value: Json) => void }) {
+export function FilesField({ label, name, value, accept, onChange }: Omit<Props, "value" | "onChange" | "onPaint"> & { value: Json | undefined; onChange: (value: Json) => void }) {
   const t = useT();
   const chooser = useRef<HTMLInputElement>(null);
   const files = Array.isArray(value) ? value.map(String) : value ? [String(value)] : [];

@@ -1,0 +1,127 @@
+"""Media on nodes: what people paint, hear, see and read there, against real results of a real server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from tests.editor.conftest import PICTURES
+from tests.editor.desk import Desk
+from tests.editor.serving import Serving
+
+
+def drop_nodes(desk: Desk, folder: Path, nodes: dict[str, Any], title: str = "Media") -> None:
+    path = folder / f"{title}.json"
+    path.write_text(json.dumps({"format": "anyloom", "version": 1, "title": title, "nodes": nodes}))
+    desk.drop(path)
+    expect(desk.node(next(iter(nodes)))).to_be_visible()
+
+
+def keep_picture(page: Page, name: str) -> None:
+    if PICTURES:
+        page.screenshot(path=str(Path(PICTURES, f"{name}.png")))
+
+
+def newest(serving: Serving, pattern: str) -> Path:
+    return max((serving.data_dir / "output").glob(pattern), key=lambda path: path.stat().st_mtime_ns)
+
+
+def grey(path: Path) -> np.ndarray[Any, Any]:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("L"))
+
+
+def on_stage(page: Page, x: float, y: float) -> tuple[float, float]:
+    """A point of the picture, as shares of its sides, on the page."""
+    box = page.locator("[data-mask]").bounding_box()
+    assert box is not None
+    return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+
+def test_a_mask_is_painted_kept_used_and_painted_on(desk: Desk, serving: Serving, tmp_path: Path) -> None:
+    page = desk.page
+    desk.open()
+    nodes = {
+        "photo": {"type": "media.load_image", "values": {"file": "lighthouse.png"}, "ui": {"x": 0, "y": 0}},
+        "show": {
+            "type": "media.mask_to_image",
+            "links": {"mask": "photo.mask"},  # its transparency, until a mask is painted
+            "ui": {"x": 320, "y": 0},
+        },
+        "save": {
+            "type": "media.save_image",
+            "links": {"image": "show.image"},
+            "values": {"name": "painted"},
+            "ui": {"x": 620, "y": 0},
+        },
+    }
+    drop_nodes(desk, tmp_path, nodes)
+    desk.node("photo").get_by_role("button", name="Paint a mask").click()
+    painter = page.get_by_role("dialog", name="Mask over lighthouse.png")
+    expect(painter.get_by_role("button", name="Keep the mask")).to_be_enabled()
+    page.mouse.move(*on_stage(page, 0.3, 0.5))
+    page.mouse.down()
+    page.mouse.move(*on_stage(page, 0.7, 0.5), steps=5)
+    page.mouse.up()
+    desk.press("i")
+    expect(painter.get_by_role("status")).to_contain_text("% covered")
+    desk.press("Control+z")
+    desk.press("e")
+    page.mouse.move(*on_stage(page, 0.5, 0.3))
+    page.mouse.down()
+    page.mouse.move(*on_stage(page, 0.5, 0.7), steps=5)
+    page.mouse.up()
+    # and a dot without a pointer: the brush starts in the middle of what was erased
+    desk.press("b")
+    painter.get_by_role("application").focus()
+    page.mouse.move(*on_stage(page, 0.5, 0.5))
+    desk.press(" ")
+    desk.press(" ")
+    keep_picture(page, "painter")
+    desk.press("Control+s")
+    expect(painter).to_be_hidden()
+    expect(desk.node("load_mask")).to_be_visible()
+    assert desk.document()["nodes"]["show"]["links"] == {"mask": "load_mask.mask"}
+    desk.run()
+    mask = grey(newest(serving, "painted_*.png"))
+    height, width = mask.shape
+    assert mask.shape == grey(serving.data_dir / "input" / "lighthouse.png").shape
+
+    def at(x: float, y: float) -> int:
+        return int(mask[int(y * height), int(x * width)])
+
+    assert (at(0.35, 0.5), at(0.65, 0.5), at(0.5, 0.5)) == (255, 255, 255)
+    assert (at(0.5, 0.42), at(0.5, 0.58)) == (0, 0)  # erased
+    assert (at(0.05, 0.05), at(0.95, 0.95)) == (0, 0)
+
+    # it is painted on where it was left
+    desk.node("load_mask").get_by_role("button", name="Paint a mask").click()
+    expect(painter.get_by_role("button", name="Keep the mask")).to_be_enabled()
+    desk.press("i")
+    desk.press("Control+s")
+    expect(painter).to_be_hidden()
+    desk.run()
+    assert np.array_equal(grey(newest(serving, "painted_*.png")), 255 - mask)
+    assert desk.nodes == 4
+
+    # a change is not thrown away by one key
+    desk.node("photo").get_by_role("button", name="Paint a mask").click()
+    expect(painter.get_by_role("button", name="Keep the mask")).to_be_enabled()
+    painter.get_by_role("button", name="Clear").click()
+    desk.press("Escape")
+    expect(painter.get_by_role("status")).to_contain_text("Once more")
+    desk.press("Escape")
+    expect(painter).to_be_hidden()
+
+    # what a run made can be painted over as well
+    made = newest(serving, "painted_*.png").name
+    page.locator('[data-result="save"] img').click()
+    page.get_by_role("dialog", name=made).get_by_role("button", name="Paint a mask").click()
+    expect(page.get_by_role("dialog", name=f"Mask over {made}")).to_be_visible()
+    desk.press("Escape")
+    expect(painter).to_be_hidden()
