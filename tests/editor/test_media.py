@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import soundfile
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -125,3 +127,50 @@ def test_a_mask_is_painted_kept_used_and_painted_on(desk: Desk, serving: Serving
     expect(page.get_by_role("dialog", name=f"Mask over {made}")).to_be_visible()
     desk.press("Escape")
     expect(painter).to_be_hidden()
+
+
+def test_a_sound_is_seen_and_sought(desk: Desk, serving: Serving, tmp_path: Path) -> None:
+    page = desk.page
+    desk.open()
+    nodes = {
+        "load": {"type": "media.load_audio", "values": {"file": "violin.wav"}, "ui": {"x": 0, "y": 0}},
+        "play": {"type": "media.preview_audio", "links": {"audio": "load.audio"}, "ui": {"x": 320, "y": 0}},
+    }
+    drop_nodes(desk, tmp_path, nodes)
+    desk.run()
+    result = page.locator('[data-result="play"]')
+    canvas = result.locator("canvas[data-loudest]")
+    expect(canvas).to_be_visible()
+    samples, rate = soundfile.read(serving.data_dir / "input" / "violin.wav", always_2d=True)
+    power = np.abs(np.fft.rfft(samples.mean(1))) ** 2
+    band = 21.5  # of one bin of the spectrogram
+    bins = np.add.reduceat(power, np.searchsorted(np.fft.rfftfreq(len(samples), 1 / rate), np.arange(0, rate / 2, band)))
+    told = int(canvas.get_attribute("data-loudest") or 0)
+    assert abs(told - np.argmax(bins) * band) < 3 * band
+    expect(result.get_by_text("1 kHz")).to_be_visible()
+    # brighter where it sounds than in the silence before or after
+    lit = canvas.evaluate(
+        """canvas => { const { data, width, height } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        let bright = 0; for (let at = 0; at < data.length; at += 4) if (data[at] > 150) bright++;
+        return bright / width / height; }"""
+    )
+    assert 0.01 < lit < 0.9
+    place = result.get_by_role("slider", name="Place in")
+    box = place.bounding_box()
+    assert box is not None
+    length = len(samples) / rate
+    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.7)  # on the spectrogram
+    assert result.locator("audio").evaluate("sound => sound.currentTime") == pytest.approx(0.75 * length, abs=0.1)
+    place.press("Home")
+    expect(place).to_have_attribute("aria-valuenow", "0")
+    place.press("ArrowRight")
+    expect(place).to_have_attribute("aria-valuetext", "0.5 s")
+    keep_picture(page, "sound")
+    result.get_by_role("button", name="Open in full size").click()
+    large = page.get_by_role("dialog")
+    expect(large.locator("canvas[data-loudest]")).to_be_visible()
+    large.get_by_role("button", name="Play").click()
+    expect(large.get_by_role("button", name="Pause")).to_be_visible()
+    keep_picture(page, "sound_large")
+    desk.press("Escape")
+    expect(large).to_be_hidden()

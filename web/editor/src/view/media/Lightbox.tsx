@@ -31,6 +31,7 @@ function Open({ files, index }: NonNullable<ReturnType<typeof screen.get>["viewi
   useEffect(() => {
     const key = (event: KeyboardEvent): void => {
       if (event.key === "Escape") close();
+      else if ((event.target as HTMLElement).closest?.("[role=slider], input, video, select, .scrolls")) return; // they have a use for arrows
       else if (event.key === "ArrowRight") turn(1);
       else if (event.key === "ArrowLeft") turn(-1);
       else return;
@@ -47,7 +48,7 @@ function Open({ files, index }: NonNullable<ReturnType<typeof screen.get>["viewi
     <div ref={box} className="lightbox" role="dialog" aria-modal="true" aria-label={file.name}>
       <div
         className="stage" onWheel={(event) => setZoom(Math.min(32, Math.max(0.2, zoom * (event.deltaY < 0 ? 1.2 : 1 / 1.2))))}
-        onPointerDown={(event) => { hand.current = { x: event.clientX - at.x, y: event.clientY - at.y }; event.currentTarget.setPointerCapture(event.pointerId); }}
+        onPointerDown={(event) => { if (!image) return; hand.current = { x: event.clientX - at.x, y: event.clientY - at.y }; event.currentTarget.setPointerCapture(event.pointerId); }}
         onPointerMove={(event) => hand.current && setAt({ x: event.clientX - hand.current.x, y: event.clientY - hand.current.y })}
         onPointerUp={() => (hand.current = null)} onDoubleClick={() => { setZoom(1); setAt({ x: 0, y: 0 }); }}
       >

@@ -42,7 +42,7 @@ export function Media({ file, small, group }: { file: FileRef; small?: boolean; 
       if (small) return <img className="picture" src={address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 })} alt={file.name} loading="lazy" onError={() => setBroken(true)} />;
       return <video className="film nodrag" src={url} controls loop playsInline preload="metadata" aria-label={file.name} onError={() => setBroken(true)} onDoubleClick={open} />;
     case "audio":
-      return small ? <span className="quiet">♪ {file.name}</span> : <Sound url={url} name={file.name} onBroken={() => setBroken(true)} />;
+      return small ? <span className="quiet">♪ {file.name}</span> : <Sound url={url} name={file.name} onBroken={() => setBroken(true)} onOpen={group && open} />;
     case "text":
       return <Remote url={url} json={file.name.endsWith(".json")} />;
     default:
