@@ -144,7 +144,9 @@ def test_a_sound_is_seen_and_sought(desk: Desk, serving: Serving, tmp_path: Path
     samples, rate = soundfile.read(serving.data_dir / "input" / "violin.wav", always_2d=True)
     power = np.abs(np.fft.rfft(samples.mean(1))) ** 2
     band = 21.5  # of one bin of the spectrogram
-    bins = np.add.reduceat(power, np.searchsorted(np.fft.rfftfreq(len(samples), 1 / rate), np.arange(0, rate / 2, band)))
+    bins = np.add.reduceat(
+        power, np.searchsorted(np.fft.rfftfreq(len(samples), 1 / rate), np.arange(0, rate / 2, band))
+    )
     told = int(canvas.get_attribute("data-loudest") or 0)
     assert abs(told - np.argmax(bins) * band) < 3 * band
     expect(result.get_by_text("1 kHz")).to_be_visible()
@@ -174,3 +176,53 @@ def test_a_sound_is_seen_and_sought(desk: Desk, serving: Serving, tmp_path: Path
     keep_picture(page, "sound_large")
     desk.press("Escape")
     expect(large).to_be_hidden()
+
+
+def test_a_film_is_looked_through_and_stepped(desk: Desk, tmp_path: Path) -> None:
+    page = desk.page
+    desk.open()
+    nodes = {
+        "load": {"type": "media.load_video", "values": {"file": "waves.mp4"}, "ui": {"x": 0, "y": 0}},
+        "play": {"type": "media.preview_video", "links": {"video": "load.video"}, "ui": {"x": 320, "y": 0}},
+    }
+    drop_nodes(desk, tmp_path, nodes)
+    desk.run()
+    result = page.locator('[data-result="play"]')
+    strip = result.locator("canvas[data-drawn]")
+    expect(strip).to_be_visible()
+    cells = strip.evaluate(
+        """canvas => { const width = canvas.width / 10; const seen = []; const context = canvas.getContext('2d');
+        for (let cell = 0; cell < 10; cell++)
+            seen.push([...context.getImageData(cell * width, 0, width, canvas.height).data].join());
+        return [new Set(seen).size, Math.max(...seen.map(one => new Set(one.split(',')).size))]; }"""
+    )
+    assert cells[0] >= 8  # ten moments of 16 frames, and they are no empty pictures
+    assert cells[1] > 10
+    film, frames = result.locator("video"), result.get_by_role("slider", name="Frame of")
+
+    def now() -> float:
+        page.wait_for_function("film => !film.seeking", arg=film.element_handle())
+        return float(film.evaluate("film => film.currentTime"))
+
+    for press, frame in (("Next", 2), ("Next", 3), ("Previous", 2)):
+        result.get_by_role("button", name=f"{press} frame").click()
+        expect(frames).to_have_attribute("aria-valuenow", str(frame))
+        assert now() == pytest.approx((frame - 0.5) / 8, abs=0.01)
+    expect(frames).to_have_attribute("aria-valuemax", "16")
+    box = frames.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 10)
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 10)
+    assert now() == pytest.approx(1.0, abs=0.06)  # it is shown while the pointer is there
+    keep_picture(page, "film")
+    page.mouse.move(box["x"], box["y"] - 300)
+    page.wait_for_timeout(200)
+    assert now() == pytest.approx(1.5 / 8, abs=0.01)  # and no longer
+    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + 10)
+    page.mouse.move(box["x"], box["y"] - 300)
+    assert now() == pytest.approx(1.5, abs=0.06)
+    frames.press("ArrowRight")
+    expect(frames).to_have_attribute("aria-valuenow", "14")
+    result.get_by_role("button", name="Open in full size").click()
+    expect(page.get_by_role("dialog").locator("canvas[data-drawn]")).to_be_visible()
+    keep_picture(page, "film_large")

@@ -160,6 +160,8 @@ export interface FileRef {
   bytes: number;
   width?: number;
   height?: number;
+  /** of a film */
+  fps?: number;
 }
 
 /** Every written file among outputs, lists included. */

@@ -6,6 +6,7 @@ import { address } from "../../api/http";
 import { useT } from "../../i18n/t";
 import type { FileRef } from "../../state/run";
 import { screen } from "../../state/screen";
+import { Film } from "./Film";
 import { Sound } from "./Sound";
 import { Text } from "./Text";
 
@@ -40,7 +41,7 @@ export function Media({ file, small, group }: { file: FileRef; small?: boolean; 
       return <img className="picture nodrag" src={small ? address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 }) : url} alt={file.name} draggable onDragStart={drag} onClick={small ? undefined : open} onError={() => setBroken(true)} loading="lazy" decoding="async" />;
     case "video":
       if (small) return <img className="picture" src={address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 })} alt={file.name} loading="lazy" onError={() => setBroken(true)} />;
-      return <video className="film nodrag" src={url} controls loop playsInline preload="metadata" aria-label={file.name} onError={() => setBroken(true)} onDoubleClick={open} />;
+      return <Film url={url} name={file.name} fps={file.fps} onBroken={() => setBroken(true)} onOpen={group && open} />;
     case "audio":
       return small ? <span className="quiet">♪ {file.name}</span> : <Sound url={url} name={file.name} onBroken={() => setBroken(true)} onOpen={group && open} />;
     case "text":
