@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect
 from tests.editor.conftest import PICTURES
 from tests.editor.desk import Desk
 from tests.editor.serving import Serving
+from tests.protocol.old_film import film
 
 
 def drop_nodes(desk: Desk, folder: Path, nodes: dict[str, Any], title: str = "Media") -> None:
@@ -226,3 +227,31 @@ def test_a_film_is_looked_through_and_stepped(desk: Desk, tmp_path: Path) -> Non
     result.get_by_role("button", name="Open in full size").click()
     expect(page.get_by_role("dialog").locator("canvas[data-drawn]")).to_be_visible()
     keep_picture(page, "film_large")
+
+
+def test_what_the_browser_cannot_play_is_shown_in_another_form(desk: Desk, serving: Serving, tmp_path: Path) -> None:
+    page = desk.page
+    film(serving.data_dir / "input" / "old.avi")
+    Image.fromarray(np.full((40, 60), 30_000, np.uint16)).save(serving.data_dir / "input" / "deep.tif")
+    (serving.data_dir / "input" / "broken.avi").write_bytes(b"RIFF" + bytes(200))
+    desk.open()
+    nodes = {
+        name: {"type": f"media.load_{kind}", "values": {"file": file}, "ui": {"x": 320 * place, "y": 0}}
+        for place, (name, kind, file) in enumerate(
+            [("old", "video", "old.avi"), ("deep", "image", "deep.tif"), ("broken", "video", "broken.avi")]
+        )
+    }
+    drop_nodes(desk, tmp_path, nodes)
+    desk.node("old").get_by_role("button", name="Open in full size").click()
+    player = page.get_by_role("dialog", name="old.avi").locator("[data-made] video")
+    page.wait_for_function("film => film.readyState >= 2", arg=player.element_handle())
+    assert player.evaluate("film => [film.videoWidth, film.videoHeight, film.error]") == [96, 64, None]
+    expect(page.get_by_role("dialog").locator("canvas[data-drawn]")).to_be_visible()
+    keep_picture(page, "playable")
+    desk.press("Escape")
+    desk.node("deep").get_by_role("button", name="Open in full size").click()
+    picture = page.get_by_role("dialog", name="deep.tif").locator("img")
+    page.wait_for_function("image => image.naturalWidth === 60", arg=picture.element_handle())
+    desk.press("Escape")
+    desk.node("broken").get_by_role("button", name="Open in full size").click()
+    expect(page.get_by_role("dialog").get_by_text("broken.avi cannot be shown here")).to_be_visible()

@@ -148,6 +148,7 @@ export const en = {
   "media.frame": "Frame of",
   "media.frame.next": "Next frame",
   "media.frame.previous": "Previous frame",
+  "media.made": "Shown in another form: the browser cannot show {name} itself.",
   "media.open": "Open in full size",
   "media.pause": "Pause",
   "media.place": "Place in",

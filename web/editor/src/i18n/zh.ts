@@ -150,6 +150,7 @@ export const zh: Words = {
   "media.frame": "画面位置",
   "media.frame.next": "下一帧",
   "media.frame.previous": "上一帧",
+  "media.made": "以其他格式显示：浏览器无法直接显示 {name}。",
   "media.open": "查看大图",
   "media.pause": "暂停",
   "media.place": "播放位置",

@@ -13,11 +13,12 @@ interface Props {
   url: string;
   name: string;
   fps?: number;
+  note?: string;
   onBroken: () => void;
   onOpen?: (event: React.MouseEvent) => void;
 }
 
-export function Film({ url, name, fps, onBroken, onOpen }: Props) {
+export function Film({ url, name, fps, note, onBroken, onOpen }: Props) {
   const t = useT();
   const film = useRef<HTMLVideoElement>(null);
   const strip = useRef<HTMLCanvasElement>(null);
@@ -77,7 +78,7 @@ export function Film({ url, name, fps, onBroken, onOpen }: Props) {
   const count = Math.max(1, Math.round(length * rate));
   const frame = Math.min(count, Math.floor(at * rate + 0.001) + 1);
   return (
-    <div className="reel nodrag">
+    <div className="reel nodrag" title={note} data-made={note ? true : undefined}>
       <video
         ref={film} className="film" src={url} controls loop playsInline preload="metadata" aria-label={name} onError={onBroken} onDoubleClick={onOpen}
         onLoadedMetadata={(event) => setLength(Number.isFinite(event.currentTarget.duration) ? event.currentTarget.duration : 0)}

@@ -9,7 +9,7 @@ import { paintOver } from "../../state/painting";
 import { screen } from "../../state/screen";
 import { useStore } from "../../state/store";
 import { Icon } from "../Icon";
-import { kindOf, Media, urlOf } from "./Media";
+import { kindOf, Media, urlOf, useShowable } from "./Media";
 import { useFocusTrap } from "../shell/focus";
 
 export function Lightbox() {
@@ -42,6 +42,7 @@ function Open({ files, index }: NonNullable<ReturnType<typeof screen.get>["viewi
     return () => removeEventListener("keydown", key, true);
   });
   const image = kindOf(file) === "image";
+  const shown = useShowable(file);
   const other = files.find((one, number) => number !== index && kindOf(one) === "image");
   const style = { transform: `translate(${at.x}px, ${at.y}px) scale(${zoom})`, imageRendering: zoom > 3 ? "pixelated" : undefined } as React.CSSProperties;
   return (
@@ -52,7 +53,7 @@ function Open({ files, index }: NonNullable<ReturnType<typeof screen.get>["viewi
         onPointerMove={(event) => hand.current && setAt({ x: event.clientX - hand.current.x, y: event.clientY - hand.current.y })}
         onPointerUp={() => (hand.current = null)} onDoubleClick={() => { setZoom(1); setAt({ x: 0, y: 0 }); }}
       >
-        {image ? <img src={urlOf(file)} alt={file.name} style={style} draggable={false} /> : <Media file={file} />}
+        {!image || shown.broken ? <Media file={file} /> : <img src={shown.url} alt={file.name} style={style} draggable={false} onError={shown.onBroken} />}
         {image && other && split !== null && <img className="over" src={urlOf(other)} alt={other.name} style={{ ...style, clipPath: `inset(0 0 0 ${split}%)` }} draggable={false} />}
       </div>
       <footer>

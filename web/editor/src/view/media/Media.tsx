@@ -14,6 +14,18 @@ export function urlOf(file: { folder: string; name: string }): string {
   return address("/api/v1/files/{folder}/{name}", { folder: file.folder, name: file.name });
 }
 
+/** The same in a form that every browser shows. */
+export function playableOf(file: { folder: string; name: string }): string {
+  return address("/api/v1/playable/{folder}/{name}", { folder: file.folder, name: file.name });
+}
+
+/** Where to take a file from: what the browser cannot show is asked for in another form, once. */
+export function useShowable(file: { folder: string; name: string; url?: string }): { url: string; broken: boolean; made: boolean; onBroken: () => void } {
+  const [tries, setTries] = useState(0);
+  const last = file.url ? 1 : 2;
+  return { url: file.url ?? (tries ? playableOf(file) : urlOf(file)), broken: tries >= last, made: tries > 0 && !file.url, onBroken: () => setTries(tries + 1) };
+}
+
 export function kindOf(file: { media_type: string; name: string }): "image" | "audio" | "video" | "text" | "other" {
   const kind = file.media_type.split("/")[0];
   if (kind === "image" || kind === "audio" || kind === "video" || kind === "text") return kind;
@@ -22,8 +34,8 @@ export function kindOf(file: { media_type: string; name: string }): "image" | "a
 
 export function Media({ file, small, group }: { file: FileRef; small?: boolean; group?: FileRef[] }) {
   const t = useT();
-  const [broken, setBroken] = useState(false);
-  const url = urlOf(file);
+  const { url, broken, made, onBroken } = useShowable(file);
+  const told = made ? t("media.made", { name: file.name }) : undefined;
   const open = (event: React.MouseEvent): void => {
     event.stopPropagation();
     const files = group ?? [file];
@@ -34,16 +46,16 @@ export function Media({ file, small, group }: { file: FileRef; small?: boolean; 
     event.dataTransfer.setData("text/uri-list", new URL(url, location.href).href);
   };
   if (broken) {
-    return <a className="broken nodrag" href={url} download>{t("media.broken", { name: file.name })}</a>;
+    return <a className="broken nodrag" href={urlOf(file)} download>{t("media.broken", { name: file.name })}</a>;
   }
   switch (kindOf(file)) {
     case "image":
-      return <img className="picture nodrag" src={small ? address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 }) : url} alt={file.name} draggable onDragStart={drag} onClick={small ? undefined : open} onError={() => setBroken(true)} loading="lazy" decoding="async" />;
+      return <img className="picture nodrag" src={small && !made ? address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 }) : url} alt={file.name} title={told} draggable onDragStart={drag} onClick={small ? undefined : open} onError={onBroken} loading="lazy" decoding="async" />;
     case "video":
-      if (small) return <img className="picture" src={address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 })} alt={file.name} loading="lazy" onError={() => setBroken(true)} />;
-      return <Film url={url} name={file.name} fps={file.fps} onBroken={() => setBroken(true)} onOpen={group && open} />;
+      if (small) return <img className="picture" src={address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 })} alt={file.name} loading="lazy" onError={onBroken} />;
+      return <Film key={url} url={url} name={file.name} fps={file.fps} note={told} onBroken={onBroken} onOpen={group && open} />;
     case "audio":
-      return small ? <span className="quiet">♪ {file.name}</span> : <Sound url={url} name={file.name} onBroken={() => setBroken(true)} onOpen={group && open} />;
+      return small ? <span className="quiet">♪ {file.name}</span> : <Sound key={url} url={url} name={file.name} note={told} onBroken={onBroken} onOpen={group && open} />;
     case "text":
       return <Remote url={url} json={file.name.endsWith(".json")} />;
     default:

@@ -10,7 +10,7 @@ import { keepMask } from "../../state/painting";
 import { screen, toast, type Painting } from "../../state/screen";
 import { Icon } from "../Icon";
 import { useFocusTrap } from "../shell/focus";
-import { urlOf } from "./Media";
+import { playableOf, urlOf } from "./Media";
 
 const TINT = [255, 61, 97] as const;
 /** What a canvas and this page's memory can carry. */
@@ -270,7 +270,7 @@ class TooLarge extends Error {}
 
 /** The mask that there is, else an empty one; as large as the picture. */
 async function open({ over, mask }: Painting): Promise<Sheet> {
-  const [picture, before] = await Promise.all([over ? load(urlOf(over)) : undefined, mask ? load(urlOf(mask.file)).catch(() => undefined) : undefined]);
+  const [picture, before] = await Promise.all([over ? load(urlOf(over)).catch(() => load(playableOf(over))) : undefined, mask ? load(urlOf(mask.file)).catch(() => undefined) : undefined]);
   const measure = picture ?? before;
   if (!measure) throw new Error("nothing to paint on");
   const { naturalWidth: width, naturalHeight: height } = measure;

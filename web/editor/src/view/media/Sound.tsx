@@ -10,7 +10,7 @@ import { heard } from "./heard";
 const BARS = 120;
 const STEP_S = 0.5;
 
-export function Sound({ url, name, onBroken, onOpen }: { url: string; name: string; onBroken: () => void; onOpen?: (event: React.MouseEvent) => void }) {
+export function Sound({ url, name, note, onBroken, onOpen }: { url: string; name: string; note?: string; onBroken: () => void; onOpen?: (event: React.MouseEvent) => void }) {
   const t = useT();
   const player = useRef<HTMLAudioElement>(null);
   const [found, setFound] = useState<Spectrum | undefined>();
@@ -51,7 +51,7 @@ export function Sound({ url, name, onBroken, onOpen }: { url: string; name: stri
   const share = length ? at / length : 0;
   const seconds = Math.round(length * 10) / 10 || 0;
   return (
-    <div className="sound nodrag">
+    <div className="sound nodrag" title={note} data-made={note ? true : undefined}>
       <audio
         ref={player} src={url} preload="metadata" onError={onBroken} onTimeUpdate={(event) => setAt(event.currentTarget.currentTime)} onLoadedMetadata={(event) => setLength(event.currentTarget.duration)}
         onPlay={() => setPlaying(true)} onPause={() => setPlaying(false)}

@@ -7,6 +7,7 @@ import type { File as ApiFile } from "../../api/schema";
 import { useT } from "../../i18n/t";
 import type { Json } from "../../model/json";
 import { bringIn } from "../../state/files";
+import { screen } from "../../state/screen";
 import { tell } from "../../state/server";
 import { Icon } from "../Icon";
 import { Media } from "../media/Media";
@@ -65,7 +66,11 @@ export function FileField({ label, name, value, accept, onChange, onPaint }: Pro
       }}
     >
       <ComboField label={label} name={name} value={value} options={options} onChange={onChange} free />
-      {value && accept === "image" && <span className="thumb"><Media file={refOf(value, "image/*")} small /></span>}
+      {value && /^(image|audio|video)$/.test(accept) && (
+        <button className="mini thumb" title={t("media.open")} aria-label={`${name}: ${t("media.open")}`} onClick={() => screen.patch({ viewing: { files: [refOf(value, `${accept}/*`)], index: 0 } })}>
+          {accept === "image" ? <Media key={value} file={refOf(value, "image/*")} small /> : <Icon name="expand" size={14} />}
+        </button>
+      )}
       {onPaint && <button className="mini" title={t("mask.paint")} aria-label={`${name}: ${t("mask.paint")}`} onClick={onPaint}><Icon name="brush" size={15} /></button>}
       <button className="mini" title={t("file.bring")} aria-label={`${name}: ${t("file.bring")}`} onClick={() => chooser.current?.click()}><Icon name="plus" size={15} /></button>
       <input ref={chooser} type="file" hidden accept={accept === "*" ? undefined : `${accept}/*`} onChange={(event) => void take(event.target.files)} />
