@@ -127,6 +127,28 @@ function runHere(): void {
   else void run({ targets });
 }
 
+/** A node that shows what the selected one gives, and a run that far. */
+function look(): void {
+  const [id] = chosenNodes();
+  const doc = active().history.present;
+  const output = id === undefined ? undefined : server.get().catalog.of(doc.nodes[id]!).outputs[0]?.name;
+  if (id === undefined || output === undefined) return toast(t("run.choose"));
+  const from = frames([id]).get(id)!;
+  const x = from.x + from.width + 60;
+  let y = from.y;
+  const size = frameOf(server.get().catalog, { type: "data.show" });
+  const others = [...frames(Object.keys(doc.nodes)).values()];
+  while (others.some((other) => other.x < x + size.width && x < other.x + other.width && other.y < y + size.height && y < other.y + other.height)) y += 40;
+  let shown = "";
+  change(t("edit.add"), (now) => {
+    const [next, made] = edit.addNode(now, "data.show", { x, y });
+    shown = made;
+    return edit.connect(next, id, output, made, "value");
+  });
+  select([shown]);
+  void run({ targets: [shown] });
+}
+
 function keepOutputs(): void {
   const { run: id } = active();
   const ids = chosenNodes();
@@ -195,6 +217,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "breakpoint", word: "cmd.breakpoint", keys: "Shift+B", group: "run", run: () => change(t("cmd.breakpoint"), (doc) => edit.toggleFlag(doc, chosenNodes(), "breakpoint")) },
   { id: "keep", word: "cmd.keep", keys: "Shift+K", group: "run", run: keepOutputs },
   { id: "continue", word: "cmd.continue", keys: "F8", group: "run", run: () => { const { run: id } = active(); if (id) void goOn(id); } },
+  { id: "look", word: "cmd.look", keys: "Shift+V", group: "run", run: look },
   { id: "mask", word: "mask.paint", keys: "Shift+M", group: "edit", run: () => { const [id] = chosenNodes(); if (id) paintFor(id); else toast(t("mask.no.picture")); } },
   { id: "arrange", word: "cmd.arrange", keys: "Shift+L", group: "arrange", run: () => void arrange() },
   { id: "left", word: "cmd.align.left", group: "arrange", run: () => line("left") },

@@ -162,6 +162,8 @@ export interface FileRef {
   height?: number;
   /** of a film */
   fps?: number;
+  /** where it lies, if it is no file but a value of a run */
+  url?: string;
 }
 
 /** Every written file among outputs, lists included. */

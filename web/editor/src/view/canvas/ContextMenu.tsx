@@ -15,7 +15,7 @@ import { useStore } from "../../state/store";
 import { active, change } from "../../state/workspace";
 
 const OF: Record<Menu["target"]["kind"], string[]> = {
-  node: ["run.here", "breakpoint", "keep", "-", "mute", "bypass", "collapse", "pin", "-", "copy", "duplicate", "group", "mask", "-", "arrange", "left", "top", "spread.x", "spread.y", "-", "dissolve", "delete"],
+  node: ["run.here", "look", "breakpoint", "keep", "-", "mute", "bypass", "collapse", "pin", "-", "copy", "duplicate", "group", "mask", "-", "arrange", "left", "top", "spread.x", "spread.y", "-", "dissolve", "delete"],
   group: ["mute", "bypass", "collapse", "-", "copy", "duplicate", "delete"],
   note: ["copy", "duplicate", "delete"],
   canvas: ["add", "note", "group", "paste", "-", "all", "arrange", "fit", "-", "run", "save", "download"],

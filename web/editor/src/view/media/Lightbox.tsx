@@ -54,17 +54,17 @@ function Open({ files, index }: NonNullable<ReturnType<typeof screen.get>["viewi
         onPointerUp={() => (hand.current = null)} onDoubleClick={() => { setZoom(1); setAt({ x: 0, y: 0 }); }}
       >
         {!image || shown.broken ? <Media file={file} /> : <img src={shown.url} alt={file.name} style={style} draggable={false} onError={shown.onBroken} />}
-        {image && other && split !== null && <img className="over" src={urlOf(other)} alt={other.name} style={{ ...style, clipPath: `inset(0 0 0 ${split}%)` }} draggable={false} />}
+        {image && other && split !== null && <img className="over" src={other.url ?? urlOf(other)} alt={other.name} style={{ ...style, clipPath: `inset(0 0 0 ${split}%)` }} draggable={false} />}
       </div>
       <footer>
         {files.length > 1 && <button aria-label={t("previous")} onClick={() => turn(-1)}>‹</button>}
         <span>{file.name}{file.width ? ` · ${file.width} × ${file.height}` : ""}{image ? ` · ${Math.round(zoom * 100)} %` : ""}</span>
         {files.length > 1 && <button aria-label={t("next")} onClick={() => turn(1)}>›</button>}
         {image && other && <label>{t("media.compare")} <input type="range" min={0} max={100} value={split ?? 100} aria-label={t("media.compare")} onChange={(event) => setSplit(Number(event.target.value))} /></label>}
-        <button onClick={() => void fetchFile(urlOf(file), file.name).then((found) => drop([found], { x: 0, y: 0 })).then(close)}>{t("media.workflow")}</button>
-        {image && <button onClick={() => { close(); paintOver(file); }}>{t("mask.paint")}</button>}
-        <button onClick={() => { addLoader(file, { x: 0, y: 0 }); close(); }}>{t("media.use")}</button>
-        <a href={urlOf(file)} download={file.name.split("/").pop()}>{t("media.download")}</a>
+        {!file.url && <button onClick={() => void fetchFile(urlOf(file), file.name).then((found) => drop([found], { x: 0, y: 0 })).then(close)}>{t("media.workflow")}</button>}
+        {image && !file.url && <button onClick={() => { close(); paintOver(file); }}>{t("mask.paint")}</button>}
+        {!file.url && <button onClick={() => { addLoader(file, { x: 0, y: 0 }); close(); }}>{t("media.use")}</button>}
+        <a href={file.url ?? urlOf(file)} download={file.name.split("/").pop()}>{t("media.download")}</a>
         <button className="close" aria-label={t("close")} onClick={close}><Icon name="close" /></button>
       </footer>
     </div>

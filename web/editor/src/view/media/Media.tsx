@@ -42,6 +42,7 @@ export function Media({ file, small, group }: { file: FileRef; small?: boolean; 
     screen.patch({ viewing: { files, index: Math.max(0, files.indexOf(file)) } });
   };
   const drag = (event: React.DragEvent): void => {
+    if (file.url) return event.preventDefault(); // a value of a run, which no document can name
     event.dataTransfer.setData("application/x-anyloom-file", file.folder === "input" ? file.name : `${file.folder}/${file.name}`);
     event.dataTransfer.setData("text/uri-list", new URL(url, location.href).href);
   };
@@ -57,7 +58,7 @@ export function Media({ file, small, group }: { file: FileRef; small?: boolean; 
     case "audio":
       return small ? <span className="quiet">♪ {file.name}</span> : <Sound key={url} url={url} name={file.name} note={told} onBroken={onBroken} onOpen={group && open} />;
     case "text":
-      return <Remote url={url} json={file.name.endsWith(".json")} />;
+      return <Remote url={url} json={file.name.endsWith(".json")} csv={file.name.endsWith(".csv")} />;
     default:
       return <a className="broken nodrag" href={url} download>{file.name}</a>;
   }
@@ -65,7 +66,7 @@ export function Media({ file, small, group }: { file: FileRef; small?: boolean; 
 
 const SHOWN_BYTES = 200_000;
 
-function Remote({ url, json }: { url: string; json: boolean }) {
+function Remote({ url, json, csv }: { url: string; json: boolean; csv: boolean }) {
   const [text, setText] = useState("");
   useEffect(() => {
     let gone = false;
@@ -77,5 +78,5 @@ function Remote({ url, json }: { url: string; json: boolean }) {
       gone = true;
     };
   }, [url]);
-  return <Text text={text} json={json} />;
+  return <Text text={csv && text.length >= SHOWN_BYTES ? text.slice(0, text.lastIndexOf("\n")) : text} json={json} csv={csv} />;
 }
