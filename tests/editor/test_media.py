@@ -255,3 +255,107 @@ def test_what_the_browser_cannot_play_is_shown_in_another_form(desk: Desk, servi
     desk.press("Escape")
     desk.node("broken").get_by_role("button", name="Open in full size").click()
     expect(page.get_by_role("dialog").get_by_text("broken.avi cannot be shown here")).to_be_visible()
+
+
+def test_tables_charts_and_strips(desk: Desk, tmp_path: Path) -> None:
+    page = desk.page
+    desk.open()
+    rows = "\n".join(f"town {number},{number * number},{number % 3}" for number in range(1, 13))
+    nodes = {
+        "rows": {
+            "type": "data.table_from_text",
+            "values": {"text": f"town,people,kind\n{rows}"},
+            "ui": {"x": 0, "y": 0},
+        },
+        "save": {"type": "data.save_table", "links": {"table": "rows.table"}, "ui": {"x": 320, "y": 0}},
+        "show": {"type": "data.show", "links": {"value": "rows.table"}, "ui": {"x": 320, "y": 380}},
+        "sheet": {"type": "diffusion.empty_latent", "values": {"width": 64, "height": 64}, "ui": {"x": 0, "y": 380}},
+        "picture": {
+            "type": "media.solid_image",
+            "values": {"width": 60, "height": 40, "color": "#3366cc"},
+            "ui": {"x": 640, "y": 0},
+        },
+    }
+    drop_nodes(desk, tmp_path, nodes)
+    desk.run()
+    for result in (page.locator('[data-result="save"]'), page.locator('[data-result="show"]')):
+        expect(result.get_by_text("12 rows, 3 columns")).to_be_visible()
+        expect(result.locator("tbody tr")).to_have_count(12)
+    table = page.locator('[data-result="save"]')
+    by_size = table.get_by_role("button", name="people")
+    by_size.click()
+    by_size.click()  # the largest first
+    expect(table.get_by_role("columnheader", name="people")).to_have_attribute("aria-sort", "descending")
+    expect(table.locator("tbody tr").first).to_contain_text("town 12")
+    table.get_by_role("searchbox").fill("town 1")
+    expect(table.locator("tbody tr")).to_have_count(4)
+    table.get_by_role("button", name="Chart").click()
+    bars = table.locator("[data-bar]")
+    expect(bars).to_have_count(8)  # two columns of numbers, four towns
+    heights = {float(bar.get_attribute("data-bar") or 0): bar.bounding_box() for bar in bars.all()}
+    tall, low = heights[144.0], heights[100.0]
+    assert tall is not None
+    assert low is not None
+    assert tall["height"] > 30
+    assert tall["height"] / low["height"] == pytest.approx(1.44, abs=0.03)
+
+    # any output can be shown: a latent as a strip, a picture as a picture
+    desk.node("sheet").locator(".node-head").click()
+    desk.press("Shift+V")
+    expect(page.locator('[data-node="show_2"].done')).to_be_visible(timeout=60_000)  # the first latent loads libraries
+    strip = page.locator('[data-result="show_2"]').get_by_role("img", name="samples: float32 1 × 4 × 8 × 8")
+    expect(strip).to_have_attribute("data-strip", str(16 * 8))
+    desk.node("picture").locator(".node-head").click()
+    desk.press("Shift+V")
+    shown = page.locator('[data-result="show_3"]')
+    page.wait_for_function("image => image.naturalWidth === 60", arg=shown.locator("img").element_handle())
+    expect(shown.get_by_text("float32 1 × 40 × 60 × 3")).to_be_visible()
+    desk.press(".")
+    keep_picture(page, "tables")
+
+
+def test_what_lies_on_the_wires_at_a_breakpoint(desk: Desk, tmp_path: Path) -> None:
+    page = desk.page
+    desk.open()
+    nodes = {
+        "tone": {"type": "media.load_audio", "values": {"file": "violin.wav"}, "ui": {"x": 0, "y": 300}},
+        "red": {
+            "type": "media.solid_image",
+            "values": {"width": 32, "height": 24, "color": "#ff0000"},
+            "ui": {"x": 0, "y": 0},
+        },
+        "blur": {
+            "type": "media.blur_image",
+            "links": {"image": "red.image"},
+            "ui": {"x": 320, "y": 0, "breakpoint": True},
+        },
+        "look": {"type": "media.preview_image", "links": {"image": "blur.image"}, "ui": {"x": 640, "y": 0}},
+        "louder": {
+            "type": "media.gain_audio",
+            "links": {"audio": "tone.audio"},
+            "ui": {"x": 320, "y": 420, "breakpoint": True},
+        },
+        "hear": {"type": "media.preview_audio", "links": {"audio": "louder.audio"}, "ui": {"x": 640, "y": 420}},
+    }
+    drop_nodes(desk, tmp_path, nodes)
+    desk.press("Control+Enter")
+    expect(page.get_by_role("region", name="On the wires before")).to_have_count(2, timeout=60_000)
+    before = page.get_by_role("region", name="On the wires before Blur image")
+    picture = before.get_by_role("img", name="image")
+    expect(picture).to_be_visible()
+    page.wait_for_function("image => image.naturalWidth === 32", arg=picture.element_handle())
+    pixel = """image => { const canvas = new OffscreenCanvas(1, 1); const context = canvas.getContext('2d');
+        context.drawImage(image, 0, 0); return [...context.getImageData(0, 0, 1, 1).data]; }"""
+    assert picture.evaluate(pixel) == [255, 0, 0, 255]
+    sound = page.get_by_role("region", name="On the wires before Gain audio")
+    expect(sound.locator("canvas[data-loudest]")).to_be_visible()
+    keep_picture(page, "breakpoint")
+    expect(page.locator('[data-result="look"] img')).to_have_count(0)
+    before.get_by_role("button", name="Go on").click()
+    expect(page.locator('[data-result="look"] img')).to_be_visible()
+    expect(before).to_be_hidden()
+    expect(sound).to_be_visible()  # the other one waits
+    desk.press("F8")
+    desk.ended()
+    expect(sound).to_be_hidden()
+    expect(page.locator('[data-result="hear"] canvas[data-loudest]')).to_be_visible()
