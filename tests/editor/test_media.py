@@ -282,6 +282,9 @@ def test_tables_charts_and_strips(desk: Desk, tmp_path: Path) -> None:
         expect(result.get_by_text("12 rows, 3 columns")).to_be_visible()
         expect(result.locator("tbody tr")).to_have_count(12)
     table = page.locator('[data-result="save"]')
+    first = table.locator("tbody tr").first.locator("td")
+    tops = [cell.bounding_box() for cell in first.all()]
+    assert len({round(box["y"]) for box in tops if box}) == 1  # cells of a row lie side by side
     by_size = table.get_by_role("button", name="people")
     by_size.click()
     by_size.click()  # the largest first

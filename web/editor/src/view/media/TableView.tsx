@@ -41,7 +41,7 @@ export default function TableView({ table, length }: { table: Table; length?: nu
             <thead>
               <tr>
                 {table.columns.slice(0, COLUMNS).map((name, column) => (
-                  <th key={column} className={numbers.includes(column) ? "number" : ""} aria-sort={by?.column !== column ? "none" : by.down ? "descending" : "ascending"}>
+                  <th key={column} className={numbers.includes(column) ? "figure" : ""} aria-sort={by?.column !== column ? "none" : by.down ? "descending" : "ascending"}>
                     <button onClick={() => turn(column)}>{name}{by?.column === column ? (by.down ? " ↓" : " ↑") : ""}</button>
                   </th>
                 ))}
@@ -49,7 +49,7 @@ export default function TableView({ table, length }: { table: Table; length?: nu
             </thead>
             <tbody>
               {found.slice(0, ROWS).map((row, index) => (
-                <tr key={index}>{row.slice(0, COLUMNS).map((cell, column) => <td key={column} className={numbers.includes(column) ? "number" : ""}>{written(cell)}</td>)}</tr>
+                <tr key={index}>{row.slice(0, COLUMNS).map((cell, column) => <td key={column} className={numbers.includes(column) ? "figure" : ""}>{written(cell)}</td>)}</tr>
               ))}
             </tbody>
           </table>
