@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ def drop_nodes(desk: Desk, folder: Path, nodes: dict[str, Any], title: str = "Me
 def keep_picture(page: Page, name: str) -> None:
     if PICTURES:
         page.screenshot(path=str(Path(PICTURES, f"{name}.png")))
+
+
+def serious(page: Page, part: str) -> list[str]:
+    """What axe finds wrong with a part of the page, of what keeps people from using it."""
+    page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    script = "async part => (await axe.run(part, {resultTypes: ['violations']})).violations"
+    found = page.evaluate(script, part)
+    bad = [one for one in found if one["impact"] in ("serious", "critical")]
+    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in bad]
 
 
 def newest(serving: Serving, pattern: str) -> Path:
@@ -86,6 +96,7 @@ def test_a_mask_is_painted_kept_used_and_painted_on(desk: Desk, serving: Serving
     desk.press(" ")
     desk.press(" ")
     keep_picture(page, "painter")
+    assert serious(page, ".painter") == []
     desk.press("Control+s")
     expect(painter).to_be_hidden()
     expect(desk.node("load_mask")).to_be_visible()
@@ -169,6 +180,7 @@ def test_a_sound_is_seen_and_sought(desk: Desk, serving: Serving, tmp_path: Path
     place.press("ArrowRight")
     expect(place).to_have_attribute("aria-valuetext", "0.5 s")
     keep_picture(page, "sound")
+    assert serious(page, ".sound") == []
     result.get_by_role("button", name="Open in full size").click()
     large = page.get_by_role("dialog")
     expect(large.locator("canvas[data-loudest]")).to_be_visible()
@@ -216,6 +228,7 @@ def test_a_film_is_looked_through_and_stepped(desk: Desk, tmp_path: Path) -> Non
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 10)
     assert now() == pytest.approx(1.0, abs=0.06)  # it is shown while the pointer is there
     keep_picture(page, "film")
+    assert serious(page, ".reel") == []
     page.mouse.move(box["x"], box["y"] - 300)
     page.wait_for_timeout(200)
     assert now() == pytest.approx(1.5 / 8, abs=0.01)  # and no longer
@@ -315,6 +328,8 @@ def test_tables_charts_and_strips(desk: Desk, tmp_path: Path) -> None:
     expect(shown.get_by_text("float32 1 × 40 × 60 × 3")).to_be_visible()
     desk.press(".")
     keep_picture(page, "tables")
+    assert serious(page, ".tabular") == []
+    assert serious(page, ".wire") == []
 
 
 def test_what_lies_on_the_wires_at_a_breakpoint(desk: Desk, tmp_path: Path) -> None:
@@ -353,6 +368,7 @@ def test_what_lies_on_the_wires_at_a_breakpoint(desk: Desk, tmp_path: Path) -> N
     sound = page.get_by_role("region", name="On the wires before Gain audio")
     expect(sound.locator("canvas[data-loudest]")).to_be_visible()
     keep_picture(page, "breakpoint")
+    assert serious(page, ".arrived") == []
     expect(page.locator('[data-result="look"] img')).to_have_count(0)
     before.get_by_role("button", name="Go on").click()
     expect(page.locator('[data-result="look"] img')).to_be_visible()
