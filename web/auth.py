@@ -36,7 +36,7 @@ HEADERS = {
 READ_TYPES = frozenset({"application/json", "multipart/form-data"})
 FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "text/plain"})
 """What any page can make a browser send; not even without a body."""
-FILE_PATHS = ("/api/v1/files/", "/api/v1/artifacts/", "/api/v1/thumbnails/")
+FILE_PATHS = ("/api/v1/files/", "/api/v1/artifacts/", "/api/v1/thumbnails/", "/api/v1/playable/")
 SOCKET_PATH = "/api/v1/ws"
 
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from web.auth import Gate
 from web.library import Library
 from web.limits import Limits
+from web.playable import Playable
 from web.pulse import Pulse
 from web.system_feed import SystemFeed
 from web.thumbnails import Thumbnails
@@ -34,9 +35,11 @@ class House:
     pulse: Pulse = field(default_factory=Pulse)
     thumbnails: Thumbnails = field(default_factory=Thumbnails)
     feed: SystemFeed = field(init=False)
+    playable: Playable = field(init=False)
 
     def __post_init__(self) -> None:
         self.feed = SystemFeed(self.engine.activity)
+        self.playable = Playable(self.engine.folders.roots["temp"] / ".playable")
 
 
 HOUSE: web.AppKey[House] = web.AppKey("house", House)

@@ -33,7 +33,7 @@ from nodes.media.image_edit import (
     solid_image,
     turn_image,
 )
-from nodes.media.mask import image_to_mask, invert_mask, join_alpha, mask_to_image
+from nodes.media.mask import image_to_mask, invert_mask, join_alpha, load_mask, mask_to_image
 from nodes.media.narrate import narrate
 from nodes.media.text import load_text, save_text, show_text
 from nodes.media.video import load_video, preview_video, save_video
@@ -74,6 +74,7 @@ __all__ = [
     "list_to_images",
     "load_audio",
     "load_image",
+    "load_mask",
     "load_text",
     "load_video",
     "mask_to_image",

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from graph_engine import Image, Mask, node
+from graph_engine import Image, Mask, NodeContext, Widget, node
 
 CATEGORY = "media/mask"
+
+
+@node(id="media.load_mask", category=CATEGORY)
+def load_mask(
+    context: NodeContext,
+    file: Annotated[str, Widget(upload="image")],
+    channel: Literal["luma", "red", "green", "blue", "alpha"] = "luma",
+    invert: bool = False,
+) -> Mask:
+    """Read a mask "1 H W" from a picture: 1 where the channel is full, white in the masks that the editor paints.
+
+    alpha: 1 where the picture is opaque, as in media.image_to_mask. invert: 1 - mask.
+    """
+    from nodes.media.image_file import read_image
+
+    image, clear = read_image(context.input_path(file))
+    mask = 1.0 - clear if channel == "alpha" else image_to_mask(image, channel)
+    return 1.0 - mask if invert else mask
 
 
 @node(id="media.image_to_mask", category=CATEGORY)

@@ -68,6 +68,13 @@ async def thumbnail(call: Call) -> web.StreamResponse:
     return web.Response(body=data, content_type="image/webp", headers=headers)
 
 
+async def playable(call: Call) -> web.StreamResponse:
+    home = house(call.request)
+    path = await asyncio.to_thread(locate, home.engine.folders, call.path("folder"), call.path("name"))
+    made = await home.playable.of_file(path)
+    return web.FileResponse(made, headers=media_types.headers(made.name))
+
+
 def locate(folders: Folders, folder: str, name: str) -> Path:
     """The file, which is there. Names that start with a dot are unfinished uploads and the like: nobody's business."""
     try:
@@ -167,5 +174,14 @@ TABLE = (
         {200: Reply("WebP", media_type="image/webp"), 304: Reply("the one that If-None-Match names is right")},
         (Parameter("size", "integer", "the longer side has at most so many pixels", 256, 16, 1024),),
         {**FOLDER, "name": "the name, with subfolders"},
+    ),
+    Route(
+        "GET",
+        f"{API}/playable/{{folder}}/{{name:.+}}",
+        playable,
+        "A picture, sound or film in a form that every browser shows, made when first asked for; Range is understood",
+        "files",
+        {200: Reply("PNG, AAC or H.264", media_type="*/*"), 206: Reply("a part of it", media_type="*/*")},
+        paths={**FOLDER, "name": "the name, with subfolders"},
     ),
 )

@@ -13,7 +13,7 @@ from PIL import Image as pil
 
 from graph_engine.errors import AnyloomError, Cancelled, NodeError, NotFoundError, PathError
 from graph_engine.graph.kinds import FILE, IMAGE, MASK
-from nodes.media import load_image, preview_image, save_image
+from nodes.media import image_to_mask, load_image, load_mask, preview_image, save_image
 from tests.contexts import FolderContext
 
 torch.set_num_threads(1)
@@ -224,3 +224,17 @@ def test_paths_stay_inside(context: FolderContext, name: str, error: type[Anyloo
 def test_saving_outside_is_refused(context: FolderContext) -> None:
     with pytest.raises(PathError):
         save_image(context, picture(), "../../escape")
+
+
+def test_a_mask_is_read_from_the_channel_asked_for(context: FolderContext) -> None:
+    image = picture(channels=4)
+    (file,) = save_image(context, image, "mask")
+    name = f"output/{file['name']}"
+    for channel in ("luma", "red", "green", "blue", "alpha"):
+        mask = MASK.check(load_mask(context, name, channel))
+        assert torch.allclose(mask, image_to_mask(image, channel), atol=1e-6), channel
+        assert torch.allclose(load_mask(context, name, channel, invert=True), 1 - mask)
+    white = torch.zeros(1, 8, 8, 3)
+    white[:, 2:5, 3:6] = 1.0  # as the editor writes what was painted
+    (file,) = save_image(context, white, "painted")
+    assert torch.equal(load_mask(context, f"output/{file['name']}"), white[..., 0])

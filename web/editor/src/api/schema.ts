@@ -321,6 +321,7 @@ export interface Paths {
   "/api/v1/nodes/{id}": "get";
   "/api/v1/openapi.json": "get";
   "/api/v1/plan": "post";
+  "/api/v1/playable/{folder}/{name}": "get";
   "/api/v1/queue": "get";
   "/api/v1/queue/cancel": "post";
   "/api/v1/queue/hold": "post";

@@ -3,14 +3,15 @@
 export type Json = null | boolean | number | bigint | string | Json[] | { [key: string]: Json };
 
 const MARK = "\u0000big:";
-const NUMBER = /"(?:\\.|[^"\\])*"|-?\d{16,}(?![\d.eE])/g;
+/** Strings and whole numbers' tokens: digits after a point are a part of theirs. */
+const TOKEN = /"(?:\\.|[^"\\])*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?/g;
 
 /** Raises SyntaxError for what is no JSON. */
 export function parseJson(text: string): unknown {
   if (!/\d{16,}/.test(text)) return JSON.parse(text);
   let marked = false;
-  const quoted = text.replace(NUMBER, (part) => {
-    if (part.startsWith('"') || Number.isSafeInteger(Number(part))) return part;
+  const quoted = text.replace(TOKEN, (part) => {
+    if (part.length < 16 || /^"|[.eE]/.test(part) || Number.isSafeInteger(Number(part))) return part;
     marked = true;
     return `"\\u0000big:${part}"`;
   });

@@ -9,6 +9,7 @@ import * as edit from "../model/edit";
 import { bounds, frameOf, inside } from "../model/shape";
 import { camera } from "./camera";
 import { download, drop, save } from "./files";
+import { paintFor } from "./painting";
 import { cancel, cancelAll, goOn, run } from "./running";
 import { screen, toast, togglePanel } from "./screen";
 import { refresh, server } from "./server";
@@ -126,6 +127,28 @@ function runHere(): void {
   else void run({ targets });
 }
 
+/** A node that shows what the selected one gives, and a run that far. */
+function look(): void {
+  const [id] = chosenNodes();
+  const doc = active().history.present;
+  const output = id === undefined ? undefined : server.get().catalog.of(doc.nodes[id]!).outputs[0]?.name;
+  if (id === undefined || output === undefined) return toast(t("run.choose"));
+  const from = frames([id]).get(id)!;
+  const x = from.x + from.width + 60;
+  let y = from.y;
+  const size = frameOf(server.get().catalog, { type: "data.show" });
+  const others = [...frames(Object.keys(doc.nodes)).values()];
+  while (others.some((other) => other.x < x + size.width && x < other.x + other.width && other.y < y + size.height && y < other.y + other.height)) y += 40;
+  let shown = "";
+  change(t("edit.add"), (now) => {
+    const [next, made] = edit.addNode(now, "data.show", { x, y });
+    shown = made;
+    return edit.connect(next, id, output, made, "value");
+  });
+  select([shown]);
+  void run({ targets: [shown] });
+}
+
 function keepOutputs(): void {
   const { run: id } = active();
   const ids = chosenNodes();
@@ -194,6 +217,8 @@ export const COMMANDS: readonly Command[] = [
   { id: "breakpoint", word: "cmd.breakpoint", keys: "Shift+B", group: "run", run: () => change(t("cmd.breakpoint"), (doc) => edit.toggleFlag(doc, chosenNodes(), "breakpoint")) },
   { id: "keep", word: "cmd.keep", keys: "Shift+K", group: "run", run: keepOutputs },
   { id: "continue", word: "cmd.continue", keys: "F8", group: "run", run: () => { const { run: id } = active(); if (id) void goOn(id); } },
+  { id: "look", word: "cmd.look", keys: "Shift+V", group: "run", run: look },
+  { id: "mask", word: "mask.paint", keys: "Shift+M", group: "edit", run: () => { const [id] = chosenNodes(); if (id) paintFor(id); else toast(t("mask.no.picture")); } },
   { id: "arrange", word: "cmd.arrange", keys: "Shift+L", group: "arrange", run: () => void arrange() },
   { id: "left", word: "cmd.align.left", group: "arrange", run: () => line("left") },
   { id: "right", word: "cmd.align.right", group: "arrange", run: () => line("right") },
@@ -248,11 +273,11 @@ export function keysOf(event: KeyboardEvent): string {
 const OF_BROWSER = new Set(["Ctrl+V", "Ctrl+Shift+V", "Ctrl+C", "Ctrl+X"]);
 
 export function onKey(event: KeyboardEvent): void {
-  const { dialog, viewing } = screen.get();
+  const { dialog, viewing, painting } = screen.get();
   const found = BY_KEYS.get(keysOf(event));
   const target = event.target as HTMLElement;
   const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || target.isContentEditable;
-  if (!found || dialog || viewing || event.defaultPrevented) return;
+  if (!found || dialog || viewing || painting || event.defaultPrevented) return;
   if (typing && !(event.ctrlKey || event.metaKey || event.altKey)) return;
   if (typing && /^Ctrl\+[ACVXZY]$/.test(found.keys!)) return;
   const onCanvas = target === document.body || target.closest(".canvas") !== null;
@@ -267,7 +292,7 @@ export function onKey(event: KeyboardEvent): void {
 /** Enter with a modifier runs, wherever the focus is: a focused node would take it as a wish to be selected or not. */
 export function onRunKey(event: KeyboardEvent): void {
   const found = event.key === "Enter" && (event.ctrlKey || event.metaKey || event.altKey) ? BY_KEYS.get(keysOf(event)) : undefined;
-  if (!found || screen.get().dialog || screen.get().viewing) return;
+  if (!found || screen.get().dialog || screen.get().viewing || screen.get().painting) return;
   event.preventDefault();
   event.stopImmediatePropagation();
   found.run();

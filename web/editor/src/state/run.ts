@@ -160,6 +160,10 @@ export interface FileRef {
   bytes: number;
   width?: number;
   height?: number;
+  /** of a film */
+  fps?: number;
+  /** where it lies, if it is no file but a value of a run */
+  url?: string;
 }
 
 /** Every written file among outputs, lists included. */

@@ -1,6 +1,7 @@
 /** Screen: what is open beside the canvas. */
 
 import type { Point } from "../model/document";
+import type { Channel } from "../model/mask";
 import type { Wanted } from "../model/search";
 import type { FileRef } from "./run";
 import { Store } from "./store";
@@ -28,6 +29,20 @@ export interface Toast {
   remedy?: string;
   action?: { label: string; run: () => void };
 }
+/** a file of the server */
+export interface Picture {
+  folder: string;
+  name: string;
+}
+/** a mask that is painted */
+export interface Painting {
+  over: Picture | null;
+  mask?: { file: Picture; channel?: Channel; invert?: boolean };
+  /** the node that reads the mask, once there is one */
+  node?: string;
+  /** the node that the picture belongs to */
+  source?: string;
+}
 export interface Screen {
   panel: Panel | null;
   chat: boolean;
@@ -35,6 +50,7 @@ export interface Screen {
   search: SearchRequest | null;
   menu: Menu | null;
   viewing: { files: FileRef[]; index: number } | null;
+  painting: Painting | null;
   toasts: Toast[];
   /** a link is being drawn from here: what fits lights up */
   drawing: (Wanted & { node: string }) | null;
@@ -48,6 +64,7 @@ export const screen = new Store<Screen>({
   search: null,
   menu: null,
   viewing: null,
+  painting: null,
   toasts: [],
   drawing: null,
   docs: null,

@@ -1,7 +1,7 @@
 /** App: the whole page. */
 
 import { ReactFlowProvider } from "@xyflow/react";
-import { Component, type ReactNode } from "react";
+import { Component, lazy, Suspense, type ReactNode } from "react";
 
 import { t, useT } from "../i18n/t";
 import { command } from "../state/commands";
@@ -21,8 +21,11 @@ import { Toasts } from "./shell/Toasts";
 import { TopBar } from "./shell/TopBar";
 import { Zoom } from "./shell/Zoom";
 
+const Painter = lazy(() => import("./media/Painter"));
+
 export function App() {
   const chat = useStore(screen, (now) => now.chat);
+  const painting = useStore(screen, (now) => now.painting);
   return (
     <Guard>
       <ReactFlowProvider>
@@ -39,6 +42,7 @@ export function App() {
         <SearchBox />
         <ContextMenu />
         <Lightbox />
+        {painting && <Suspense><Painter painting={painting} /></Suspense>}
         <Dialogs />
         <Toasts />
       </ReactFlowProvider>

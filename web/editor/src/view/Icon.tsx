@@ -30,6 +30,7 @@ const PATHS = {
   dice: "M4 4h12v12H4zM7.2 7.2h.1M12.8 7.2h.1M10 10h.1M7.2 12.8h.1M12.8 12.8h.1",
   expand: "M11.5 3.5h5v5M8.5 16.5h-5v-5M16 4l-5 5M4 16l5-5",
   check: "M4 10.5l4 4 8-9",
+  brush: "M16.5 3.5c-4 1.5-6.5 4-8.5 7l2 2c3-2 5.5-4.5 6.5-9zM7.5 11.5c-2 0-3 1.2-3 3 0 .8-.5 1.5-1.5 2 3.5.5 6-.7 6-3.5z",
 } as const;
 
 export type IconName = keyof typeof PATHS;

@@ -7,6 +7,7 @@ import { disconnect, insertConverter, setPart, setUi } from "../../model/edit";
 import { splitLink } from "../../model/document";
 import { converters } from "../../model/validate";
 import { command, COMMANDS, GROUP_COLORS } from "../../state/commands";
+import { paintable } from "../../state/painting";
 import { problems } from "../../state/problems";
 import { screen, type Menu } from "../../state/screen";
 import { server } from "../../state/server";
@@ -14,7 +15,7 @@ import { useStore } from "../../state/store";
 import { active, change } from "../../state/workspace";
 
 const OF: Record<Menu["target"]["kind"], string[]> = {
-  node: ["run.here", "breakpoint", "keep", "-", "mute", "bypass", "collapse", "pin", "-", "copy", "duplicate", "group", "-", "arrange", "left", "top", "spread.x", "spread.y", "-", "dissolve", "delete"],
+  node: ["run.here", "look", "breakpoint", "keep", "-", "mute", "bypass", "collapse", "pin", "-", "copy", "duplicate", "group", "mask", "-", "arrange", "left", "top", "spread.x", "spread.y", "-", "dissolve", "delete"],
   group: ["mute", "bypass", "collapse", "-", "copy", "duplicate", "delete"],
   note: ["copy", "duplicate", "delete"],
   canvas: ["add", "note", "group", "paste", "-", "all", "arrange", "fit", "-", "run", "save", "download"],
@@ -65,6 +66,7 @@ function Open({ menu }: { menu: Menu }) {
       )}
       {OF[kind].map((name, index) => {
         if (name === "-") return <hr key={index} />;
+        if (name === "mask" && !paintable(id)) return null;
         const found = COMMANDS.find((one) => one.id === name)!;
         return item(name, t(found.word as Word), () => command(name), found.keys);
       })}

@@ -16,6 +16,7 @@ import { Result } from "../media/Result";
 import { Field } from "../widgets/Field";
 import { Icon } from "../Icon";
 import { EditableText } from "../widgets/EditableText";
+import { Arrived } from "./Arrived";
 import { isFar, type StepNode } from "./flow";
 import { Socket } from "./Socket";
 import { hueOf } from "./hue";
@@ -62,6 +63,7 @@ export const StepView = memo(function StepView({ id, data, selected }: NodeProps
           {shape.media > 0 && <Result id={id} tab={tab} run={run} height={shape.height - heightOfRows(data)} />}
         </div>
       )}
+      {tab && run?.status === "paused" && run.arrived && <Arrived id={id} title={title} run={tab} arrived={run.arrived} />}
       {selected && !node.ui?.collapsed && (
         <NodeResizeControl
           className="grip" position="bottom-right" minWidth={180} minHeight={60}

@@ -6,11 +6,24 @@ import { address } from "../../api/http";
 import { useT } from "../../i18n/t";
 import type { FileRef } from "../../state/run";
 import { screen } from "../../state/screen";
+import { Film } from "./Film";
 import { Sound } from "./Sound";
 import { Text } from "./Text";
 
 export function urlOf(file: { folder: string; name: string }): string {
   return address("/api/v1/files/{folder}/{name}", { folder: file.folder, name: file.name });
+}
+
+/** The same in a form that every browser shows. */
+export function playableOf(file: { folder: string; name: string }): string {
+  return address("/api/v1/playable/{folder}/{name}", { folder: file.folder, name: file.name });
+}
+
+/** Where to take a file from: what the browser cannot show is asked for in another form, once. */
+export function useShowable(file: { folder: string; name: string; url?: string }): { url: string; broken: boolean; made: boolean; onBroken: () => void } {
+  const [tries, setTries] = useState(0);
+  const last = file.url ? 1 : 2;
+  return { url: file.url ?? (tries ? playableOf(file) : urlOf(file)), broken: tries >= last, made: tries > 0 && !file.url, onBroken: () => setTries(tries + 1) };
 }
 
 export function kindOf(file: { media_type: string; name: string }): "image" | "audio" | "video" | "text" | "other" {
@@ -21,30 +34,31 @@ export function kindOf(file: { media_type: string; name: string }): "image" | "a
 
 export function Media({ file, small, group }: { file: FileRef; small?: boolean; group?: FileRef[] }) {
   const t = useT();
-  const [broken, setBroken] = useState(false);
-  const url = urlOf(file);
+  const { url, broken, made, onBroken } = useShowable(file);
+  const told = made ? t("media.made", { name: file.name }) : undefined;
   const open = (event: React.MouseEvent): void => {
     event.stopPropagation();
     const files = group ?? [file];
     screen.patch({ viewing: { files, index: Math.max(0, files.indexOf(file)) } });
   };
   const drag = (event: React.DragEvent): void => {
+    if (file.url) return event.preventDefault(); // a value of a run, which no document can name
     event.dataTransfer.setData("application/x-anyloom-file", file.folder === "input" ? file.name : `${file.folder}/${file.name}`);
     event.dataTransfer.setData("text/uri-list", new URL(url, location.href).href);
   };
   if (broken) {
-    return <a className="broken nodrag" href={url} download>{t("media.broken", { name: file.name })}</a>;
+    return <a className="broken nodrag" href={urlOf(file)} download>{t("media.broken", { name: file.name })}</a>;
   }
   switch (kindOf(file)) {
     case "image":
-      return <img className="picture nodrag" src={small ? address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 }) : url} alt={file.name} draggable onDragStart={drag} onClick={small ? undefined : open} onError={() => setBroken(true)} loading="lazy" decoding="async" />;
+      return <img className="picture nodrag" src={small && !made ? address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 }) : url} alt={file.name} title={told} draggable onDragStart={drag} onClick={small ? undefined : open} onError={onBroken} loading="lazy" decoding="async" />;
     case "video":
-      if (small) return <img className="picture" src={address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 })} alt={file.name} loading="lazy" onError={() => setBroken(true)} />;
-      return <video className="film nodrag" src={url} controls loop playsInline preload="metadata" aria-label={file.name} onError={() => setBroken(true)} onDoubleClick={open} />;
+      if (small) return <img className="picture" src={address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 })} alt={file.name} loading="lazy" onError={onBroken} />;
+      return <Film key={url} url={url} name={file.name} fps={file.fps} note={told} onBroken={onBroken} onOpen={group && open} />;
     case "audio":
-      return small ? <span className="quiet">♪ {file.name}</span> : <Sound url={url} name={file.name} onBroken={() => setBroken(true)} />;
+      return small ? <span className="quiet">♪ {file.name}</span> : <Sound key={url} url={url} name={file.name} note={told} onBroken={onBroken} onOpen={group && open} />;
     case "text":
-      return <Remote url={url} json={file.name.endsWith(".json")} />;
+      return <Remote url={url} json={file.name.endsWith(".json")} csv={file.name.endsWith(".csv")} />;
     default:
       return <a className="broken nodrag" href={url} download>{file.name}</a>;
   }
@@ -52,7 +66,7 @@ export function Media({ file, small, group }: { file: FileRef; small?: boolean; 
 
 const SHOWN_BYTES = 200_000;
 
-function Remote({ url, json }: { url: string; json: boolean }) {
+function Remote({ url, json, csv }: { url: string; json: boolean; csv: boolean }) {
   const [text, setText] = useState("");
   useEffect(() => {
     let gone = false;
@@ -64,5 +78,5 @@ function Remote({ url, json }: { url: string; json: boolean }) {
       gone = true;
     };
   }, [url]);
-  return <Text text={text} json={json} />;
+  return <Text text={csv && text.length >= SHOWN_BYTES ? text.slice(0, text.lastIndexOf("\n")) : text} json={json} csv={csv} />;
 }

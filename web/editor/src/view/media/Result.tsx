@@ -1,6 +1,6 @@
 /** Result: what a node has made, on the node: while it works the preview or the words so far, then pictures, sounds, films, text. */
 
-import { memo, useEffect, useMemo, useState } from "react";
+import { lazy, memo, Suspense, useEffect, useMemo, useState } from "react";
 
 import { useT } from "../../i18n/t";
 import { filesOf, type NodeRun } from "../../state/run";
@@ -8,6 +8,9 @@ import { useShown } from "../../state/runs";
 import { Icon } from "../Icon";
 import { Media } from "./Media";
 import { Text, Value } from "./Text";
+import type { WireRef } from "./Wire";
+
+const Wire = lazy(() => import("./Wire"));
 
 export const Result = memo(function Result({ id, tab, run, height }: { id: string; tab: string | null; run: NodeRun | undefined; height: number }) {
   const t = useT();
@@ -59,8 +62,7 @@ function Plain({ outputs }: { outputs: Record<string, unknown> }) {
         if (typeof value === "string") return <Text key={port} text={value} />;
         if (typeof value === "object" && value !== null && "skipped" in value) return <span key={port} className="quiet"><Icon name="minus" size={14} /> {String((value as { skipped: unknown }).skipped ?? t("node.skipped"))}</span>;
         if (typeof value === "object" && value !== null && "artifact" in value) {
-          const { kind, summary } = value as unknown as { kind: unknown; summary: unknown };
-          return <pre key={port} className="text">{port}: {String(kind)} {typeof summary === "string" ? summary : JSON.stringify(summary)}</pre>;
+          return <Suspense key={port}><Wire wire={value as unknown as WireRef} name={port} /></Suspense>;
         }
         return <Value key={port} value={value} />;
       })}

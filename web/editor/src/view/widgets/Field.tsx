@@ -8,6 +8,7 @@ import { setUi, setValue } from "../../model/edit";
 import type { Json } from "../../model/json";
 import { valueOf, type Input } from "../../model/nodetype";
 import { CONTROLS, randomSeed } from "../../model/seed";
+import { MASK, paintFor, PICTURE } from "../../state/painting";
 import { change } from "../../state/workspace";
 import { Icon } from "../Icon";
 import { ColorField } from "./ColorField";
@@ -65,7 +66,7 @@ function Inner({ id, node, input, label, value, set }: InnerProps) {
     case "COMBO":
       return <ComboField label={label} name={name} value={String(value ?? "")} options={widget.options ?? []} onChange={set} />;
     case "STRING":
-      if (widget.upload) return <FileField label={label} name={name} value={String(value ?? "")} accept={widget.upload} onChange={set} />;
+      if (widget.upload) return <FileField label={label} name={name} value={String(value ?? "")} accept={widget.upload} onChange={set} onPaint={node.type === MASK || (node.type === PICTURE && value) ? () => paintFor(id) : undefined} />;
       if (widget.type === "color") return <ColorField label={label} name={name} value={String(value ?? "")} onChange={set} />;
       return <TextField label={label} name={name} value={String(value ?? "")} multiline={widget.multiline ?? false} placeholder={widget.placeholder} onChange={set} />;
     default:

@@ -7,6 +7,7 @@ import type { File as ApiFile } from "../../api/schema";
 import { useT } from "../../i18n/t";
 import type { Json } from "../../model/json";
 import { bringIn } from "../../state/files";
+import { screen } from "../../state/screen";
 import { tell } from "../../state/server";
 import { Icon } from "../Icon";
 import { Media } from "../media/Media";
@@ -18,6 +19,8 @@ interface Props {
   value: string;
   accept: string;
   onChange: (value: string) => void;
+  /** what painting a mask does here, where it can be done */
+  onPaint?: () => void;
 }
 export const DRAG_TYPE = "application/x-anyloom-file";
 
@@ -31,7 +34,7 @@ export function refOf(value: string, media_type = ""): { folder: string; name: s
   return { folder: found?.[1] ?? "input", name: found?.[2] ?? value, media_type, bytes: 0 };
 }
 
-export function FileField({ label, name, value, accept, onChange }: Props) {
+export function FileField({ label, name, value, accept, onChange, onPaint }: Props) {
   const t = useT();
   const chooser = useRef<HTMLInputElement>(null);
   const [options, setOptions] = useState<string[]>([]);
@@ -63,7 +66,12 @@ export function FileField({ label, name, value, accept, onChange }: Props) {
       }}
     >
       <ComboField label={label} name={name} value={value} options={options} onChange={onChange} free />
-      {value && accept === "image" && <span className="thumb"><Media file={refOf(value, "image/*")} small /></span>}
+      {value && /^(image|audio|video)$/.test(accept) && (
+        <button className="mini thumb" title={t("media.open")} aria-label={`${name}: ${t("media.open")}`} onClick={() => screen.patch({ viewing: { files: [refOf(value, `${accept}/*`)], index: 0 } })}>
+          {accept === "image" ? <Media key={value} file={refOf(value, "image/*")} small /> : <Icon name="expand" size={14} />}
+        </button>
+      )}
+      {onPaint && <button className="mini" title={t("mask.paint")} aria-label={`${name}: ${t("mask.paint")}`} onClick={onPaint}><Icon name="brush" size={15} /></button>}
       <button className="mini" title={t("file.bring")} aria-label={`${name}: ${t("file.bring")}`} onClick={() => chooser.current?.click()}><Icon name="plus" size={15} /></button>
       <input ref={chooser} type="file" hidden accept={accept === "*" ? undefined : `${accept}/*`} onChange={(event) => void take(event.target.files)} />
     </div>
@@ -71,7 +79,7 @@ export function FileField({ label, name, value, accept, onChange }: Props) {
 }
 
 /** Several files, in an order. */
-export function FilesField({ label, name, value, accept, onChange }: Omit<Props, "value" | "onChange"> & { value: Json | undefined; onChange: (value: Json) => void }) {
+export function FilesField({ label, name, value, accept, onChange }: Omit<Props, "value" | "onChange" | "onPaint"> & { value: Json | undefined; onChange: (value: Json) => void }) {
   const t = useT();
   const chooser = useRef<HTMLInputElement>(null);
   const files = Array.isArray(value) ? value.map(String) : value ? [String(value)] : [];
