@@ -118,8 +118,8 @@ def parse(
         check_nesting(subgraphs, nodes, max_nodes, problems)
     if problems:
         raise DocumentError(problems)
-    texts = (str(raw.get(field) or "") for field in ("title", "description"))
-    return Document(*texts, nodes, asks, tuple(targets), raw, subgraphs, publishes or "")
+    title, description = (str(raw.get(field) or "") for field in ("title", "description"))
+    return Document(title, description, nodes, asks, tuple(targets), raw, subgraphs, publishes or "")
 
 
 def load_json(text: str | bytes, *, max_bytes: int) -> Any:

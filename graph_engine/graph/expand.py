@@ -316,9 +316,7 @@ def _not_exposed(definition: Subgraph, port: str) -> Problem:
     return Problem("not_exposed", message, f"Expose it, or link to one that is there: {have}.")
 
 
-def _unknown(
-    definition: Subgraph, side: str, port: str, path: str, place: str, problems: list[Problem]
-) -> None:
+def _unknown(definition: Subgraph, side: str, port: str, path: str, place: str, problems: list[Problem]) -> None:
     have = ", ".join(definition.inputs if side == "input" else definition.outputs) or "none"
     message = f"the subgraph {definition.title or definition.name!r} has no {side} {port!r}."
     problems.append(Problem("unknown_port", message, f"Its {side}s: {have}.", path, port, place))

@@ -81,7 +81,11 @@ def resolve(
 
 
 def _resolve(
-    document: Document, registry: Registry, targets: list[str], outer: Mapping[str, Kind] | None, flat: Flat | None = None
+    document: Document,
+    registry: Registry,
+    targets: list[str],
+    outer: Mapping[str, Kind] | None,
+    flat: Flat | None = None,
 ) -> Graph:
     problems: list[Problem] = []
     types: dict[str, NodeType] = {}

@@ -110,7 +110,9 @@ class _Reader:
 
     def read(self, entry: Any) -> Subgraph | None:
         if not _NAME.fullmatch(self.name):
-            self._wrong("bad_subgraph", f"{self.name[:80]!r} is no name of a subgraph.", "Use letters, digits, '_', '-'.")
+            self._wrong(
+                "bad_subgraph", f"{self.name[:80]!r} is no name of a subgraph.", "Use letters, digits, '_', '-'."
+            )
             return None
         if not isinstance(entry, Mapping) or not isinstance(entry.get("nodes"), Mapping):
             self._wrong(
@@ -134,8 +136,8 @@ class _Reader:
             if link is not None and (not dot or not source or not output):
                 self._wrong("bad_link", f"{link!r} is no link.", 'Write "node.output".', f"{place}/link")
             outputs[name] = ExposedOutput(name, kind, (source, output) if dot else None)
-        texts = (str(entry.get(field) or "") for field in ("title", "description", "category"))
-        return Subgraph(self.name, *texts, inputs, outputs, nodes)
+        title, description, category = (str(entry.get(field) or "") for field in ("title", "description", "category"))
+        return Subgraph(self.name, title, description, category, inputs, outputs, nodes)
 
     def _ports(self, entry: Mapping[str, Any], which: str) -> Iterator[tuple[str, str, Mapping[str, Any], str]]:
         """(name, kind, entry, place) of each."""

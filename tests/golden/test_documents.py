@@ -111,7 +111,11 @@ SUMMARIES: dict[str, dict[str, Any]] = {
         "subgraphs": {
             "soften": {
                 "texts": ["Soften", "Blurs a picture.", "mine/pictures"],
-                "inputs": [("image", "IMAGE", None, False), ("radius", "FLOAT", 2.5, True), ("nothing", "*", None, True)],
+                "inputs": [
+                    ("image", "IMAGE", None, False),
+                    ("radius", "FLOAT", 2.5, True),
+                    ("nothing", "*", None, True),
+                ],
                 "outputs": [("image", "IMAGE", ("blur", "image")), ("größe", "INT", None)],
                 "nodes": {
                     "blur": {

@@ -68,7 +68,9 @@ def document(nodes: dict[str, Any], **subgraphs: Any) -> dict[str, Any]:
     return {"format": "anyloom", "version": 2, "subgraphs": subgraphs or {"twice": TWICE}, "nodes": nodes}
 
 
-ONE = document({"n": step("number", value=1), "i": use("twice", {"value": "n.int"}), "end": step("show", {"value": "i.sum"})})
+ONE = document(
+    {"n": step("number", value=1), "i": use("twice", {"value": "n.int"}), "end": step("show", {"value": "i.sum"})}
+)
 
 
 def graph_of(raw: dict[str, Any], targets: list[str] | None = None) -> Graph:
@@ -179,16 +181,20 @@ def test_a_subgraph_in_a_subgraph() -> None:
 
 def test_an_input_may_go_straight_to_an_output() -> None:
     straight = {"inputs": [port("x", default=3)], "outputs": [port("y", link="@.x")], "nodes": {}}
-    linked = document({"n": step("number"), "i": use("s", {"x": "n.int"}), "e": step("show", {"value": "i.y"})}, s=straight)
+    linked = document(
+        {"n": step("number"), "i": use("s", {"x": "n.int"}), "e": step("show", {"value": "i.y"})}, s=straight
+    )
     assert graph_of(linked).nodes["e"].links["value"].node == "n"
-    assert graph_of(document({"i": use("s"), "e": step("show", {"value": "i.y"})}, s=straight)).nodes["e"].literals == {"value": 3}
+    assert graph_of(document({"i": use("s"), "e": step("show", {"value": "i.y"})}, s=straight)).nodes["e"].literals == {
+        "value": 3
+    }
 
 
 def test_values_within_one_instance() -> None:
-    document_ = override(parse(json.dumps(ONE)), {"i.by": 7, "i/second.b": 8})
-    assert document_.raw["nodes"]["i"]["values"] == {"by": 7, "second.b": 8}
-    for document_ in (document_, parse(json.dumps(document_.raw))):  # what is kept of it means the same
-        nodes = resolve(document_, REGISTRY).nodes
+    written = override(parse(json.dumps(ONE)), {"i.by": 7, "i/second.b": 8})
+    assert written.raw["nodes"]["i"]["values"] == {"by": 7, "second.b": 8}
+    for found in (written, parse(json.dumps(written.raw))):  # what is kept of it means the same
+        nodes = resolve(found, REGISTRY).nodes
         assert (nodes["i/first"].literals, nodes["i/second"].literals) == ({"b": 7}, {"b": 8})
     linked = override(parse(json.dumps(ONE)), {"i/second.a": 1})
     assert list(resolve(linked, REGISTRY).nodes) == ["i/second", "end"]
@@ -244,9 +250,15 @@ TEXT = step("text", value="x")
 WRONG: dict[str, tuple[dict[str, Any], tuple[str, str, str, str]]] = {
     "no such definition": (wrong(j=use("gone")), ("unknown_subgraph", "j", "", "/nodes/j/type")),
     "an extra value": (wrong(i=use("twice", {"value": "n.int"}, odd=1)), ("unknown_port", "i", "odd", "/nodes/i/values/odd")),
-    "an extra link": (wrong(i=use("twice", {"value": "n.int", "odd": "n.int"})), ("unknown_port", "i", "odd", "/nodes/i/links/odd")),
+    "an extra link": (
+        wrong(i=use("twice", {"value": "n.int", "odd": "n.int"})),
+        ("unknown_port", "i", "odd", "/nodes/i/links/odd"),
+    ),
     "no such output": (wrong(end=step("show", {"value": "i.odd"})), ("unknown_port", "end", "value", "/nodes/end/links/value")),
-    "past the border": (wrong(end=step("show", {"value": "i/first.int"})), ("not_exposed", "end", "value", "/nodes/end/links/value")),
+    "past the border": (
+        wrong(end=step("show", {"value": "i/first.int"})),
+        ("not_exposed", "end", "value", "/nodes/end/links/value"),
+    ),
     "nothing comes in": (wrong(i=use("twice")), ("missing_input", "i", "value", "/nodes/i/values/value")),
     "a wrong value": (wrong(i=use("twice", {"value": "n.int"}, by="x")), ("wrong_value", "i", "by", "/nodes/i/values/by")),
     "a wrong default": (
@@ -294,7 +306,10 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, str, str, str]]] = {
         ("unknown_node", "i/x", "", "/subgraphs/twice/nodes/x/type"),
     ),
     "a circle through borders": (
-        wrong({"inputs": [port("value")], "nodes": {}, "outputs": [port("sum", link="@.value")]}, i=use("twice", {"value": "i.sum"})),
+        wrong(
+            {"inputs": [port("value")], "nodes": {}, "outputs": [port("sum", link="@.value")]},
+            i=use("twice", {"value": "i.sum"}),
+        ),
         ("cycle", "end", "value", "/nodes/end/links/value"),
     ),
     "itself": (
@@ -309,9 +324,18 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, str, str, str]]] = {
     "no nodes": (document({}, x={}), ("bad_subgraph", "", "", "/subgraphs/x")),
     "a bad name": (document({}, **{"a b": {"nodes": {}}}), ("bad_subgraph", "", "", "/subgraphs/a b")),
     "a bad node": (document({}, x={"nodes": {"n": {}}}), ("no_type", "", "", "/subgraphs/x/nodes/n/type")),
-    "a bad port": (document({}, x={"nodes": {}, "inputs": [{"name": "a.b"}]}), ("bad_port", "", "", "/subgraphs/x/inputs/0")),
-    "a port twice": (document({}, x={"nodes": {}, "outputs": [port("a"), port("a")]}), ("bad_port", "", "", "/subgraphs/x/outputs/1")),
-    "a port without a kind": (document({}, x={"nodes": {}, "inputs": [{"name": "a"}]}), ("bad_port", "", "", "/subgraphs/x/inputs/0")),
+    "a bad port": (
+        document({}, x={"nodes": {}, "inputs": [{"name": "a.b"}]}),
+        ("bad_port", "", "", "/subgraphs/x/inputs/0"),
+    ),
+    "a port twice": (
+        document({}, x={"nodes": {}, "outputs": [port("a"), port("a")]}),
+        ("bad_port", "", "", "/subgraphs/x/outputs/1"),
+    ),
+    "a port without a kind": (
+        document({}, x={"nodes": {}, "inputs": [{"name": "a"}]}),
+        ("bad_port", "", "", "/subgraphs/x/inputs/0"),
+    ),
     "publishing what is not there": ({**ONE, "publishes": "odd"}, ("unknown_subgraph", "", "", "/publishes")),
 }  # fmt: skip
 
