@@ -250,6 +250,7 @@ export const en = {
   "sub.new": "Subgraph",
   "sub.no.ports": "None yet. Inside, draw a link to the empty socket of the border, or promote a field.",
   "sub.outputs": "Outputs",
+  "sub.ports": "Ports and title",
   "sub.promote": "Show outside: {name}",
   "sub.promote.step": "promote",
   "sub.published": "{name} is in your library, and in the search for nodes.",

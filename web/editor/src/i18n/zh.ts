@@ -252,6 +252,7 @@ export const zh: Words = {
   "sub.new": "子图",
   "sub.no.ports": "暂无。在子图内把连线拖到边界的空接口，或将字段显示到外部。",
   "sub.outputs": "输出",
+  "sub.ports": "端口与标题",
   "sub.promote": "显示到外部：{name}",
   "sub.promote.step": "显示到外部",
   "sub.published": "{name} 已进入您的库，并可在节点搜索中找到。",

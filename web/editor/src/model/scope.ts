@@ -33,9 +33,10 @@ function bordersOf(part: Subgraph, name: string): Record<string, DocNode> {
   const known = borders.get(part);
   if (known) return known;
   const nodes = Object.values(part.nodes);
-  const left = Math.min(0, ...nodes.map((node) => node.ui?.x ?? 0));
-  const right = Math.max(0, ...nodes.map((node) => (node.ui?.x ?? 0) + (node.ui?.width ?? 264)));
-  const top = nodes.length ? Math.min(...nodes.map((node) => node.ui?.y ?? 0)) : 0;
+  const places = nodes.length ? nodes.map((node) => ({ x: node.ui?.x ?? 0, y: node.ui?.y ?? 0, width: node.ui?.width ?? 264 })) : [{ x: 0, y: 0, width: 0 }];
+  const left = Math.min(...places.map((one) => one.x));
+  const right = Math.max(...places.map((one) => one.x + one.width));
+  const top = Math.min(...places.map((one) => one.y));
   const place = (ui: NodeUi | undefined, x: number): NodeUi => ({ x, y: top, width: 200, ...ui });
   const links = Object.fromEntries((part.outputs ?? []).flatMap((port) => (port.link ? [[port.name, port.link]] : [])));
   const made = {

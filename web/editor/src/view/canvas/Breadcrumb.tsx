@@ -30,7 +30,7 @@ export function Breadcrumb() {
         </span>
       ))}
       <button className="up" onClick={() => command("sub.leave")} title={`${t("cmd.sub.leave")} (Esc)`} aria-label={t("cmd.sub.leave")}><Icon name="close" size={13} /></button>
-      <button onClick={() => command("sub.ports")}>{t("cmd.sub.ports")}</button>
+      <button onClick={() => command("sub.ports")} title={t("cmd.sub.ports")}>{t("sub.ports")}</button>
     </nav>
   );
 }

@@ -1,5 +1,7 @@
 /** SubgraphForm: a subgraph's title and words, its ports (rename, order, take away), and publishing it. */
 
+import { useEffect, useState } from "react";
+
 import { useT } from "../../i18n/t";
 import type { ExposedInput, ExposedOutput, Subgraph } from "../../model/document";
 import { movePort, removeOutput, renamePort, unpromote } from "../../model/expose";
@@ -27,7 +29,7 @@ export function SubgraphForm() {
       <label className="setting"><span>{t("sub.group")}</span><input value={part.category ?? ""} maxLength={100} placeholder={t("sub.category")} onChange={(event) => set("category", event.target.value)} /></label>
       <Ports name={name} side="inputs" ports={part.inputs ?? []} />
       <Ports name={name} side="outputs" ports={part.outputs ?? []} />
-      <p className="buttons"><button className="primary" onClick={() => { screen.patch({ dialog: null }); void publish(); }}>{t("cmd.sub.publish")}</button></p>
+      <div className="buttons"><button className="primary" onClick={() => { screen.patch({ dialog: null }); void publish(); }}>{t("cmd.sub.publish")}</button></div>
     </div>
   );
 }
@@ -42,13 +44,9 @@ function Ports({ name, side, ports }: { name: string; side: "inputs" | "outputs"
       {!ports.length && <p className="quiet">{t("sub.no.ports")}</p>}
       <ul className="ports">
         {ports.map((port, index) => (
-          <li key={port.name}>
+          <li key={index}>
             <i style={{ background: catalog.color(port.kind) }} />
-            <input
-              aria-label={t("sub.rename", { name: port.name })} defaultValue={port.name} maxLength={100}
-              onBlur={(event) => act((doc) => renamePort(doc, name, side, port.name, event.target.value))}
-              onKeyDown={(event) => { if (event.key === "Enter") event.currentTarget.blur(); }}
-            />
+            <Name name={port.name} onChange={(to) => act((doc) => renamePort(doc, name, side, port.name, to))} />
             <small>{port.kind}</small>
             <button className="icon-button" disabled={!index} aria-label={t("sub.up", { name: port.name })} onClick={() => act((doc) => movePort(doc, name, side, port.name, -1))}>↑</button>
             <button className="icon-button" disabled={index === ports.length - 1} aria-label={t("sub.down", { name: port.name })} onClick={() => act((doc) => movePort(doc, name, side, port.name, 1))}>↓</button>
@@ -58,4 +56,16 @@ function Ports({ name, side, ports }: { name: string; side: "inputs" | "outputs"
       </ul>
     </section>
   );
+}
+
+/** Renamed with Enter or when it is left; the focus stays where it is. */
+function Name({ name, onChange }: { name: string; onChange: (to: string) => void }) {
+  const t = useT();
+  const [text, setText] = useState(name);
+  useEffect(() => setText(name), [name]);
+  const done = (): void => {
+    if (text.trim() && text !== name) onChange(text);
+    else setText(name);
+  };
+  return <input aria-label={t("sub.rename", { name })} value={text} maxLength={100} onChange={(event) => setText(event.target.value)} onBlur={done} onKeyDown={(event) => event.key === "Enter" && done()} />;
 }
