@@ -267,9 +267,12 @@ export function onKey(event: KeyboardEvent): void {
   found.run();
 }
 
-/** Enter with a modifier runs, wherever the focus is: a focused node would take it as a wish to be selected or not. */
+/** Enter with a modifier runs, wherever the focus is: a focused node would take it as a wish to be selected or not. Arrows with
+Alt go into subgraphs and out of them; a node would move. */
 export function onRunKey(event: KeyboardEvent): void {
-  const found = event.key === "Enter" && (event.ctrlKey || event.metaKey || event.altKey) ? BY_KEYS.get(keysOf(event)) : undefined;
+  const arrow = event.altKey && event.key.startsWith("Arrow") && !/^(INPUT|TEXTAREA|SELECT)$/.test((event.target as HTMLElement).tagName);
+  const enter = event.key === "Enter" && (event.ctrlKey || event.metaKey || event.altKey);
+  const found = enter || arrow ? BY_KEYS.get(keysOf(event)) : undefined;
   if (!found || screen.get().dialog || screen.get().viewing) return;
   event.preventDefault();
   event.stopImmediatePropagation();
