@@ -24,9 +24,13 @@ const PLAIN = { version: "", effect: "pure", output: false, lane: "" } as const;
 export class Definitions {
   private kept = new Map<string, NodeType>();
   private last: Catalog | null = null;
+  private asked: unknown[] = [];
 
   /** The catalog for that document; the one before where it would be the same. */
   catalogFor(base: Catalog, doc: Pick<Doc, "subgraphs">, library: readonly Published[], titles: Titles): Catalog {
+    const asked = [base, doc.subgraphs, library, ...Object.values(titles)];
+    if (this.last && asked.every((one, index) => one === this.asked[index])) return this.last;
+    this.asked = asked;
     const next = new Map<string, NodeType>();
     const keep = (type: NodeType): NodeType => {
       const before = this.kept.get(type.id);

@@ -52,7 +52,7 @@ export function enclose(doc: Doc, catalog: Catalog, chosen: ReadonlySet<string>,
   const asks = new Map<Ask, Ask>();
   for (const [id, node] of Object.entries(doc.nodes)) {
     if (!ids.has(id)) continue;
-    inner[id] = node;
+    inner[id] = elsewhere(node);
     for (const [port, link] of Object.entries(node.links ?? {})) {
       const [source, output] = splitLink(link);
       if (ids.has(source)) continue;
@@ -107,6 +107,11 @@ function narrow(catalog: Catalog, node: DocNode, port: string, kind: string): st
   return wanted === "*" ? kind : wanted;
 }
 
+/** In another place a node has another path: outputs of an earlier run are not its own any more. */
+function elsewhere(node: DocNode): DocNode {
+  return node.ui?.kept === undefined ? node : { ...node, ui: without(node.ui, "kept") };
+}
+
 function withoutValue(node: DocNode, port: string): DocNode {
   return node.values && port in node.values ? { ...node, values: without(node.values, port) } : node;
 }
@@ -158,7 +163,7 @@ export function unpack(doc: Doc, catalog: Catalog, id: string): [Doc, string[]] 
     return value === undefined ? { ...node, links: rest } : { ...node, links: rest, values: { ...node.values, [port]: value } };
   };
   for (const [inner, node] of Object.entries(part.nodes)) {
-    let next: DocNode = { ...node, ui: place(node.ui ?? {}) };
+    let next: DocNode = { ...elsewhere(node), ui: place(elsewhere(node).ui ?? {}) };
     for (const [port, link] of Object.entries(node.links ?? {})) {
       const [source, output] = splitLink(link);
       next = put(next, port, source === INPUTS ? given(output) : { link: `${names.get(source) ?? source}.${output}` });

@@ -101,6 +101,10 @@ describe("enclosing", () => {
     expect(back.ui!.notes).toHaveLength(1);
     expect(Object.keys(back.ui!.reroutes!)).toEqual(["save.image", "blur_2.image"]);
   });
+  it("does not take along what was kept of a run that knew the node by another path", () => {
+    const doc = enclosed(["blur", "blur_2"], edit.setUi(chain(), "blur", { kept: "run" }));
+    expect(doc.subgraphs!["soften"]!.nodes["blur"]!.ui).not.toHaveProperty("kept");
+  });
   it("works within a subgraph", () => {
     const doc = inside(enclosed(), ["soften"], (part) => enclose(part, catalogOf(enclosed()), new Set(["blur_2"]), "More")[0]);
     expect(Object.keys(doc.subgraphs!)).toEqual(["soften", "more"]);

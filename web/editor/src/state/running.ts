@@ -65,11 +65,12 @@ export function membersOf(doc: Doc): ReadonlyMap<string, readonly string[]> {
 
 /** What the document says about how it is run: outputs that hold, and where to pause. */
 function stops(doc: Doc): { pins?: Record<string, string>; breakpoints?: string[] } {
-  const within = [...instances(doc).values()].flatMap((one) => one.nodes);
-  const paths = new Set([...Object.keys(doc.nodes), ...instances(doc).keys(), ...within]);
+  const inside = instances(doc);
+  const paths = new Set([...Object.keys(doc.nodes), ...inside.keys(), ...[...inside.values()].flatMap((one) => one.nodes)]);
+  const runs = (path: string): boolean => path.split("/").every((_id, depth, ids) => (nodeAt(doc, ids.slice(0, depth + 1).join("/"))?.mode ?? "active") === "active");
   const nodes = [...paths].flatMap((path) => { const node = nodeAt(doc, path); return node ? [[path, node] as const] : []; });
   const pins = Object.fromEntries(nodes.flatMap(([id, node]) => (node.ui?.kept ? [[id, node.ui.kept]] : [])));
-  const breakpoints = nodes.filter(([, node]) => node.ui?.breakpoint && node.mode !== "muted").map(([id]) => id);
+  const breakpoints = nodes.filter(([id, node]) => node.ui?.breakpoint && runs(id)).map(([id]) => id);
   return { ...(Object.keys(pins).length ? { pins } : {}), ...(breakpoints.length ? { breakpoints } : {}) };
 }
 
