@@ -21,9 +21,10 @@ import networkx
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from graph_engine.errors import AnyloomError
-from graph_engine.graph.document import Document, parse
+from graph_engine.graph.document import Document, DocumentNode, parse
 from graph_engine.graph.kinds import ANY, Kind, ModelKind
 from graph_engine.graph.registry import Registry
+from graph_engine.graph.subgraph import Subgraph, definition_of
 
 SCALE = 3
 """Drawn so many times larger and scaled down, for smooth curves."""
@@ -80,6 +81,10 @@ class Box:
 def boxes_of(document: Document, registry: Registry) -> dict[str, Box]:
     boxes: dict[str, Box] = {}
     for id, node in document.nodes.items():
+        subgraph = document.subgraphs.get(definition_of(node.type) or "")
+        if subgraph is not None:
+            boxes[id] = _instance(node, subgraph, registry)
+            continue
         type = registry[node.type]
         inputs = [Port(name, _kind(type.input(name))) for name in node.links]
         outputs = [Port(port.name, port.kind, port.as_list) for port in type.outputs]
@@ -92,6 +97,18 @@ def boxes_of(document: Document, registry: Registry) -> dict[str, Box]:
             if port.kind == ANY and source in boxes:
                 port.kind = next((one.kind for one in boxes[source].outputs if one.name == output), ANY)
     return boxes
+
+
+def _instance(node: DocumentNode, subgraph: Subgraph, registry: Registry) -> Box:
+    """Its border, in the colours that nodes have for those kinds."""
+    known = {port.kind.name: port.kind for type in registry for port in (*type.inputs, *type.outputs)}
+    kinds = {port.name: known.get(port.kind, ANY) for port in subgraph.inputs.values()}
+    inputs = [Port(name, kinds.get(name, ANY)) for name in node.links]
+    outputs = [Port(port.name, known.get(port.kind, ANY)) for port in subgraph.outputs.values()]
+    values = {port.name: port.default for port in subgraph.inputs.values() if port.given} | node.values
+    widgets = [(name, _short(value)) for name, value in values.items() if name not in node.links]
+    title = node.title or subgraph.title or subgraph.name
+    return Box(node.id, title, "subgraph", inputs, outputs, widgets, links=dict(node.links))
 
 
 def _kind(port: Any) -> Kind:

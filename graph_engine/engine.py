@@ -213,8 +213,9 @@ class Engine(Controls):
         if self._closing:
             raise RequestError("the engine is closing.", remedy="Submit again when it is back.", code="closing")
         check_priority(priority)
-        pinned = [(node, await self._pinned(node, source)) for node, source in (pins or {}).items()]
-        wishes = Wishes(tuple(targets or ()), {node: found.key for node, found in pinned}, frozenset(breakpoints))
+        inner_pins, stops = await self._planner.within(document, pins or {}, breakpoints)
+        pinned = [(node, await self._pinned(node, source)) for node, source in inner_pins.items()]
+        wishes = Wishes(tuple(targets or ()), {node: found.key for node, found in pinned}, stops)
         ready, text = await self._planner.plan(document, values, targets, wishes.pins)
         wishes.check(step.node for step in ready.plan.steps)
         check_pins(ready.plan, dict(pinned))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from glob import glob
 from typing import Any, NamedTuple
 
 from graph_engine import collector
 from graph_engine.errors import RequestError
 from graph_engine.graph.document import Document, dump_json, override, parse
+from graph_engine.graph.expand import expand
 from graph_engine.graph.fingerprint import digest
 from graph_engine.graph.graph import Graph, resolve
 from graph_engine.graph.plan import MODELS, Plan, make_plan
@@ -73,6 +74,25 @@ class Planner:
             return ""
         return f"{facts.st_size}-{facts.st_mtime_ns}"
 
+    async def within(
+        self, source: Source, pins: Mapping[str, str], breakpoints: Iterable[str]
+    ) -> tuple[dict[str, str], frozenset[str]]:
+        """Pins and breakpoints of instances of subgraphs, as those of the nodes in them.
+
+        An instance is pinned by the nodes that its outputs come from, and is paused before those that read nothing in it.
+        Raises DocumentError, GraphError.
+        """
+        pins, stops = dict(pins), set(breakpoints)
+        if (pins or stops) and _has_subgraphs(source):
+            flat = await asyncio.to_thread(lambda: expand(self._parse(source)))
+            for name in [name for name in pins if name in flat.scopes]:
+                run = pins.pop(name)
+                pins |= dict.fromkeys(flat.feeds(name), run)
+            for name in [name for name in stops if name in flat.scopes]:
+                stops.remove(name)
+                stops |= set(flat.entries(name))
+        return pins, frozenset(stops)
+
     async def plan(
         self,
         source: Source,
@@ -118,13 +138,16 @@ class Planner:
     def _check(
         self, source: Source, values: Mapping[str, Any] | None, targets: Sequence[str] | None
     ) -> tuple[Document, Graph]:
-        settings = self.settings
-        document = parse(
-            source, max_bytes=settings.max_document_bytes, max_nodes=settings.max_nodes, max_depth=settings.max_depth
-        )
+        document = self._parse(source)
         if values:
             document = override(document, values)
         return document, resolve(document, self.registry, targets)
+
+    def _parse(self, source: Source) -> Document:
+        settings = self.settings
+        return parse(
+            source, max_bytes=settings.max_document_bytes, max_nodes=settings.max_nodes, max_depth=settings.max_depth
+        )
 
     def _plan(
         self,
@@ -158,8 +181,18 @@ def _free(parts: list[Any]) -> None:
 def _is_large(source: Source) -> bool:
     if isinstance(source, Mapping):
         nodes = source.get("nodes")
-        return isinstance(nodes, Mapping) and len(nodes) > LARGE_DOCUMENT_NODES
-    return len(source) > LARGE_DOCUMENT_BYTES
+        if isinstance(nodes, Mapping) and len(nodes) > LARGE_DOCUMENT_NODES:
+            return True
+    elif len(source) > LARGE_DOCUMENT_BYTES:
+        return True
+    return _has_subgraphs(source)  # what a few lines of them stand for may be very much
+
+
+def _has_subgraphs(source: Source) -> bool:
+    """Whether it may have some: a text is not read for that."""
+    if isinstance(source, Mapping):
+        return "subgraphs" in source
+    return '"subgraphs"' in source if isinstance(source, str) else b'"subgraphs"' in source
 
 
 def _text_of(source: Source) -> str:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from graph_engine.errors import AnyloomError, NotFoundError, RequestError
+from graph_engine.execute.events import is_part
 from graph_engine.execute.executor import Executor
 from graph_engine.execute.runner import Runner
 from graph_engine.execute.worker_models import Fleet
@@ -257,6 +258,7 @@ def unknown_run(run_id: object) -> NotFoundError:
 def _done(live: LiveRun) -> int:
     """Steps that are over or were there already."""
     events = live.log.kept()
-    counts = Counter(event.type for event in events if "#" not in event.node and "/" not in event.node)
+    grown = {event.node for event in events if event.type == "grown"}
+    counts = Counter(event.type for event in events if not is_part(event.node, grown))
     cached = sum(len(event.data["nodes"]) for event in events if event.type == "cached")
     return cached + sum(counts[type] for type in ("done", "skipped", "failed", "blocked"))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from graph_engine.errors import AnyloomError, DocumentError, NotFoundError, PathError, Problem, RequestError
-from graph_engine.graph.document import Document, load_json, parse
+from graph_engine.graph.document import Ask, Document, load_json, parse
+from graph_engine.graph.subgraph import ExposedInput, definition_of
 from graph_engine.settings import Settings
 from web import versions
 from web.paths import leads_inside
@@ -202,14 +203,32 @@ def summary(document: Document) -> dict[str, Any]:
     """What a list of workflows shows of one. An ask has the value that is there now, for a form to start from."""
     asks = []
     for ask in document.asks:
-        value = document.nodes[ask.node].values.get(ask.input)
+        value = document.nodes[ask.node].values.get(ask.input, _default(document, ask))
         asks.append({**ask._asdict(), "type": document.nodes[ask.node].type, "value": value})
     entry = {"title": document.title, "description": document.description, "nodes": len(document.nodes), "asks": asks}
+    published = document.subgraphs.get(document.publishes)
+    if published is not None:
+        entry["publishes"] = {
+            **{field: getattr(published, field) for field in ("name", "title", "description", "category")},
+            "inputs": [_told(port) for port in published.inputs.values()],
+            "outputs": [{"name": port.name, "kind": port.kind} for port in published.outputs.values()],
+        }
     ui = document.raw.get("ui")
     picture = ui.get("thumbnail") if isinstance(ui, dict) else None
     if isinstance(picture, dict) and all(isinstance(picture.get(field), str) for field in ("folder", "name")):
         entry["thumbnail"] = {"folder": picture["folder"], "name": picture["name"]}
     return entry
+
+
+def _told(port: ExposedInput) -> dict[str, Any]:
+    return {"name": port.name, "kind": port.kind, **({"default": port.default} if port.given else {})}
+
+
+def _default(document: Document, ask: Ask) -> Any:
+    """Of a promoted widget, when the ask is about one."""
+    subgraph = document.subgraphs.get(definition_of(document.nodes[ask.node].type) or "")
+    port = subgraph.inputs.get(ask.input) if subgraph is not None else None
+    return port.default if port is not None else None
 
 
 def _inside(root: Path, name: str) -> Path:

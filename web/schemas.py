@@ -87,12 +87,41 @@ SCHEMAS: dict[str, Schema] = {
             "nodes": {"type": "object", "additionalProperties": OBJECT},
             "asks": {"type": "array", "items": OBJECT},
             "targets": {"type": "array", "items": TEXT},
+            "subgraphs": {
+                "type": "object",
+                "description": 'name -> what nodes of type "subgraph:NAME" stand for; from version 2 on',
+                "additionalProperties": ref("Subgraph"),
+            },
+            "publishes": {"type": "string", "description": "the subgraph that others may take out of it"},
         },
         "format",
         "version",
         "nodes",
         more=True,
         description="a workflow",
+    ),
+    "ExposedPort": record(
+        {
+            "name": TEXT,
+            "kind": TEXT,
+            "default": {"description": "of an input: makes it a promoted widget"},
+            "link": {"type": "string", "description": "of an output: node.output within"},
+            "label": TEXT,
+        },
+        "name",
+        "kind",
+        more=True,
+    ),
+    "Subgraph": record(
+        {
+            **dict.fromkeys(("title", "description", "category"), TEXT),
+            "inputs": {"type": "array", "items": ref("ExposedPort")},
+            "outputs": {"type": "array", "items": ref("ExposedPort")},
+            "nodes": {"type": "object", "additionalProperties": OBJECT},
+        },
+        "nodes",
+        more=True,
+        description='part of a workflow; within it "@.NAME" is what comes in at an exposed input',
     ),
     "Workflow": record(
         {
@@ -110,6 +139,14 @@ SCHEMAS: dict[str, Schema] = {
             "modified": {"type": "number", "description": "unix seconds"},
             "thumbnail": record(
                 {"folder": TEXT, "name": TEXT}, description="what `ui.thumbnail` of the workflow names"
+            ),
+            "publishes": record(
+                {
+                    **dict.fromkeys(("name", "title", "description", "category"), TEXT),
+                    "inputs": {"type": "array", "items": ref("ExposedPort")},
+                    "outputs": {"type": "array", "items": ref("ExposedPort")},
+                },
+                description="the subgraph that can be added to other workflows",
             ),
             "error": TEXT,
         },

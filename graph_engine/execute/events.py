@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_right
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -60,6 +60,11 @@ class Event(NamedTuple):
 
 
 FULL_BATCH = 500
+
+
+def is_part(node: str, grown: Container[str]) -> bool:
+    """An item of a mapped step, or a step that one of `grown` grew; not a node of the workflow, nor of its subgraphs."""
+    return "#" in node or any(letter == "/" and node[:at] in grown for at, letter in enumerate(node))
 
 
 def _wake(pause: asyncio.Future[None]) -> None:

@@ -8,6 +8,8 @@
 
 `values` are literals, `links` name an output as "node.port". `asks` are the inputs that a person is expected to fill in.
 `targets` (optional) are the nodes to run for; by default the output nodes. `ui` anywhere is kept and not read.
+`subgraphs` (optional, from version 2 on) are parts that nodes of the type "subgraph:NAME" stand for: see subgraph.py.
+`publishes` names the one of them that others may take out of the document.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from graph_engine.errors import DocumentError, Problem
 from graph_engine.graph.migrate import FORMAT, VERSION, migrate
+from graph_engine.graph.subgraph import Subgraph, check_nesting, definition_of, read_subgraphs
 from graph_engine.tuples import made
 
 NODE_ID = re.compile(r"[A-Za-z0-9_\-]{1,128}")
@@ -56,6 +60,9 @@ class Document(NamedTuple):
     targets: tuple[str, ...]
     raw: dict[str, Any]
     """The JSON in the present version, as it is kept, embedded in media and shown."""
+    subgraphs: Mapping[str, Subgraph] = MappingProxyType({})
+    publishes: str = ""
+    """The subgraph that others may take out of it; empty for none."""
 
 
 def parse(
@@ -76,6 +83,7 @@ def parse(
             "too_many_nodes", f"{len(entries)} nodes are more than {max_nodes}.", "Split the workflow.", "/nodes"
         )
     problems: list[Problem] = []
+    subgraphs = read_subgraphs(raw, _any_node, problems)
     plain = {id: _plain_node(id, entry) for id, entry in entries.items()}
     others = {id: entries[id] for id, node in plain.items() if node is None}
     _check_depth({**raw, "nodes": others}, max_depth)
@@ -91,7 +99,7 @@ def parse(
     )
     targets = []
     for index, target in enumerate(_list(raw, "targets", problems)):
-        if isinstance(target, str) and target in entries:
+        if isinstance(target, str) and target.partition("/")[0] in entries:
             targets.append(target)
         else:
             problems.append(
@@ -102,9 +110,16 @@ def parse(
                     place=f"/targets/{index}",
                 )
             )
+    publishes = raw.get("publishes")
+    if publishes is not None and (not isinstance(publishes, str) or publishes not in subgraphs):
+        message = f"it publishes {publishes!r}, which is no subgraph of it."
+        problems.append(Problem("unknown_subgraph", message, "Name one of its subgraphs.", place="/publishes"))
+    if subgraphs:
+        check_nesting(subgraphs, nodes, max_nodes, problems)
     if problems:
         raise DocumentError(problems)
-    return Document(str(raw.get("title") or ""), str(raw.get("description") or ""), nodes, asks, tuple(targets), raw)
+    title, description = (str(raw.get(field) or "") for field in ("title", "description"))
+    return Document(title, description, nodes, asks, tuple(targets), raw, subgraphs, publishes or "")
 
 
 def load_json(text: str | bytes, *, max_bytes: int) -> Any:
@@ -144,6 +159,12 @@ def dump_json(document: Mapping[str, Any]) -> str:
     for name, value in document.items():
         if name == "nodes" and isinstance(value, dict):
             text = "{" + ",".join([_dump(part)[1:-1] for part in _parts(value)]) + "}"
+        elif name == "subgraphs" and isinstance(value, dict):
+            definitions = [
+                f"{_dump(_text(name))}:{dump_json(part) if isinstance(part, dict) else _dump(part)}"
+                for name, part in value.items()
+            ]
+            text = "{" + ",".join(definitions) + "}"
         else:
             text = _dump(value)
         parts.append(f"{_dump(_text(name))}:{text}")
@@ -178,13 +199,19 @@ def _not_finite(text: str) -> Any:
 
 
 def override(document: Document, values: Mapping[str, Any]) -> Document:
-    """The document with `{"node.input": literal}` written over its values (and over links to the same input)."""
+    """The document with `{"node.input": literal}` written over its values (and over links to the same input).
+
+    The input of a node in a subgraph is "instance/node.input"; the instance keeps the value.
+    """
     problems: list[Problem] = []
     nodes = dict(document.nodes)
     raw_nodes = dict(document.raw["nodes"])
     for name, value in values.items():
         node_id, _, port = name.partition(".")
+        node_id, slash, inner = node_id.partition("/")
         node = nodes.get(node_id)
+        if slash:
+            port = f"{inner}.{port}" if inner and port and node and definition_of(node.type) is not None else ""
         if node is None or not port:
             problems.append(
                 Problem(
@@ -232,8 +259,12 @@ def _plain_node(id: Any, entry: Any) -> DocumentNode | None:
     return made(DocumentNode, (id, kind, values, links, "active", ""))
 
 
-def _node(id: Any, entry: Any, problems: list[Problem]) -> DocumentNode | None:
-    place = f"/nodes/{id}"
+def _any_node(id: Any, entry: Any, problems: list[Problem], within: str) -> DocumentNode | None:
+    return _plain_node(id, entry) or _node(id, entry, problems, within)
+
+
+def _node(id: Any, entry: Any, problems: list[Problem], within: str = "") -> DocumentNode | None:
+    place = f"{within}/nodes/{id}"
     if not NODE_ID.fullmatch(id):
         problems.append(
             Problem(

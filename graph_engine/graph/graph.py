@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graph_engine.errors import GraphError, KindError, Problem
 from graph_engine.graph.document import Document, DocumentNode
+from graph_engine.graph.expand import Flat, expand
 from graph_engine.graph.kinds import ANY, Kind
 from graph_engine.graph.node import NodeType
 from graph_engine.graph.port import Input
+from graph_engine.graph.subgraph import definition_of
 from graph_engine.tuples import made
 
 if TYPE_CHECKING:
@@ -65,15 +67,33 @@ def resolve(
     """Check a document against the node types that exist. Raises GraphError with every problem found.
 
     Nodes that the targets do not need must exist and fit, but may lack inputs: they are still being built.
+    Subgraphs are written out first: no node of a graph is an instance of one.
     """
+    named = list(targets) if targets else list(document.targets)
+    if not document.subgraphs:
+        return _resolve(document, registry, named, outer)
+    flat = expand(document)
+    named = flat.targets(named, lambda type: (found := registry.get(type)) is not None and found.is_output)
+    try:
+        return _resolve(flat.document, registry, named, outer, flat)
+    except GraphError as error:
+        raise GraphError(flat.located(error.problems)) from None
+
+
+def _resolve(
+    document: Document,
+    registry: Registry,
+    targets: list[str],
+    outer: Mapping[str, Kind] | None,
+    flat: Flat | None = None,
+) -> Graph:
     problems: list[Problem] = []
     types: dict[str, NodeType] = {}
     every_active = True
     for id, (_, name, _, _, mode, _) in document.nodes.items():
         type = registry.get(name)
         if type is None:
-            message = f"there is no node type {name!r}."
-            problems.append(Problem("unknown_node", message, registry.suggest(name), id, place=f"/nodes/{id}/type"))
+            problems.append(_unknown(id, name, registry))
         else:
             types[id] = type
         if mode != "active":
@@ -81,7 +101,7 @@ def resolve(
     if problems:
         raise GraphError(problems)
     nodes = document.nodes if every_active else _without_inactive(document.nodes, types)
-    wanted = _targets(nodes, types, list(targets) if targets else list(document.targets), problems)
+    wanted = _targets(nodes, types, targets, problems)
     if problems:
         raise GraphError(problems)
     order = _order(nodes, wanted)
@@ -93,9 +113,19 @@ def resolve(
     graph_nodes = {id: checker.node(nodes[id]) for id in order}
     for id in nodes.keys() - graph_nodes.keys():
         checker.names(nodes[id], nodes)
+    if flat is not None:
+        problems += flat.borders(graph_nodes, checker.kind_of)
     if problems:
         raise GraphError(problems)
     return Graph(graph_nodes, tuple(wanted), tuple(checker.outer))
+
+
+def _unknown(id: str, name: str, registry: Registry) -> Problem:
+    place, subgraph = f"/nodes/{id}/type", definition_of(name)
+    if subgraph is None:
+        return Problem("unknown_node", f"there is no node type {name!r}.", registry.suggest(name), id, place=place)
+    message = f"there is no subgraph {subgraph!r} in this workflow."
+    return Problem("unknown_subgraph", message, "Add its definition, or take the node out.", id, place=place)
 
 
 def _targets(
@@ -264,6 +294,15 @@ class _Checker:
                 return None
             tied.setdefault(input.match, kind)
         return made(Link, (source, index))
+
+    def kind_of(self, source: str, output: str) -> str | None:
+        """Of an output that was checked; None where there is none."""
+        type = self.types.get(source)
+        index = type.output_index.get(output) if type is not None else None
+        if type is None or index is None:
+            return None
+        declared = type.outputs[index]
+        return (self.kinds.get(source, {}).get(declared.match, ANY) if declared.match else declared.kind).name
 
     def _literal(self, node: DocumentNode, input: Input, value: Any, literals: dict[str, Any]) -> None:
         try:

@@ -8,14 +8,18 @@ from typing import Any
 from graph_engine.errors import DocumentError, Problem
 
 FORMAT = "anyloom"
-VERSION = 1
+VERSION = 2
+"""2: subgraphs."""
 
 STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""version n -> a function that makes version n + 1 of it. Entries are added, never changed."""
+"""version n -> a function that makes version n + 1 of it. Entries are added, never changed.
+
+A version that only adds something has none: a document that does without stays as it is, so older Anylooms read it too.
+"""
 
 
 def migrate(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The document in the present version. Raises DocumentError for one of another format or from the future."""
+    """The document as the present version has it. Raises DocumentError for one of another format or from the future."""
     if raw.get("format") != FORMAT:
         raise DocumentError([_foreign(raw)])
     version = raw.get("version")
@@ -42,10 +46,10 @@ def migrate(raw: Mapping[str, Any]) -> dict[str, Any]:
             ]
         )
     document = dict(raw)
-    while version < VERSION:
-        document = STEPS[version](document)
-        version += 1
-    document["version"] = VERSION
+    for before in range(version, VERSION):
+        if before in STEPS:
+            document = STEPS[before](document)
+            document["version"] = before + 1
     return document
 
 

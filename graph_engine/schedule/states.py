@@ -33,13 +33,16 @@ _NONE: frozenset[str] = frozenset()
 class Group:
     """One instance of a plan within a run: the workflow itself, or a graph that a step grew.
 
-    outer: what links to the outside refer to, by index.
+    outer: what links to the outside refer to, by index. root: the step of the workflow that it grew from.
     """
 
-    __slots__ = ("order", "outer", "plan", "prefix", "run", "states")
+    __slots__ = ("order", "outer", "plan", "prefix", "root", "run", "states")
 
-    def __init__(self, run: Run, plan: Plan, outer: tuple[Source, ...], prefix: str, order: int | None) -> None:
+    def __init__(
+        self, run: Run, plan: Plan, outer: tuple[Source, ...], prefix: str, order: int | None, root: str = ""
+    ) -> None:
         self.run, self.plan, self.outer, self.prefix, self.order = run, plan, outer, prefix, order
+        self.root = root
         self.states: list[StepState | None] = [None] * len(plan.steps)
 
     def state(self, index: int) -> StepState:

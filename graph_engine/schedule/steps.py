@@ -265,10 +265,10 @@ class Steps(Placement):
                 self._hold(constant)
                 run.extras.append(constant)
                 outer.append((constant, 0, None))
-        prefix = f"{state.id}/"
-        if len(prefix) > 160:  # a loop that grows its next round: the path would grow with it
-            prefix = f"{prefix.partition('/')[0]}/~{len(run.groups)}/"
-        group = Group(run, grown.plan, tuple(outer), prefix, order_of(state))
+        prefix, root = f"{state.id}/", state.group.root or state.id
+        if len(prefix) > len(root) + 160:  # a loop that grows its next round: the path would grow with it
+            prefix = f"{root}/~{len(run.groups)}/"
+        group = Group(run, grown.plan, tuple(outer), prefix, order_of(state), root)
         run.groups.append(group)
         for step_within in grown.plan.steps:  # so do the steps of a graph that was grown
             for source in dict.fromkeys(outer[-1 - link.source][0] for link in step_within.links if link.source < 0):

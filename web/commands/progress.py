@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol, TextIO
 
+from graph_engine.execute.events import is_part
+
 Event = Mapping[str, Any]
 
 
@@ -120,6 +122,7 @@ class Bars:
         self.whole = self.progress.add_task("run", total=None, note="")
         self.bars: dict[str, Any] = {}
         self.text: dict[str, str] = {}
+        self.grown: set[str] = set()
 
     def __enter__(self) -> Bars:
         self.progress.start()
@@ -149,7 +152,9 @@ class Bars:
             if node in self.bars:
                 self.progress.remove_task(self.bars.pop(node))
             self._flush(node)
-            self.progress.advance(self.whole, 0 if type == "grown" or "#" in node or "/" in node else 1)
+            if type == "grown":
+                self.grown.add(node)
+            self.progress.advance(self.whole, 0 if type == "grown" or is_part(node, self.grown) else 1)
         if type in ("done", "skipped", "failed", "blocked", "log", "retrying"):
             style = {"failed": "red", "retrying": "yellow", "done": "green"}.get(type, "dim")
             self.progress.console.print(line(event), style=style, markup=False, highlight=False)

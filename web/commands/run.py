@@ -15,6 +15,7 @@ from typing import Any
 
 from graph_engine.errors import NotFoundError
 from graph_engine.graph.document import load_json, parse
+from graph_engine.graph.subgraph import TYPE, entry_at
 from web.commands.flags import settings_of
 from web.commands.progress import describe, display
 from web.commands.session import Session, opened
@@ -73,13 +74,15 @@ async def literals(session: Session, document: Mapping[str, Any], settings: list
     if not settings:
         return {}
     types = {type["id"]: {port["name"]: port["kind"] for port in type["inputs"]} for type in await session.nodes()}
+    for name, subgraph in document.get("subgraphs", {}).items():
+        types[f"{TYPE}{name}"] = {port["name"]: port["kind"] for port in subgraph.get("inputs", ())}
     values: dict[str, Any] = {}
     for setting in settings:
         if setting.upload is not None:
             values[setting.name] = await session.upload(setting.upload)
             continue
         node, _, port = setting.name.partition(".")
-        entry = document["nodes"].get(node, {})
+        entry = entry_at(document, node)
         values[setting.name] = setting.literal(types.get(entry.get("type"), {}).get(port, ""))
     return values
 

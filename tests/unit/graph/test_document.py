@@ -53,7 +53,7 @@ COMFY_SAVED = {"nodes": [], "links": [], "version": 0.4}
         (document(version=True), "bad_version", "/version"),
         (document(version=0), "bad_version", "/version"),
         (document(version=None), "bad_version", "/version"),
-        (document(version=2), "future_version", "/version"),
+        (document(version=3), "future_version", "/version"),
         ({"format": "anyloom", "version": 1}, "no_nodes", "/nodes"),
         (document([]), "no_nodes", "/nodes"),
         (document({"a b": {"type": "x.y"}}), "bad_node_id", "/nodes/a b"),

@@ -5,6 +5,7 @@ import "./style/canvas.css";
 import "./style/fields.css";
 import "./style/media.css";
 import "./style/panels.css";
+import "./style/subgraph.css";
 
 import { createRoot } from "react-dom/client";
 

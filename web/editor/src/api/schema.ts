@@ -230,6 +230,27 @@ export type Document = {
   nodes: Record<string, Record<string, unknown>>;
   asks?: (Record<string, unknown>)[];
   targets?: string[];
+  subgraphs?: Record<string, Subgraph>;
+  publishes?: string;
+  [more: string]: unknown;
+};
+
+export type ExposedPort = {
+  name: string;
+  kind: string;
+  default?: unknown;
+  link?: string;
+  label?: string;
+  [more: string]: unknown;
+};
+
+export type Subgraph = {
+  title?: string;
+  description?: string;
+  category?: string;
+  inputs?: ExposedPort[];
+  outputs?: ExposedPort[];
+  nodes: Record<string, Record<string, unknown>>;
   [more: string]: unknown;
 };
 
@@ -251,6 +272,14 @@ export type Workflow = {
   thumbnail?: {
     folder: string;
     name: string;
+  };
+  publishes?: {
+    name: string;
+    title: string;
+    description: string;
+    category: string;
+    inputs: ExposedPort[];
+    outputs: ExposedPort[];
   };
   error?: string;
 };

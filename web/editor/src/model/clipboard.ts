@@ -1,8 +1,10 @@
 /** Clip: nodes, notes and groups on their way to another place, another tab or another program, as JSON text. */
 
-import { freshId, splitLink, type Doc, type DocNode, type Group, type Note, type Point } from "./document";
+import { adopt, definitionsOf, retarget } from "./adopt";
+import { freshId, splitLink, toDoc, type Doc, type DocNode, type Group, type Note, type Point, type Subgraph } from "./document";
 import { freshPart, setDocUi } from "./edit";
 import { dumpJson, isObject, parseJson } from "./json";
+import { isBorder } from "./subgraph";
 
 export interface Clip {
   format: "anyloom-clip";
@@ -10,15 +12,20 @@ export interface Clip {
   nodes: Record<string, DocNode>;
   groups: Group[];
   notes: Note[];
+  /** what its nodes are instances of */
+  subgraphs?: Record<string, Subgraph>;
 }
 
 export function copy(doc: Doc, ids: ReadonlySet<string>): Clip {
+  const nodes = Object.fromEntries(Object.entries(doc.nodes).filter(([id]) => ids.has(id) && !isBorder(id)));
+  const subgraphs = definitionsOf(doc, nodes);
   return {
     format: "anyloom-clip",
     version: 1,
-    nodes: Object.fromEntries(Object.entries(doc.nodes).filter(([id]) => ids.has(id))),
+    nodes,
     groups: doc.ui?.groups?.filter((group) => ids.has(group.id)) ?? [],
     notes: doc.ui?.notes?.filter((note) => ids.has(note.id)) ?? [],
+    ...(Object.keys(subgraphs).length ? { subgraphs } : {}),
   };
 }
 
@@ -29,7 +36,9 @@ export function isEmpty(clip: Clip): boolean {
 /** The document with the clip, its top left corner at `at`, and the new ids.
 
 Links within the clip are kept. Links from outside are kept with `outside`, where their sources are. */
-export function paste(doc: Doc, clip: Clip, at: Point, outside = false): [Doc, string[]] {
+export function paste(into: Doc, copied: Clip, at: Point, outside = false): [Doc, string[]] {
+  const [doc, called] = adopt(into, copied.subgraphs ?? {});
+  const clip = { ...copied, nodes: retarget(copied.nodes, called) };
   const parts = [...Object.values(clip.nodes).map((node) => node.ui ?? {}), ...clip.groups, ...clip.notes];
   const left = Math.min(...parts.map((part) => part.x ?? 0));
   const top = Math.min(...parts.map((part) => part.y ?? 0));
@@ -79,6 +88,8 @@ export function readClip(text: string): Clip | undefined {
     const value = parseJson(text);
     if (!isObject(value) || value["format"] !== "anyloom-clip" || !isObject(value["nodes"])) return undefined;
     const sound = Object.values(value["nodes"]).every((node) => isObject(node) && typeof node["type"] === "string");
+    if (!isObject(value["subgraphs"] ?? {})) return undefined;
+    toDoc({ format: "anyloom", version: 2, nodes: {}, subgraphs: value["subgraphs"] ?? {} }); // throws where one is broken
     return sound && Array.isArray(value["groups"]) && Array.isArray(value["notes"]) ? (value as unknown as Clip) : undefined;
   } catch {
     return undefined;

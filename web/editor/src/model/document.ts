@@ -72,6 +72,34 @@ export interface Ask {
   description?: string;
 }
 
+/** What comes in at the border of a subgraph; with a default it is a promoted widget. Inside, "@.name" is a link to it. */
+export interface ExposedInput {
+  name: string;
+  kind: string;
+  default?: Json;
+  label?: string;
+  [more: string]: unknown;
+}
+/** What a subgraph gives; link: "node.output" within. */
+export interface ExposedOutput {
+  name: string;
+  kind: string;
+  link?: string;
+  label?: string;
+  [more: string]: unknown;
+}
+/** A part of a workflow that nodes of the type "subgraph:NAME" stand for. Under `ui` also where its borders are drawn. */
+export interface Subgraph {
+  title?: string;
+  description?: string;
+  category?: string;
+  inputs?: ExposedInput[];
+  outputs?: ExposedOutput[];
+  nodes: Record<string, DocNode>;
+  ui?: DocUi & { inputs?: NodeUi; outputs?: NodeUi };
+  [more: string]: unknown;
+}
+
 export interface Doc {
   format: "anyloom";
   version: number;
@@ -80,16 +108,20 @@ export interface Doc {
   nodes: Record<string, DocNode>;
   asks?: Ask[];
   targets?: string[];
+  subgraphs?: Record<string, Subgraph>;
+  /** the subgraph that others may take out of it */
+  publishes?: string;
   ui?: DocUi;
   [more: string]: unknown;
 }
 
-export const VERSION = 1;
+/** Known here; 2 has subgraphs. A document says the lowest that has what it needs, so that older Anylooms read it too. */
+export const VERSION = 2;
 export const MAX_BYTES = 16 << 20;
 export const MAX_NODES = 20_000;
 
 export function emptyDoc(title = ""): Doc {
-  return { format: "anyloom", version: VERSION, title, nodes: {} };
+  return { format: "anyloom", version: 1, title, nodes: {} };
 }
 
 export class DocumentRefused extends Error {
@@ -128,7 +160,26 @@ export function toDoc(value: unknown): Doc {
   if (typeof value["version"] !== "number" || value["version"] > VERSION) {
     throw new DocumentRefused("newer_version", `This workflow has version ${String(value["version"])}, newer than this editor.`, "Update Anyloom.");
   }
-  const entries = Object.entries(value["nodes"]);
+  checkNodes(value["nodes"]);
+  const definitions = value["subgraphs"] ?? {};
+  if (!isObject(definitions)) throw new DocumentRefused("bad_subgraph", '"subgraphs" is no object.');
+  for (const [name, part] of Object.entries(definitions)) {
+    if (!isObject(part) || !isObject(part["nodes"]) || !sound(part["inputs"]) || !sound(part["outputs"])) {
+      throw new DocumentRefused("bad_subgraph", `The subgraph ${name.slice(0, 80)} is broken.`, 'Write {"nodes": {...}, "inputs": [{"name", "kind"}], ...}.');
+    }
+    checkNodes(part["nodes"]);
+  }
+  const doc = value as unknown as Doc;
+  return arrangeAll(doc.ui === undefined || isObject(doc.ui) ? doc : { ...doc, ui: {} });
+}
+
+/** A list of ports that have a name and a kind. */
+function sound(ports: unknown): boolean {
+  return ports === undefined || (Array.isArray(ports) && ports.every((port) => isObject(port) && typeof port["name"] === "string" && typeof port["kind"] === "string"));
+}
+
+function checkNodes(nodes: Record<string, unknown>): void {
+  const entries = Object.entries(nodes);
   if (entries.length > MAX_NODES) {
     throw new DocumentRefused("too_many_nodes", `${entries.length} nodes are more than ${MAX_NODES}.`, "Split the workflow.");
   }
@@ -142,8 +193,6 @@ export function toDoc(value: unknown): Doc {
       }
     }
   }
-  const doc = value as unknown as Doc;
-  return doc.ui === undefined || isObject(doc.ui) ? arrange(doc) : arrange({ ...doc, ui: {} });
 }
 
 function looksLikePrompt(value: Record<string, unknown>): boolean {
@@ -151,8 +200,14 @@ function looksLikePrompt(value: Record<string, unknown>): boolean {
   return parts.length > 0 && parts.every((part) => isObject(part) && typeof part["class_type"] === "string");
 }
 
+function arrangeAll(doc: Doc): Doc {
+  const parts = Object.entries(doc.subgraphs ?? {}).map(([name, part]) => [name, arrange(part)] as const);
+  const moved = parts.some(([name, part]) => part !== doc.subgraphs![name]);
+  return arrange(moved ? { ...doc, subgraphs: Object.fromEntries(parts) } : doc);
+}
+
 /** Nodes without a place get one, in columns, so that nothing lies on top of another. */
-function arrange(doc: Doc): Doc {
+function arrange<T extends { nodes: Record<string, DocNode> }>(doc: T): T {
   const lost = Object.entries(doc.nodes).filter(([, node]) => !Number.isFinite(node.ui?.x) || !Number.isFinite(node.ui?.y));
   if (!lost.length) return doc;
   const nodes = { ...doc.nodes };
@@ -188,7 +243,7 @@ export function links(doc: Doc): Link[] {
 
 /** A node id that is free: the type's last word, with a number when it is taken. */
 export function freshId(doc: Doc, type: string, taken: ReadonlySet<string> = new Set()): string {
-  const word = (type.split(".").pop() ?? "node").replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 40) || "node";
+  const word = (type.split(/[.:/]/).pop() ?? "node").replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 40) || "node";
   for (let count = 1; ; count++) {
     const id = count === 1 ? word : `${word}_${count}`;
     if (!(id in doc.nodes) && !taken.has(id)) return id;

@@ -76,7 +76,7 @@ export function remove(doc: Doc, ids: ReadonlySet<string>): Doc {
   }
   const next: Doc = { ...doc, nodes };
   if (doc.asks) next.asks = doc.asks.filter((ask) => !ids.has(ask.node));
-  if (doc.targets) next.targets = doc.targets.filter((target) => !ids.has(target));
+  if (doc.targets) next.targets = doc.targets.filter((target) => !ids.has(target.split("/")[0]!));
   if (next.targets && !next.targets.length) delete next.targets;
   const gone = Object.keys(doc.ui?.reroutes ?? {}).filter((key) => ids.has(splitLink(key)[0]));
   return dropReroutes(dropUi(next, ids), [...gone, ...lost]);

@@ -46,3 +46,8 @@ export function same(a: unknown, b: unknown): boolean {
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
+
+/** The same without some of its fields. */
+export function without<T extends object>(entry: T, ...keys: string[]): T {
+  return Object.fromEntries(Object.entries(entry).filter(([key]) => !keys.includes(key))) as T;
+}

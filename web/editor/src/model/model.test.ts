@@ -79,7 +79,7 @@ describe("document", () => {
     ['{"nodes": []}', "foreign_format"],
     ['{"3": {"class_type": "KSampler", "inputs": {}}}', "foreign_format"],
     ['{"format": "other", "nodes": {}}', "not_a_workflow"],
-    ['{"format": "anyloom", "version": 2, "nodes": {}}', "newer_version"],
+    ['{"format": "anyloom", "version": 3, "nodes": {}}', "newer_version"],
     ['{"format": "anyloom", "version": 1, "nodes": {"a": 5}}', "bad_node"],
     ['{"format": "anyloom", "version": 1, "nodes": {"a": {"type": "x", "links": []}}}', "bad_node"],
   ])("refuses %s as %s", (text, code) => {

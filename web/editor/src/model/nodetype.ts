@@ -33,6 +33,8 @@ export interface Input {
   as_list?: boolean;
   lazy?: boolean;
   match?: string;
+  /** a socket only, whatever its kind */
+  bare?: boolean;
 }
 export interface Output {
   name: string;
@@ -46,6 +48,12 @@ export interface NodeType extends Pick<ApiNodeType, "id" | "version" | "category
   outputs: Output[];
   /** a placeholder for a type that this server does not have */
   missing?: boolean;
+  /** the subgraph of the document that its nodes are instances of */
+  subgraph?: string;
+  /** the workflow of the library that it is published in: adding one brings its definition along */
+  library?: string;
+  /** the border of a subgraph, seen from inside */
+  border?: "inputs" | "outputs";
 }
 
 const GREY = "#8a8a8a";
@@ -59,6 +67,9 @@ export class Catalog {
     types: readonly NodeType[],
     readonly kinds: Readonly<Record<string, Kind>>,
     readonly failures: Readonly<Record<string, string>> = {},
+    /** the same without what a document defines, and the borders of what it defines */
+    readonly base: Catalog | null = null,
+    private readonly borders: ReadonlyMap<string, NodeType> = new Map(),
   ) {
     this.types = new Map(types.map((type) => [type.id, plain(type)]));
     for (const [name, kind] of Object.entries(kinds)) this.accepted.set(name, new Set(kind.accepts));
@@ -66,7 +77,7 @@ export class Catalog {
 
   /** The node's type; a placeholder made from what the node has where the server does not know it. */
   of(node: DocNode): NodeType {
-    const known = this.types.get(node.type);
+    const known = this.types.get(node.type) ?? this.borders.get(node.type);
     if (known) return known;
     let made = this.placeholders.get(node);
     if (!made) this.placeholders.set(node, (made = placeholder(node)));
@@ -100,7 +111,9 @@ function plain(type: NodeType): NodeType {
     const number = (bound: unknown): number | undefined => (bound === undefined ? undefined : Number(bound));
     return { ...input, widget: { ...input.widget, min: number(min), max: number(max), step: number(step) } };
   };
-  return { ...type, inputs: type.inputs.map(fix), more: type.more && fix(type.more) };
+  const inputs = type.inputs.map(fix);
+  const more = type.more && fix(type.more);
+  return more === type.more && inputs.every((input, index) => input === type.inputs[index]) ? type : { ...type, inputs, more };
 }
 
 /** The input by that name: declared, or one more of a node that takes any number. */
@@ -135,7 +148,7 @@ export function nextMore(type: NodeType, node: DocNode): string {
 
 /** Is this input shown as a field? Only kinds that can be written into a document are. */
 export function hasField(catalog: Catalog, input: Input): boolean {
-  if (input.kind === "*") return false;
+  if (input.kind === "*" || input.bare) return false;
   return catalog.literal(input.kind) && (input.kind !== "JSON" || input.default !== undefined || input.required);
 }
 

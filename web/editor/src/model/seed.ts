@@ -3,6 +3,7 @@
 import type { Doc, SeedControl } from "./document";
 import { setValue } from "./edit";
 import { inputsOf, valueOf, type Catalog } from "./nodetype";
+import { setSubgraph } from "./subgraph";
 
 const TOP = 2 ** 48;
 export const CONTROLS: readonly SeedControl[] = ["fixed", "increment", "decrement", "randomize"];
@@ -12,6 +13,15 @@ export function randomSeed(random: () => number = Math.random): number {
 }
 
 export function advance(doc: Doc, catalog: Catalog, random: () => number = Math.random): Doc {
+  let next = advanceNodes(doc, catalog, random);
+  for (const [name, part] of Object.entries(doc.subgraphs ?? {})) {
+    const { nodes } = advanceNodes({ ...doc, nodes: part.nodes }, catalog, random);
+    if (nodes !== part.nodes) next = setSubgraph(next, name, (now) => ({ ...now, nodes }));
+  }
+  return next;
+}
+
+function advanceNodes(doc: Doc, catalog: Catalog, random: () => number): Doc {
   let next = doc;
   for (const [id, node] of Object.entries(doc.nodes)) {
     for (const [name, control] of Object.entries(node.ui?.control ?? {})) {

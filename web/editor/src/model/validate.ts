@@ -174,6 +174,7 @@ export function fits(doc: Doc, catalog: Catalog, source: string, output: string,
 export function converters(catalog: Catalog, from: string, to: string): { type: NodeType; input: string; output: string }[] {
   const found = [];
   for (const type of catalog.types.values()) {
+    if (type.library) continue;
     const input = type.inputs.find((port) => port.kind !== "*" && catalog.accepts(port.kind, from)) ?? type.inputs.find((port) => port.kind === "*" && !port.match);
     const output = type.outputs.find((port) => port.kind !== "*" && catalog.accepts(to, port.kind));
     if (!input || !output || type.inputs.some((port) => port.required && port !== input)) continue;

@@ -7,6 +7,7 @@ import { clipText, copy, isEmpty, paste, readClip, type Clip } from "../model/cl
 import { emptyDoc, type Frame, type Point } from "../model/document";
 import * as edit from "../model/edit";
 import { bounds, frameOf, inside } from "../model/shape";
+import { follow, isBorder, pathOf } from "../model/subgraph";
 import { camera } from "./camera";
 import { download, drop, save } from "./files";
 import { paintFor } from "./painting";
@@ -14,7 +15,8 @@ import { cancel, cancelAll, goOn, run } from "./running";
 import { screen, toast, togglePanel } from "./screen";
 import { refresh, server } from "./server";
 import { settings } from "./settings";
-import { active, change, closeTab, isDirty, newTab, openTab, redo, select, setTab, undo, workspace } from "./workspace";
+import { addFromLibrary, goTo, SUBGRAPH_COMMANDS } from "./subgraphs";
+import { active, change, closeTab, here, isDirty, newTab, openTab, redo, select, setTab, undo, workspace } from "./workspace";
 
 export interface Command {
   id: string;
@@ -33,12 +35,12 @@ function chosen(): string[] {
 }
 
 function chosenNodes(): string[] {
-  const { nodes } = active().history.present;
-  return chosen().filter((id) => id in nodes);
+  const { nodes } = here();
+  return chosen().filter((id) => id in nodes && !isBorder(id));
 }
 
 export function frames(ids: Iterable<string>): Map<string, Frame> {
-  const doc = active().history.present;
+  const doc = here();
   const { catalog } = server.get();
   const found = new Map<string, Frame>();
   for (const id of ids) {
@@ -50,7 +52,7 @@ export function frames(ids: Iterable<string>): Map<string, Frame> {
 }
 
 function copyChosen(): void {
-  const made = copy(active().history.present, active().selected);
+  const made = copy(here(), active().selected);
   if (isEmpty(made)) return;
   clip = made;
   navigator.clipboard?.writeText(clipText(made)).catch(() => undefined); // refused by the browser: the clip is still here
@@ -62,8 +64,8 @@ function cut(): void {
 }
 
 export function removeChosen(): void {
-  const { nodes } = active().history.present;
-  const gone = new Set(chosen().filter((id) => !nodes[id]?.ui?.pinned));
+  const { nodes } = here();
+  const gone = new Set(chosen().filter((id) => !nodes[id]?.ui?.pinned && !isBorder(id)));
   if (gone.size) change(t("edit.delete"), (doc) => edit.remove(doc, gone));
   select([]);
 }
@@ -84,7 +86,7 @@ function pasteClip(found: Clip, outside: boolean): void {
 }
 
 function duplicate(): void {
-  const made = copy(active().history.present, active().selected);
+  const made = copy(here(), active().selected);
   if (isEmpty(made)) return;
   const { x, y } = bounds([...frames(chosen()).values()]);
   let ids: string[] = [];
@@ -99,7 +101,7 @@ function duplicate(): void {
 function group(): void {
   const ids = chosen();
   const box = ids.length ? bounds([...frames(ids).values()]) : { ...camera.pointer(), width: 320, height: 200 };
-  const color = GROUP_COLORS[(active().history.present.ui?.groups?.length ?? 0) % GROUP_COLORS.length]!;
+  const color = GROUP_COLORS[(here().ui?.groups?.length ?? 0) % GROUP_COLORS.length]!;
   change(t("edit.group"), (doc) => edit.addGroup(doc, { x: box.x - 24, y: box.y - 56, width: box.width + 48, height: box.height + 80, title: t("group.new"), color })[0]);
 }
 
@@ -115,14 +117,14 @@ function line(side: Side): void {
 async function arrange(): Promise<void> {
   const { arrangement } = await import("../model/arrange");
   const tab = active();
-  const ids = chosenNodes().length > 1 ? chosenNodes() : Object.keys(tab.history.present.nodes);
-  const places = await arrangement(tab.history.present, frames(ids));
+  const ids = chosenNodes().length > 1 ? chosenNodes() : Object.keys(here(tab).nodes);
+  const places = await arrangement(here(tab), frames(ids));
   if (active().id === tab.id && places.size) change(t("edit.layout"), (doc) => edit.move(doc, places));
   if (chosenNodes().length < 2) camera.fit();
 }
 
 function runHere(): void {
-  const targets = chosenNodes();
+  const targets = chosenNodes().map((id) => pathOf(active().inside, id));
   if (!targets.length) toast(t("run.choose"));
   else void run({ targets });
 }
@@ -165,7 +167,7 @@ function nudge(x: number, y: number): () => void {
 
 /** Everything in the selected groups too, for what is done to nodes. */
 function withMembers(): string[] {
-  const doc = active().history.present;
+  const doc = here();
   const members = (doc.ui?.groups ?? []).filter((entry) => active().selected.has(entry.id)).flatMap((entry) => inside(doc, server.get().catalog, entry));
   return [...new Set([...chosenNodes(), ...members])];
 }
@@ -205,7 +207,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "duplicate", word: "cmd.duplicate", keys: "Ctrl+D", group: "edit", run: duplicate },
   { id: "delete", word: "cmd.delete", keys: "Delete", group: "edit", run: removeChosen },
   { id: "dissolve", word: "cmd.dissolve", keys: "Shift+Delete", group: "edit", run: () => { const ids = new Set(chosenNodes()); change(t("edit.delete"), (doc) => edit.removeKeepingLinks(doc, server.get().catalog, ids)); } },
-  { id: "all", word: "cmd.all", keys: "Ctrl+A", group: "edit", run: () => { const doc = active().history.present; select([...Object.keys(doc.nodes), ...(doc.ui?.groups ?? []).map((one) => one.id), ...(doc.ui?.notes ?? []).map((one) => one.id)]); } },
+  { id: "all", word: "cmd.all", keys: "Ctrl+A", group: "edit", run: () => { const doc = here(); select([...Object.keys(doc.nodes), ...(doc.ui?.groups ?? []).map((one) => one.id), ...(doc.ui?.notes ?? []).map((one) => one.id)]); } },
   { id: "add", word: "cmd.add", keys: "Tab", group: "edit", run: () => screen.patch({ search: { at: camera.middle(), place: camera.pointer() } }) },
   { id: "link", word: "cmd.link", keys: "K", group: "edit", run: () => screen.patch({ dialog: "link" }) },
   { id: "group", word: "cmd.group", keys: "Ctrl+G", group: "edit", run: group },
@@ -219,6 +221,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "continue", word: "cmd.continue", keys: "F8", group: "run", run: () => { const { run: id } = active(); if (id) void goOn(id); } },
   { id: "look", word: "cmd.look", keys: "Shift+V", group: "run", run: look },
   { id: "mask", word: "mask.paint", keys: "Shift+M", group: "edit", run: () => { const [id] = chosenNodes(); if (id) paintFor(id); else toast(t("mask.no.picture")); } },
+  ...SUBGRAPH_COMMANDS,
   { id: "arrange", word: "cmd.arrange", keys: "Shift+L", group: "arrange", run: () => void arrange() },
   { id: "left", word: "cmd.align.left", group: "arrange", run: () => line("left") },
   { id: "right", word: "cmd.align.right", group: "arrange", run: () => line("right") },
@@ -260,7 +263,7 @@ export function command(id: string): void {
 }
 
 const BY_KEYS = new Map(COMMANDS.filter((entry) => entry.keys).map((entry) => [entry.keys!, entry]));
-const SAME: Record<string, string> = { "Ctrl+Shift+Z": "Ctrl+Y", Backspace: "Delete", "Shift+?": "?", "Ctrl+Shift+Y": "Ctrl+Y" };
+const SAME: Record<string, string> = { Escape: "Alt+ArrowUp", "Ctrl+Shift+Z": "Ctrl+Y", Backspace: "Delete", "Shift+?": "?", "Ctrl+Shift+Y": "Ctrl+Y" };
 
 export function keysOf(event: KeyboardEvent): string {
   const name = event.key.length === 1 ? event.key.toUpperCase() : event.key;
@@ -289,9 +292,12 @@ export function onKey(event: KeyboardEvent): void {
   found.run();
 }
 
-/** Enter with a modifier runs, wherever the focus is: a focused node would take it as a wish to be selected or not. */
+/** Enter with a modifier runs, wherever the focus is: a focused node would take it as a wish to be selected or not. Arrows with
+Alt go into subgraphs and out of them; a node would move. */
 export function onRunKey(event: KeyboardEvent): void {
-  const found = event.key === "Enter" && (event.ctrlKey || event.metaKey || event.altKey) ? BY_KEYS.get(keysOf(event)) : undefined;
+  const arrow = event.altKey && event.key.startsWith("Arrow") && !/^(INPUT|TEXTAREA|SELECT)$/.test((event.target as HTMLElement).tagName);
+  const enter = event.key === "Enter" && (event.ctrlKey || event.metaKey || event.altKey);
+  const found = enter || arrow ? BY_KEYS.get(keysOf(event)) : undefined;
   if (!found || screen.get().dialog || screen.get().viewing || screen.get().painting) return;
   event.preventDefault();
   event.stopImmediatePropagation();
@@ -313,12 +319,21 @@ export function onPaste(event: ClipboardEvent): void {
   else void pasteHere(withLinks, event.clipboardData?.getData("text/plain") ?? "");
 }
 
-export function showNode(id: string): void {
-  select([id]);
-  camera.fit([id]);
+/** A node by its path: the subgraph that it is in is entered. */
+export function showNode(path: string): void {
+  const ids = path.split("/");
+  const id = ids.pop()!;
+  const { depth } = follow(active().history.present, ids);
+  if (depth < ids.length || active().inside.join("/") !== ids.join("/")) goTo(ids.slice(0, depth));
+  select([ids[depth] ?? id]);
+  requestAnimationFrame(() => camera.fit([ids[depth] ?? id]));
 }
 
 export function addAt(type: string, place: Point): string {
+  if (type.startsWith("library:")) {
+    void addFromLibrary(type, place);
+    return "";
+  }
   let made = "";
   change(t("edit.add"), (doc) => {
     const [next, id] = edit.addNode(doc, type, place);

@@ -5,7 +5,9 @@ import { refusals } from "./running";
 import { runs } from "./runs";
 import { Store, useStore } from "./store";
 import { activeOf, workspace } from "./workspace";
-import { validate, type Problem } from "../model/validate";
+import { checkAll } from "../model/check";
+import { nodeAt, pathOf } from "../model/subgraph";
+import type { Problem } from "../model/validate";
 
 export interface Found extends Problem {
   from: "check" | "server" | "run";
@@ -31,20 +33,29 @@ function check(): void {
   const inputs = [doc, catalog, refusals.get()[tab.id], run?.errors];
   if (inputs.every((input, index) => input === last[index])) return;
   last = inputs;
-  const found: Found[] = ready ? validate(doc, catalog).map((problem) => ({ ...problem, from: "check" })) : [];
+  const found: Found[] = ready ? checkAll(doc, catalog).map((problem) => ({ ...problem, from: "check" })) : [];
   const known = new Set(found.map((problem) => `${problem.code} ${problem.node} ${problem.port}`));
   const refused = refusals.get()[tab.id];
   for (const problem of refused?.problems ?? []) {
-    const [then, now] = [refused!.doc.nodes[problem.node ?? ""], doc.nodes[problem.node ?? ""]];
+    const [then, now] = [nodeAt(refused!.doc, problem.node ?? ""), nodeAt(doc, problem.node ?? "")];
     if (then?.links !== now?.links || then?.values !== now?.values) continue; // something was done about it
     if (!known.has(`${problem.code} ${problem.node} ${problem.port}`)) found.push({ ...problem, from: "server" });
   }
   for (const problem of run?.errors ?? []) found.push({ ...problem, from: "run" });
   byNode = new Map();
   for (const problem of found) {
-    if (problem.node) byNode.set(problem.node, [...(byNode.get(problem.node) ?? []), problem]);
+    if (!problem.node) continue;
+    tell(problem.node, problem);
+    for (let end = problem.node.lastIndexOf("/"); end > 0; end = problem.node.lastIndexOf("/", end - 1)) {
+      tell(problem.node.slice(0, end), { ...problem, port: undefined, message: `${problem.node.slice(end + 1)}: ${problem.message}` });
+    }
   }
   problems.set(found);
+}
+
+/** Also at the instances that it is in. */
+function tell(node: string, problem: Found): void {
+  byNode.set(node, [...(byNode.get(node) ?? []), problem]);
 }
 
 workspace.subscribe(later);
@@ -54,5 +65,6 @@ runs.subscribe(later);
 
 /** Of a node that is being built, what is merely missing is no reason for a red frame: only faults that a run has met are. */
 export function useNodeProblems(node: string): readonly Found[] {
-  return useStore(problems, () => byNode.get(node) ?? NONE);
+  const path = useStore(workspace, (space) => pathOf(activeOf(space).inside, node));
+  return useStore(problems, () => byNode.get(path) ?? NONE);
 }

@@ -46,7 +46,7 @@ async function kept(): Promise<string | undefined> {
 export function asText(tabs: readonly Tab[], active: string): string {
   return dumpJson({
     active,
-    tabs: tabs.map(({ id, name, title, history, saved, view, run }) => ({ id, name, title, doc: history.present, saved: saved === history.present ? true : saved, view, run })),
+    tabs: tabs.map(({ id, name, title, history, saved, view, views, run }) => ({ id, name, title, doc: history.present, saved: saved === history.present ? true : saved, view: views.length ? views[0] : view, run })),
   });
 }
 

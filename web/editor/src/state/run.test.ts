@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { apply, filesOf, fraction, newRun, ofRecord, shown } from "./run";
+import { apply, filesOf, fraction, newRun, ofRecord, shown, stateOf } from "./run";
 
 const event = (seq: number, type: string, more: object = {}) => ({ seq, type, ...more });
 
@@ -35,6 +35,26 @@ describe("run", () => {
     expect(shown(newRun("3", "x", 2, second), "a")).toMatchObject({ text: "hi" });
     expect(shown(apply(second, [event(3, "running", { node: "a" })]), "a")).not.toHaveProperty("text");
     expect(shown(second, "b")).toEqual({ status: "running" });
+  });
+  it("shows at an instance of a subgraph what the nodes in it do", () => {
+    const inside = new Map([["o", ["o/i/a", "o/b", "o/c"]], ["o/i", ["o/i/a"]]]);
+    let run = apply(newRun("1", "x", 4, undefined, inside), [event(1, "running", { node: "o/i/a" }), event(2, "progress", { node: "o/i/a", done: 3, total: 8 }), event(3, "running", { node: "loop/grown" })]);
+    expect(run.nodes["loop"]!.status).toBe("running");
+    expect(stateOf(run, "o")).toMatchObject({ status: "running", done: 3, total: 8 });
+    expect(stateOf(run, "o/i")).toMatchObject({ status: "running" });
+    expect(stateOf(run, "o")).toBe(stateOf(run, "o"));
+    run = apply(run, [event(4, "done", { node: "o/i/a", ms: 5 }), event(5, "running", { node: "o/b#1" }), event(6, "chunk", { node: "o/b", text: "hi" })]);
+    expect(stateOf(run, "o")).toMatchObject({ status: "running", done: 1, total: 3, text: "hi", ms: 5 });
+    expect(stateOf(run, "o/i")).toMatchObject({ status: "done" });
+    const failed = apply(run, [event(7, "failed", { node: "o/b", error: { code: "x", message: "no good" } })]);
+    expect(stateOf(failed, "o")).toMatchObject({ status: "failed", error: { message: "b: no good" } });
+    expect(failed.errors).toMatchObject([{ node: "o/b" }]);
+    run = apply(run, [event(7, "done", { node: "o/b" }), event(8, "output", { node: "o/b", outputs: { text: "hi" } }), event(9, "finished", { status: "succeeded" })]);
+    expect(stateOf(run, "o")).toMatchObject({ status: "done", outputs: { text: "hi" } });
+    const again = apply(newRun("2", "x", 4, run, inside), [event(1, "cached", { nodes: ["o/i/a", "o/b", "o/c"] })]);
+    expect(stateOf(again, "o")!.status).toBe("cached");
+    expect(shown(again, "o")).toMatchObject({ text: "hi", outputs: { text: "hi" } });
+    expect(stateOf(newRun("3", "x", 4, undefined, inside), "o")).toBeUndefined();
   });
   it("takes a run of the past from its record", () => {
     const run = ofRecord({ id: "r", status: "partial", number: 1, name: "", client: "", priority: 0, created: 1, started: 2, finished: 4, nodes: 2, result: { s: { text: "hi" } }, errors: [{ code: "x", message: "m", node: "t" }], paused: [] });

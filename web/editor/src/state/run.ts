@@ -33,15 +33,20 @@ export interface RunState {
   started: number;
   /** what the nodes showed before this run: what is cached, and so not computed again, goes on showing it */
   before: Readonly<Record<string, Shown>>;
+  /** instances of subgraphs by their path, each with the nodes in it */
+  instances: Instances;
 }
+export type Instances = ReadonlyMap<string, readonly string[]>;
 export type Shown = Pick<NodeRun, "preview" | "text" | "outputs">;
 
 export const ENDED: ReadonlySet<string> = new Set(["succeeded", "partial", "failed", "cancelled"]);
 const OVER: ReadonlySet<NodeStatus> = new Set(["done", "cached", "skipped", "failed", "blocked", "cancelled"]);
 const TEXT_LIMIT = 200_000;
 
-export function newRun(id: string, name: string, nodes = 0, last?: RunState): RunState {
-  return { id, name, status: "queued", nodes: {}, total: nodes, errors: [], started: Date.now(), before: last ? shownBy(last) : {} };
+const NO_INSTANCES: Instances = new Map();
+
+export function newRun(id: string, name: string, nodes = 0, last?: RunState, instances = NO_INSTANCES): RunState {
+  return { id, name, status: "queued", nodes: {}, total: nodes, errors: [], started: Date.now(), before: last ? shownBy(last) : {}, instances };
 }
 
 function shownBy(run: RunState): Record<string, Shown> {
@@ -52,16 +57,76 @@ function shownBy(run: RunState): Record<string, Shown> {
   return found;
 }
 
-/** What to show of a node that this run did not compute. */
+/** What to show of a node, also of one that this run did not compute; of an instance, what is in it. */
 export function shown(run: RunState | undefined, node: string): Shown | undefined {
+  const members = run?.instances.get(node);
+  if (run && members) return remembered(run, `shown ${node}`, () => together(node, members, (id) => shown(run, id)));
   const now = run?.nodes[node];
   if (now && (now.preview || now.text !== undefined || now.outputs || now.error)) return now;
   return !now || now.status === "cached" ? run?.before[node] : now;
 }
 
-/** The node of the document that an event is about: "map#3" and "map/inner" are parts of "map". */
-export function ownerOf(node: string): string {
-  return node.split(/[#/]/, 1)[0] ?? node;
+/** The state of a node; of an instance of a subgraph, what is known of the nodes in it. */
+export function stateOf(run: RunState | undefined, node: string): NodeRun | undefined {
+  const members = run?.instances.get(node);
+  if (!run || !members) return run?.nodes[node];
+  return remembered(run, `state ${node}`, () => roll(run, node, members));
+}
+
+/** What was found for one state of a run, so that views are given the same thing twice. */
+const memory = new WeakMap<RunState, Map<string, unknown>>();
+
+function remembered<T>(run: RunState, key: string, find: () => T): T {
+  let known = memory.get(run);
+  if (!known) memory.set(run, (known = new Map()));
+  if (!known.has(key)) known.set(key, find());
+  return known.get(key) as T;
+}
+
+const WORST: readonly NodeStatus[] = ["failed", "paused", "running", "blocked", "cancelled"];
+
+function roll(run: RunState, instance: string, members: readonly string[]): NodeRun | undefined {
+  const known = members.flatMap((id) => run.nodes[id] ?? []);
+  if (!known.length) return undefined;
+  const over = known.filter((node) => OVER.has(node.status)).length;
+  const settled = over === members.length || ENDED.has(run.status);
+  const alike = known.every((node) => node.status === known[0]!.status) ? known[0]!.status : "done";
+  const status = WORST.find((word) => known.some((node) => node.status === word)) ?? (settled ? alike : "running");
+  const working = known.filter((node) => node.status === "running");
+  const counting = working.find((node) => node.total);
+  const failed = members.find((id) => run.nodes[id]?.error);
+  const { error } = (failed && run.nodes[failed]) || {};
+  return {
+    status, ...together(instance, members, (id) => run.nodes[id]),
+    ...(status === "running" ? { done: counting?.done ?? over, total: counting?.total ?? members.length } : {}),
+    message: (working[0] ?? known[known.length - 1]!).message,
+    ms: known.some((node) => node.ms !== undefined) ? known.reduce((sum, node) => sum + (node.ms ?? 0), 0) : undefined,
+    ...(error && failed ? { error: { ...error, message: `${failed.slice(instance.length + 1)}: ${error.message}` } } : {}),
+    blockedBy: known.find((node) => node.blockedBy)?.blockedBy,
+  };
+}
+
+/** The outputs of all of them, and the preview and words of the one that has said something last. */
+function together(instance: string, members: readonly string[], of: (id: string) => (Shown & { status?: NodeStatus }) | undefined): Shown {
+  const found: Shown = {};
+  const made = members.filter((id) => of(id)?.outputs);
+  const inOrder = [...members].sort((a, b) => Number(of(a)?.status === "running") - Number(of(b)?.status === "running"));
+  for (const id of inOrder) {
+    const one = of(id);
+    if (one?.preview) found.preview = one.preview;
+    if (one?.text !== undefined) found.text = one.text;
+    for (const [port, value] of Object.entries(one?.outputs ?? {})) (found.outputs ??= {})[made.length > 1 ? `${id.slice(instance.length + 1)}.${port}` : port] = value;
+  }
+  return found;
+}
+
+/** The node of the document that an event is about: "map#3" and "map/inner" are parts of "map". Nodes in an instance are
+their own: "outer/blur", unless "outer" is a node that grew it. */
+export function ownerOf(node: string, instances: Instances = NO_INSTANCES): string {
+  const whole = node.split("#", 1)[0]!;
+  let end = whole.indexOf("/");
+  while (end > 0 && instances.has(whole.slice(0, end))) end = whole.indexOf("/", end + 1);
+  return end < 0 ? whole : whole.slice(0, end);
 }
 
 export function apply(state: RunState, events: readonly Event[]): RunState {
@@ -87,11 +152,11 @@ function step(run: RunState, nodes: Record<string, NodeRun>, event: Event): void
     return;
   }
   if (event.type === "cached") {
-    for (const id of event["nodes"] as string[]) nodes[ownerOf(id)] ??= { status: "cached" };
+    for (const id of event["nodes"] as string[]) nodes[ownerOf(id, run.instances)] ??= { status: "cached" };
     return;
   }
   if (!event.node) return;
-  const id = ownerOf(event.node);
+  const id = ownerOf(event.node, run.instances);
   const part = id !== event.node;
   const node = nodes[id] ?? { status: "waiting" as const };
   const change = changeOf(node, event, part);
@@ -145,12 +210,12 @@ export function fraction(run: RunState): number {
 }
 
 /** The state that a run of the past had, out of its record. */
-export function ofRecord(record: Run): RunState {
+export function ofRecord(record: Run, instances = NO_INSTANCES): RunState {
   const nodes: Record<string, NodeRun> = {};
-  for (const [id, outputs] of Object.entries(record.result)) nodes[ownerOf(id)] = { status: "done", outputs };
-  for (const error of record.errors) if (error.node) nodes[ownerOf(error.node)] = { status: "failed", error };
+  for (const [id, outputs] of Object.entries(record.result)) nodes[ownerOf(id, instances)] = { status: "done", outputs };
+  for (const error of record.errors) if (error.node) nodes[ownerOf(error.node, instances)] = { status: "failed", error };
   const seconds = record.finished && record.started ? record.finished - record.started : undefined;
-  return { id: record.id, name: record.name, status: record.status, nodes, total: record.nodes, errors: record.errors, seconds, started: record.created * 1000, before: {} };
+  return { id: record.id, name: record.name, status: record.status, nodes, total: record.nodes, errors: record.errors, seconds, started: record.created * 1000, before: {}, instances };
 }
 
 export interface FileRef {

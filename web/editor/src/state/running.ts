@@ -6,6 +6,7 @@ import { t } from "../i18n/t";
 import { toDoc, type Doc } from "../model/document";
 import type { Json } from "../model/json";
 import { advance } from "../model/seed";
+import { instances, nodeAt } from "../model/subgraph";
 import { newRun, ofRecord, ENDED } from "./run";
 import { know, onEnd, runs } from "./runs";
 import { screen, toast } from "./screen";
@@ -40,7 +41,7 @@ export async function run(wish: Wish = {}): Promise<string | undefined> {
   try {
     const record = await socket.request<Run>("submit", { document, name: doc.title || titleOf(tab), watch: true, targets, values, priority, ...stops(document) });
     socket.adopt(record.id);
-    know(newRun(record.id, record.name, record.nodes, tab.run ? runs.get()[tab.run] : undefined));
+    know(newRun(record.id, record.name, record.nodes, tab.run ? runs.get()[tab.run] : undefined, membersOf(document)));
     refusals.set((now) => ({ ...now, [tab.id]: { doc, problems: [] } }));
     setTab(tab.id, (now) => ({ ...now, run: record.id }));
     amend(tab.id, (now) => advance(now, server.get().catalog));
@@ -57,11 +58,19 @@ export async function run(wish: Wish = {}): Promise<string | undefined> {
   }
 }
 
+/** The nodes in each instance of a subgraph. */
+export function membersOf(doc: Doc): ReadonlyMap<string, readonly string[]> {
+  return new Map([...instances(doc)].map(([path, one]) => [path, one.nodes]));
+}
+
 /** What the document says about how it is run: outputs that hold, and where to pause. */
 function stops(doc: Doc): { pins?: Record<string, string>; breakpoints?: string[] } {
-  const nodes = Object.entries(doc.nodes);
+  const inside = instances(doc);
+  const paths = new Set([...Object.keys(doc.nodes), ...inside.keys(), ...[...inside.values()].flatMap((one) => one.nodes)]);
+  const runs = (path: string): boolean => path.split("/").every((_id, depth, ids) => (nodeAt(doc, ids.slice(0, depth + 1).join("/"))?.mode ?? "active") === "active");
+  const nodes = [...paths].flatMap((path) => { const node = nodeAt(doc, path); return node ? [[path, node] as const] : []; });
   const pins = Object.fromEntries(nodes.flatMap(([id, node]) => (node.ui?.kept ? [[id, node.ui.kept]] : [])));
-  const breakpoints = nodes.filter(([, node]) => node.ui?.breakpoint && node.mode !== "muted").map(([id]) => id);
+  const breakpoints = nodes.filter(([id, node]) => node.ui?.breakpoint && runs(id)).map(([id]) => id);
   return { ...(Object.keys(pins).length ? { pins } : {}), ...(breakpoints.length ? { breakpoints } : {}) };
 }
 
@@ -116,7 +125,7 @@ export async function cancelAll(): Promise<void> {
 export async function loadBack(record: Run): Promise<void> {
   try {
     const doc = toDoc(await get<unknown>("/api/v1/runs/{id}/document", { id: record.id }));
-    know(ofRecord(await get<Run>("/api/v1/runs/{id}", { id: record.id })));
+    know(ofRecord(await get<Run>("/api/v1/runs/{id}", { id: record.id }), membersOf(doc)));
     openTab(newTab(doc, record.name || t("untitled"), { run: record.id }));
     if (!ENDED.has(record.status)) await socket.watch(record.id);
   } catch (error) {
@@ -130,7 +139,7 @@ export async function reviveRuns(): Promise<void> {
     if (!tab.run || runs.get()[tab.run]) continue;
     try {
       const record = await get<Run>("/api/v1/runs/{id}", { id: tab.run });
-      know(ofRecord(record));
+      know(ofRecord(record, membersOf(tab.history.present)));
       await socket.watch(tab.run);
     } catch {
       setTab(tab.id, (now) => ({ ...now, run: null })); // forgotten by the server
@@ -152,11 +161,13 @@ onEnd((state) => {
 /** Run on change: a little after the last edit. */
 let timer: ReturnType<typeof setTimeout> | undefined;
 let last: unknown;
+let lastInner: unknown;
 workspace.subscribe(() => {
   if (!settings.get().runOnChange) return;
   const doc = active().history.present;
-  if (doc.nodes === last) return;
+  if (doc.nodes === last && doc.subgraphs === lastInner) return;
   last = doc.nodes;
+  lastInner = doc.subgraphs;
   clearTimeout(timer);
   timer = setTimeout(() => void run({ quiet: true }).then(() => (last = active().history.present.nodes)), 700);
 });

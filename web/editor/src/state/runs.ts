@@ -1,8 +1,10 @@
 /** Runs: the state of every run that this page follows. Events are taken in once per frame, however many there are. */
 
 import type { Event } from "../api/schema";
-import { apply, ENDED, newRun, shown, type NodeRun, type RunState, type Shown } from "./run";
+import { pathOf } from "../model/subgraph";
+import { apply, ENDED, newRun, shown, stateOf, type NodeRun, type RunState, type Shown } from "./run";
 import { Store, useStore } from "./store";
+import { activeOf, workspace } from "./workspace";
 
 export const runs = new Store<Readonly<Record<string, RunState>>>({});
 
@@ -44,17 +46,24 @@ export function onEnd(listener: (run: RunState) => void): () => void {
 
 /** Know of a run before its first event, or as its record tells it. */
 export function know(state: RunState): void {
-  runs.set((now) => ({ ...now, [state.id]: now[state.id] && !ENDED.has(state.status) ? { ...now[state.id]!, name: state.name, before: state.before } : state }));
+  runs.set((now) => ({ ...now, [state.id]: now[state.id] && !ENDED.has(state.status) ? { ...now[state.id]!, name: state.name, before: state.before, instances: state.instances } : state }));
 }
 
 export function useRun(id: string | null): RunState | undefined {
   return useStore(runs, (all) => (id ? all[id] : undefined));
 }
 
+/** A node of the canvas is in the subgraph that was entered. */
+function usePath(node: string): string {
+  return useStore(workspace, (space) => pathOf(activeOf(space).inside, node));
+}
+
 export function useNodeRun(run: string | null, node: string): NodeRun | undefined {
-  return useStore(runs, (all) => (run ? all[run]?.nodes[node] : undefined));
+  const path = usePath(node);
+  return useStore(runs, (all) => (run ? stateOf(all[run], path) : undefined));
 }
 
 export function useShown(run: string | null, node: string): Shown | undefined {
-  return useStore(runs, (all) => shown(run ? all[run] : undefined, node));
+  const path = usePath(node);
+  return useStore(runs, (all) => shown(run ? all[run] : undefined, path));
 }

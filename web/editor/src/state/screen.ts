@@ -7,7 +7,7 @@ import type { FileRef } from "./run";
 import { Store } from "./store";
 
 export type Panel = "nodes" | "workflows" | "runs" | "models" | "problems";
-export type Dialog = "settings" | "help" | "tour" | "save" | "palette" | "link" | "token";
+export type Dialog = "settings" | "help" | "tour" | "save" | "palette" | "link" | "token" | "subgraph";
 
 export interface SearchRequest {
   /** on the page */

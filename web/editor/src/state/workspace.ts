@@ -1,8 +1,13 @@
 /** Workspace: the open workflows. Each tab has its document with its past, and what is selected in it. */
 
+import { t } from "../i18n/t";
 import { emptyDoc, type Doc } from "../model/document";
 import * as past from "../model/history";
 import { same } from "../model/json";
+import { put, view } from "../model/scope";
+import { follow, recursion, type Path } from "../model/subgraph";
+import { toast } from "./screen";
+import { server } from "./server";
 import { Store } from "./store";
 
 export interface View {
@@ -22,6 +27,9 @@ export interface Tab {
   view: View | null;
   /** the run that is shown on the nodes */
   run: string | null;
+  /** the instances of subgraphs that were entered, and the views that one comes back to */
+  inside: Path;
+  views: readonly (View | null)[];
 }
 export interface Workspace {
   tabs: readonly Tab[];
@@ -32,7 +40,7 @@ let count = 0;
 
 export function newTab(doc: Doc, title: string, more: Partial<Tab> = {}): Tab {
   const id = `${Date.now().toString(36)}-${++count}`;
-  return { id, name: null, title, history: past.history(doc), saved: doc, selected: new Set(), view: null, run: null, ...more };
+  return { id, name: null, title, history: past.history(doc), saved: doc, selected: new Set(), view: null, run: null, inside: [], views: [], ...more };
 }
 
 const first = newTab(emptyDoc(), "Untitled");
@@ -59,11 +67,27 @@ export function setTab(id: string, change: (tab: Tab) => Tab): void {
   });
 }
 
-/** Change the document of the active tab, as one step that can be undone. */
+/** What is on the canvas: the workflow of a tab, or the subgraph that was entered. */
+export function here(tab: Tab = active()): Doc {
+  return view(tab.history.present, tab.inside);
+}
+
+/** Change what is on the canvas of the active tab, as one step that can be undone. */
 export function change(label: string, edit: (doc: Doc) => Doc, key = ""): void {
   const tab = active();
+  const before = here(tab);
+  const after = edit(before);
+  if (after === before) return;
+  const doc = put(tab.history.present, tab.inside, after, server.get().catalog);
+  if (tab.inside.length && recursion(doc) !== undefined) toast(t("sub.recursion"), "error", { remedy: t("sub.recursion.remedy") });
+  else changeWhole(label, () => doc, key);
+}
+
+/** The same of the whole workflow, wherever one is in it. */
+export function changeWhole(label: string, edit: (doc: Doc) => Doc, key = ""): void {
+  const tab = active();
   const doc = edit(tab.history.present);
-  if (doc !== tab.history.present) setTab(tab.id, (now) => ({ ...now, history: past.push(now.history, doc, label, key) }));
+  if (doc !== tab.history.present) setTab(tab.id, (now) => keep({ ...now, history: past.push(now.history, doc, label, key) }));
 }
 
 /** Change it without a step: what follows from a step that was made already. */
@@ -79,11 +103,14 @@ export function redo(): void {
   setTab(active().id, (tab) => keep({ ...tab, history: past.redo(tab.history) }));
 }
 
-/** Only what is still there stays selected. */
-function keep(tab: Tab): Tab {
-  const doc = tab.history.present;
+/** Only what is still there stays entered and selected. */
+function keep(before: Tab): Tab {
+  const { depth } = follow(before.history.present, before.inside);
+  const tab = depth === before.inside.length ? before : { ...before, inside: before.inside.slice(0, depth), views: before.views.slice(0, depth), view: before.views[depth] ?? null };
+  const doc = here(tab);
   const parts = new Set([...(doc.ui?.groups ?? []), ...(doc.ui?.notes ?? [])].map((part) => part.id));
-  return { ...tab, selected: new Set([...tab.selected].filter((id) => id in doc.nodes || parts.has(id))) };
+  const there = (id: string): boolean => id in doc.nodes || parts.has(id);
+  return [...tab.selected].every(there) ? tab : { ...tab, selected: new Set([...tab.selected].filter(there)) };
 }
 
 export function select(ids: Iterable<string>): void {

@@ -18,7 +18,8 @@ import { screen } from "../../state/screen";
 import { server } from "../../state/server";
 import { settings } from "../../state/settings";
 import { useStore } from "../../state/store";
-import { active, activeOf, change, select, workspace } from "../../state/workspace";
+import { active, activeOf, change, here, select, workspace } from "../../state/workspace";
+import { Breadcrumb } from "./Breadcrumb";
 import { FarLinks } from "./FarLinks";
 import { isFar, Flow, type AnyNode, type LinkEdge } from "./flow";
 import { GroupView } from "./GroupView";
@@ -45,7 +46,7 @@ export function Canvas() {
   const [edges, setEdges] = useState<ReadonlySet<string>>(new Set());
   const dragging = useRef(false);
   const members = useRef(new Map<string, { group: string; from: Point; groupFrom: Point }>());
-  const doc = tab.history.present;
+  const doc = here(tab);
   const nodes = useMemo(() => derive.nodesOf(doc, catalog, tab.selected, dragged), [derive, doc, catalog, tab.selected, dragged]);
   const far = useFlowStore((state) => isFar(state.transform[2], state.nodes.length));
   const shown = useMemo(() => far ? NO_EDGES : derive.edgesOf(doc, catalog, hideLinks ? tab.selected : NONE, edges, hideLinks), [derive, doc, catalog, tab.selected, edges, hideLinks, far]);
@@ -65,9 +66,9 @@ export function Canvas() {
   useEffect(() => {
     setEdges(new Set());
     if (view.current) void flow.setViewport(view.current);
-    else if (!Object.keys(active().history.present.nodes).length) void flow.setViewport({ x: 0, y: 0, zoom: 1 });
+    else if (!Object.keys(here().nodes).length) void flow.setViewport({ x: 0, y: 0, zoom: 1 });
     else requestAnimationFrame(() => void flow.fitView({ padding: 0.12, maxZoom: 1 }));
-  }, [tab.id, flow]);
+  }, [tab.id, tab.inside, flow]);
 
   const onNodesChange = useCallback((changes: NodeChange<AnyNode>[]) => {
     const moved = new Map<string, Point>();
@@ -88,7 +89,7 @@ export function Canvas() {
 
   const onDragStart = useCallback((_event: unknown, _node: AnyNode | null, all: AnyNode[]) => {
     dragging.current = true;
-    const doc = active().history.present;
+    const doc = here();
     members.current.clear();
     for (const node of all) {
       if (node.type !== "group") continue;
@@ -122,13 +123,13 @@ export function Canvas() {
 
   const valid = useCallback((wish: Connection | LinkEdge) => {
     const { source, target, sourceHandle, targetHandle } = wish;
-    return fits(active().history.present, server.get().catalog, source, bare(sourceHandle), target, wanted(target, bare(targetHandle)));
+    return fits(here(), server.get().catalog, source, bare(sourceHandle), target, wanted(target, bare(targetHandle)));
   }, []);
   const onConnect = useCallback(({ source, target, sourceHandle, targetHandle }: Connection) => {
     change(word("edit.link"), (doc) => edit.connect(doc, source, bare(sourceHandle), target, wanted(target, bare(targetHandle))));
   }, []);
   const onConnectStart = useCallback((_event: unknown, { nodeId, handleId, handleType }: OnConnectStartParams) => {
-    const doc = active().history.present;
+    const doc = here();
     const { catalog } = server.get();
     const node = nodeId ? doc.nodes[nodeId] : undefined;
     if (!node || !nodeId || !handleId) return;
@@ -187,6 +188,7 @@ export function Canvas() {
         {grid && <Background variant={BackgroundVariant.Dots} gap={24} size={1.4} className="grid" />}
         {far && !hideLinks && <FarLinks doc={doc} catalog={catalog} dragged={dragged} />}
       </ReactFlow>
+      <Breadcrumb />
       {minimap && <Minimap />}
     </main>
   );
@@ -216,7 +218,7 @@ function split(id: string): [string, string] {
 
 /** The input that a link to the empty socket of a node gets. */
 function wanted(target: string, port: string): string {
-  const node = active().history.present.nodes[target];
+  const node = here().nodes[target];
   return port === "+" && node ? nextMore(server.get().catalog.of(node), node) : port;
 }
 

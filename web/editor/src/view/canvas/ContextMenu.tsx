@@ -5,6 +5,7 @@ import { useEffect, useRef } from "react";
 import { t as word, useT, type Word } from "../../i18n/t";
 import { disconnect, insertConverter, setPart, setUi } from "../../model/edit";
 import { splitLink } from "../../model/document";
+import { pathOf } from "../../model/subgraph";
 import { converters } from "../../model/validate";
 import { command, COMMANDS, GROUP_COLORS } from "../../state/commands";
 import { paintable } from "../../state/painting";
@@ -13,9 +14,10 @@ import { screen, type Menu } from "../../state/screen";
 import { server } from "../../state/server";
 import { useStore } from "../../state/store";
 import { active, change } from "../../state/workspace";
+import { SubgraphItems } from "./SubgraphItems";
 
 const OF: Record<Menu["target"]["kind"], string[]> = {
-  node: ["run.here", "look", "breakpoint", "keep", "-", "mute", "bypass", "collapse", "pin", "-", "copy", "duplicate", "group", "mask", "-", "arrange", "left", "top", "spread.x", "spread.y", "-", "dissolve", "delete"],
+  node: ["run.here", "look", "breakpoint", "keep", "-", "mute", "bypass", "collapse", "pin", "-", "copy", "duplicate", "group", "mask", "sub.make", "-", "arrange", "left", "top", "spread.x", "spread.y", "-", "dissolve", "delete"],
   group: ["mute", "bypass", "collapse", "-", "copy", "duplicate", "delete"],
   note: ["copy", "duplicate", "delete"],
   canvas: ["add", "note", "group", "paste", "-", "all", "arrange", "fit", "-", "run", "save", "download"],
@@ -57,13 +59,14 @@ function Open({ menu }: { menu: Menu }) {
     if (kind === "node") change(word("edit.color"), (doc) => [...active().selected].reduce((now, one) => (now.nodes[one] ? setUi(now, one, { color: value }) : now), doc));
     else change(word("edit.color"), (doc) => setPart(doc, id, { color: value }));
   };
-  const fault = kind === "link" ? problems.get().find((one) => one.kinds && `${one.node}.${one.port}` === id) : undefined;
+  const fault = kind === "link" ? problems.get().find((one) => one.kinds && `${one.node}.${one.port}` === pathOf(active().inside, id)) : undefined;
   return (
-    <div ref={box} className="menu" role="menu" aria-label={t("menu")} style={{ left: Math.min(menu.at.x, innerWidth - 240), top: Math.min(menu.at.y, innerHeight - 60 - OF[kind].length * 26) }} onKeyDown={step}>
+    <div ref={box} className="menu" role="menu" aria-label={t("menu")} style={{ left: Math.min(menu.at.x, innerWidth - 240), top: Math.min(menu.at.y, Math.max(8, innerHeight - 60 - OF[kind].length * 26)) }} onKeyDown={step}>
       {kind === "link" && item("cut", t("edit.cut"), () => change(word("edit.cut"), (doc) => { const [node, port] = splitLink(id); return disconnect(doc, node, port); }))}
       {fault?.kinds && converters(server.get().catalog, ...fault.kinds).slice(0, 6).map((one) =>
-        item(one.type.id, t("link.convert", { name: one.type.title }), () => change(word("edit.link"), (doc) => insertConverter(doc, fault.node!, fault.port!, { type: one.type.id, input: one.input, output: one.output }, menu.place))),
+        item(one.type.id, t("link.convert", { name: one.type.title }), () => change(word("edit.link"), (doc) => insertConverter(doc, splitLink(id)[0], fault.port!, { type: one.type.id, input: one.input, output: one.output }, menu.place))),
       )}
+      {kind === "node" && <SubgraphItems id={id} item={item} />}
       {OF[kind].map((name, index) => {
         if (name === "-") return <hr key={index} />;
         if (name === "mask" && !paintable(id)) return null;

@@ -7,10 +7,11 @@ import { useT } from "../../i18n/t";
 import type { Doc } from "../../model/document";
 import type { Catalog } from "../../model/nodetype";
 import { bounds, frameOf } from "../../model/shape";
-import type { RunState } from "../../state/run";
+import { pathOf } from "../../model/subgraph";
+import { stateOf } from "../../state/run";
 import { runs } from "../../state/runs";
 import { server } from "../../state/server";
-import { active, workspace } from "../../state/workspace";
+import { active, here, workspace } from "../../state/workspace";
 import { hueOf } from "./hue";
 
 const WIDTH = 200;
@@ -34,13 +35,13 @@ export function Minimap() {
       if (!pen || !canvas.current) return;
       const { transform: [x, y, zoom], width, height } = api.getState();
       const tab = active();
-      const doc = tab.history.present;
+      const doc = here(tab);
       const { catalog } = server.get();
-      const run = tab.run ? runs.get()[tab.run]?.nodes : undefined;
+      const run = tab.run ? runs.get()[tab.run] : undefined;
       const now = [doc, catalog, run];
       if (now.some((value, index) => value !== last[index])) {
         last = now;
-        scale.current = drawNodes(still, canvas.current, doc, catalog, run);
+        scale.current = drawNodes(still, canvas.current, doc, catalog, (id) => stateOf(run, pathOf(tab.inside, id))?.status);
       }
       const { factor, x: left, y: top } = scale.current;
       const ratio = devicePixelRatio || 1;
@@ -73,7 +74,7 @@ export function Minimap() {
 }
 
 /** Nodes and groups: what stays the same while only the view moves. Returns the scale, and what lies at the top left. */
-function drawNodes(still: HTMLCanvasElement, like: HTMLCanvasElement, doc: Doc, catalog: Catalog, run: RunState["nodes"] | undefined): { factor: number; x: number; y: number } {
+function drawNodes(still: HTMLCanvasElement, like: HTMLCanvasElement, doc: Doc, catalog: Catalog, statusOf: (id: string) => string | undefined): { factor: number; x: number; y: number } {
   still.width = like.width;
   still.height = like.height;
   const ratio = like.width / WIDTH;
@@ -90,7 +91,7 @@ function drawNodes(still: HTMLCanvasElement, like: HTMLCanvasElement, doc: Doc, 
     pen.fillRect(group.x, group.y, group.width, group.height);
   }
   for (const { id, node, frame } of nodes) {
-    pen.fillStyle = COLORS[run?.[id]?.status ?? ""] ?? `hsl(${hueOf(catalog.of(node).category)} 30% 52%)`;
+    pen.fillStyle = COLORS[statusOf(id) ?? ""] ?? `hsl(${hueOf(catalog.of(node).category)} 30% 52%)`;
     pen.globalAlpha = node.mode === "muted" ? 0.35 : 0.9;
     pen.fillRect(frame.x, frame.y, frame.width, frame.height);
   }

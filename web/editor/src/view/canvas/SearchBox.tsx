@@ -3,12 +3,14 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 
 import { t as word, useT } from "../../i18n/t";
+import type { Doc } from "../../model/document";
 import { addNode, connect } from "../../model/edit";
 import type { NodeType } from "../../model/nodetype";
 import { portFor, search } from "../../model/search";
 import { screen, type SearchRequest } from "../../state/screen";
 import { server } from "../../state/server";
 import { useStore } from "../../state/store";
+import { addFromLibrary } from "../../state/subgraphs";
 import { change, select } from "../../state/workspace";
 import { hueOf } from "./hue";
 
@@ -42,13 +44,21 @@ function Open({ request }: { request: SearchRequest }) {
     close();
     if (!type) return;
     let made = "";
-    change(word("edit.add"), (doc) => {
-      const shift = request.wanted?.side === "output" ? -300 : 0;
-      const [next, id] = addNode(doc, type.id, { x: request.place.x + shift, y: request.place.y - 30 });
-      made = id;
+    const shift = request.wanted?.side === "output" ? -300 : 0;
+    const place = { x: request.place.x + shift, y: request.place.y - 30 };
+    const linked = (doc: Doc, id: string): Doc => {
       const port = request.wanted && portFor(catalog, type, request.wanted)?.port;
-      if (!request.from || !port) return next;
-      return request.wanted!.side === "input" ? connect(next, request.from.node, request.from.port, id, port) : connect(next, id, port, request.from.node, request.from.port);
+      if (!request.from || !port) return doc;
+      return request.wanted!.side === "input" ? connect(doc, request.from.node, request.from.port, id, port) : connect(doc, id, port, request.from.node, request.from.port);
+    };
+    if (type.library) {
+      void addFromLibrary(type.id, place, linked);
+      return;
+    }
+    change(word("edit.add"), (doc) => {
+      const [next, id] = addNode(doc, type.id, place);
+      made = id;
+      return linked(next, id);
     });
     select([made]);
     requestAnimationFrame(() => document.querySelector<HTMLElement>(`.react-flow__node[data-id="${made}"]`)?.focus());

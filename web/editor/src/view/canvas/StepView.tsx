@@ -5,13 +5,17 @@ import { memo } from "react";
 
 import { useT } from "../../i18n/t";
 import { setNode, setUi, toggleFlag, toggleMode } from "../../model/edit";
+import type { DocNode } from "../../model/document";
+import { promotedAs, renamePort } from "../../model/expose";
+import type { Input, NodeType } from "../../model/nodetype";
 import { ROW } from "../../model/shape";
 import { useNodeProblems } from "../../state/problems";
 import type { NodeRun } from "../../state/run";
 import { useNodeRun } from "../../state/runs";
 import { server } from "../../state/server";
 import { useStore } from "../../state/store";
-import { activeOf, change, workspace } from "../../state/workspace";
+import { enter, togglePromoted } from "../../state/subgraphs";
+import { activeOf, change, changeWhole, workspace } from "../../state/workspace";
 import { Result } from "../media/Result";
 import { Field } from "../widgets/Field";
 import { Icon } from "../Icon";
@@ -25,12 +29,13 @@ export const StepView = memo(function StepView({ id, data, selected }: NodeProps
   const far = useFlow((flow) => isFar(flow.transform[2], flow.nodes.length));
   const tab = useStore(workspace, activeOf).run;
   const run = useNodeRun(tab, id);
+  const within = useStore(workspace, (space) => activeOf(space).inside.length > 0);
   const problems = useNodeProblems(id);
   const { node, type, shape } = data;
   const status = run?.status ?? "";
   const look = [
     "node", far ? "far" : "", selected ? "selected" : "", node.mode ?? "", node.ui?.collapsed ? "collapsed" : "",
-    status, type.missing ? "missing" : "", problems.length || run?.error ? "wrong" : "",
+    status, type.subgraph ? "instance" : "", type.border ? "border" : "", type.missing ? "missing" : "", problems.length || run?.error ? "wrong" : "",
   ].join(" ");
   const style = { width: shape.width, height: shape.height, "--hue": hueOf(type.category), ...(node.ui?.color ? { "--tint": node.ui.color } : {}) } as React.CSSProperties;
   const title = node.title || type.title;
@@ -43,7 +48,7 @@ export const StepView = memo(function StepView({ id, data, selected }: NodeProps
     );
   }
   return (
-    <div className={look} style={style} data-node={id}>
+    <div className={look} style={style} data-node={id} onDoubleClick={type.subgraph ? (event) => { if (!(event.target as HTMLElement).closest(".field, .result, button, input")) enter(id); } : undefined}>
       <Head id={id} data={data} run={run} problem={problems[0]?.message ?? run?.error?.message} />
       <Progress run={run} />
       {node.ui?.collapsed ? <Closed id={id} data={data} /> : (
@@ -54,9 +59,10 @@ export const StepView = memo(function StepView({ id, data, selected }: NodeProps
                 <Socket node={id} port={row.input.name} side="input" kind={row.input.kind} title={row.input.widget?.label ?? row.input.name} list={row.input.as_list} quiet={row.field && !node.links?.[row.input.name]} />
               )}
               {row.more && row.input && <Socket node={id} port="+" side="input" kind={row.input.kind} title={`${row.input.name} +`} list />}
-              {row.input && !row.field && <span className={`port ${row.more ? "more" : ""} ${row.input.required ? "" : "optional"}`}>{row.more ? `${row.input.name} +` : label(row.input.name)}</span>}
+              {row.input && !row.field && <span className={`port ${row.more ? "more" : ""} ${row.input.required ? "" : "optional"}`}>{row.more ? `${row.input.name} +` : <PortName type={type} side="outputs" name={row.input.name} />}</span>}
               {row.input && row.field && <Field id={id} node={node} input={row.input} wrong={problems.some((problem) => problem.port === row.input!.name)} />}
-              {row.output && <span className="port out">{label(row.output.name)}</span>}
+              {within && row.input && row.field && !type.border && <Promote id={id} node={node} input={row.input} />}
+              {row.output && <span className="port out"><PortName type={type} side="inputs" name={row.output.name} /></span>}
               {row.output && <Socket node={id} port={row.output.name} side="output" kind={row.output.kind} title={row.output.name} list={row.output.as_list} />}
             </div>
           ))}
@@ -78,6 +84,23 @@ function heightOfRows({ shape }: StepNode["data"]): number {
   return 34 + 16 + shape.rows.reduce((sum, row) => sum + row.height, 0);
 }
 
+/** Of a node in a subgraph: shows one of its fields at the instances outside. */
+function Promote({ id, node, input }: { id: string; node: DocNode; input: Input }) {
+  const t = useT();
+  const shown = promotedAs(node, input.name) !== undefined;
+  if (!shown && node.links?.[input.name] !== undefined) return null;
+  const label = t(shown ? "sub.unpromote" : "sub.promote", { name: input.widget?.label ?? input.name });
+  return <button className="promote nodrag" aria-pressed={shown} aria-label={label} title={label} onClick={() => togglePromoted(id, input.name)}><Icon name="enter" size={11} /></button>;
+}
+
+/** Of a border: a double click renames the port. */
+function PortName({ type, side, name }: { type: NodeType; side: "inputs" | "outputs"; name: string }) {
+  const t = useT();
+  const subgraph = type.border ? type.id.slice(type.id.indexOf(":") + 1) : undefined;
+  if (subgraph === undefined || type.border !== side || name === "+") return <>{label(name)}</>;
+  return <EditableText value={name} label={t("sub.rename", { name })} onChange={(to) => changeWhole(t("sub.rename", { name }), (doc) => renamePort(doc, subgraph, side, name, to))} />;
+}
+
 function label(name: string): string {
   return name.replace(/_/g, " ");
 }
@@ -97,6 +120,7 @@ function Head({ id, data: { node, type }, run, problem }: { id: string; data: St
         className="node-title" value={node.title || type.title} label={t("node.title")}
         onChange={(title) => change("title", (doc) => setNode(doc, id, (now) => ({ ...now, title })))}
       />
+      {type.subgraph && <button className="enter nodrag" aria-label={t("sub.enter", { name: node.title || type.title })} title={`${t("cmd.sub.enter")} (Alt+↓)`} onClick={set(() => enter(id))}><Icon name="enter" size={14} /></button>}
       {node.ui?.breakpoint && <span className="badge bad" title={t("cmd.breakpoint")}><Icon name="stop" size={12} /></span>}
       {node.ui?.kept && <span className="badge cached" title={t("keep.why")}>{t("keep.badge")}</span>}
       {node.ui?.pinned && <Icon name="pin" size={14} />}

@@ -2,6 +2,7 @@
 
 import { t as word, useT } from "../../i18n/t";
 import { insertConverter } from "../../model/edit";
+import { nodeAt } from "../../model/subgraph";
 import { converters } from "../../model/validate";
 import { showNode } from "../../state/commands";
 import { problems, type Found } from "../../state/problems";
@@ -27,7 +28,7 @@ function Entry({ problem }: { problem: Found }) {
   const t = useT();
   const doc = useStore(workspace, activeOf).history.present;
   const catalog = useStore(server, (now) => now.catalog);
-  const node = problem.node ? doc.nodes[problem.node] : undefined;
+  const node = problem.node ? nodeAt(doc, problem.node) : undefined;
   const ways = problem.kinds ? converters(catalog, ...problem.kinds).slice(0, 3) : [];
   return (
     <article className={`card problem from-${problem.from}`}>
@@ -37,7 +38,7 @@ function Entry({ problem }: { problem: Found }) {
         {problem.remedy && <small>{problem.remedy}</small>}
       </button>
       {ways.map((way) => (
-        <button key={way.type.id} onClick={() => change(word("edit.link"), (now) => insertConverter(now, problem.node!, problem.port!, { type: way.type.id, input: way.input, output: way.output }, { x: (node?.ui?.x ?? 0) - 290, y: (node?.ui?.y ?? 0) + 40 }))}>
+        <button key={way.type.id} onClick={() => { showNode(problem.node!); change(word("edit.link"), (now) => insertConverter(now, problem.node!.split("/").pop()!, problem.port!, { type: way.type.id, input: way.input, output: way.output }, { x: (node?.ui?.x ?? 0) - 290, y: (node?.ui?.y ?? 0) + 40 })); }}>
           {t("link.convert", { name: way.type.title })}
         </button>
       ))}

@@ -6,6 +6,7 @@ import { get } from "../../api/http";
 import type { Explanation } from "../../api/schema";
 import { useT } from "../../i18n/t";
 import { dumpJson } from "../../model/json";
+import { nodeAt } from "../../model/subgraph";
 import { showNode } from "../../state/commands";
 import { ENDED } from "../../state/run";
 import { useRun } from "../../state/runs";
@@ -31,13 +32,13 @@ export function WhyList() {
   }, [tab.run, ended]);
   if (!found?.compared_with) return null;
   const doc = tab.history.present;
-  const rows = found.nodes.filter((one) => !one.cached && one.why.length && one.node in doc.nodes);
+  const rows = found.nodes.filter((one) => !one.cached && one.why.length && nodeAt(doc, one.node));
   const cached = found.nodes.filter((one) => one.cached || one.outcome === "not_needed").length;
   return (
     <section className="why">
       <h3>{t("why.title", { number: found.compared_with.number })}</h3>
       {rows.map((one) => (
-        <button key={one.node} className="line" onClick={() => showNode(one.node)}><b>{doc.nodes[one.node]?.title || one.node}</b> <small>{one.why.map((why) => describe(why, t)).join(", ")}</small></button>
+        <button key={one.node} className="line" onClick={() => showNode(one.node)}><b>{nodeAt(doc, one.node)?.title || one.node}</b> <small>{one.why.map((why) => describe(why, t)).join(", ")}</small></button>
       ))}
       <p className="quiet">{t("why.rest", { count: cached })}</p>
     </section>

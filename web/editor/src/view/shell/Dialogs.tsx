@@ -11,9 +11,10 @@ import { screen, type Dialog } from "../../state/screen";
 import { server } from "../../state/server";
 import { settings, type Settings } from "../../state/settings";
 import { useStore } from "../../state/store";
-import { active, change } from "../../state/workspace";
+import { active, change, here } from "../../state/workspace";
 import { Icon } from "../Icon";
 import { useFocusTrap } from "./focus";
+import { SubgraphForm } from "./SubgraphForm";
 import { Tour } from "./Tour";
 
 const close = (): void => screen.patch({ dialog: null });
@@ -25,8 +26,8 @@ export function Dialogs() {
   return <Frame key={dialog} dialog={dialog} />;
 }
 
-const TITLES: Record<Exclude<Dialog, "tour">, Word> = { settings: "cmd.settings", help: "cmd.help", save: "cmd.save.as", palette: "cmd.palette", link: "cmd.link", token: "token.title" };
-const VIEWS: Record<Exclude<Dialog, "tour">, () => React.ReactNode> = { settings: SettingsForm, help: Help, save: SaveForm, palette: Palette, link: LinkList, token: TokenForm };
+const TITLES: Record<Exclude<Dialog, "tour">, Word> = { settings: "cmd.settings", help: "cmd.help", save: "cmd.save.as", palette: "cmd.palette", link: "cmd.link", token: "token.title", subgraph: "cmd.sub.ports" };
+const VIEWS: Record<Exclude<Dialog, "tour">, () => React.ReactNode> = { settings: SettingsForm, help: Help, save: SaveForm, palette: Palette, link: LinkList, token: TokenForm, subgraph: SubgraphForm };
 
 function Frame({ dialog }: { dialog: Exclude<Dialog, "tour"> }) {
   const t = useT();
@@ -120,7 +121,7 @@ function Palette() {
 /** Every link that the selected node could have: linking without a pointer. */
 function LinkList() {
   const t = useT();
-  const doc = active().history.present;
+  const doc = here();
   const { catalog } = server.get();
   const name = (id: string): string => doc.nodes[id]!.title || catalog.of(doc.nodes[id]!).title;
   const entries = [...active().selected].filter((id) => id in doc.nodes).slice(0, 1).flatMap((id) =>
