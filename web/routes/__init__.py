@@ -19,6 +19,7 @@ from web.routes import (
     queue,
     runs,
     socket,
+    sweeps,
     system,
 )
 from web.routes.route import Route
@@ -27,6 +28,7 @@ TABLE: tuple[Route, ...] = (
     *runs.TABLE,
     *events.TABLE,
     *plan.TABLE,
+    *sweeps.TABLE,
     *queue.TABLE,
     *history.TABLE,
     *artifacts.TABLE,

@@ -267,6 +267,28 @@ export type Submission = {
   [more: string]: unknown;
 };
 
+export type Sweep = {
+  document?: Document;
+  workflow?: string;
+  values?: Record<string, unknown>;
+  targets?: string[] | null;
+  priority?: number;
+  name?: string;
+  pins?: Record<string, string>;
+  axes: {
+    input: string;
+    values: unknown[];
+  }[];
+  [more: string]: unknown;
+};
+
+export type Tally = {
+  runs: number;
+  steps: number;
+  shared: number;
+  cached: number;
+};
+
 export type Port = {
   name: string;
   kind: string;
@@ -334,6 +356,8 @@ export interface Paths {
   "/api/v1/runs/{id}/explain": "get";
   "/api/v1/runs/{id}/priority": "post";
   "/api/v1/runs/{id}/timeline": "get";
+  "/api/v1/sweeps": "post";
+  "/api/v1/sweeps/plan": "post";
   "/api/v1/system": "get";
   "/api/v1/thumbnails/{folder}/{name}": "get";
   "/api/v1/versions/{name}": "get" | "post";

@@ -1,6 +1,9 @@
 /** The words of the editor, in English. The other tables have the same keys: the compiler sees to it. */
 
+import { panelsEn } from "./panels.en";
+
 export const en = {
+  ...panelsEn,
   "cancel": "Cancel",
   "canvas": "Canvas",
   "chat.empty": "Say something. You can drop pictures, sounds and films here.",

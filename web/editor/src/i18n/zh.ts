@@ -1,8 +1,10 @@
 /** The words of the editor, in Chinese. */
 
 import type { Words } from "./en";
+import { panelsZh } from "./panels.zh";
 
 export const zh: Words = {
+  ...panelsZh,
   "cancel": "取消",
   "canvas": "画布",
   "chat.empty": "说点什么吧。图片、声音和视频可以拖到这里。",

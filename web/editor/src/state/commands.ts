@@ -194,6 +194,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "breakpoint", word: "cmd.breakpoint", keys: "Shift+B", group: "run", run: () => change(t("cmd.breakpoint"), (doc) => edit.toggleFlag(doc, chosenNodes(), "breakpoint")) },
   { id: "keep", word: "cmd.keep", keys: "Shift+K", group: "run", run: keepOutputs },
   { id: "continue", word: "cmd.continue", keys: "F8", group: "run", run: () => { const { run: id } = active(); if (id) void goOn(id); } },
+  { id: "sweep", word: "cmd.sweep", keys: "Shift+S", group: "run", run: () => screen.patch({ sheet: { kind: "sweep" } }) },
   { id: "arrange", word: "cmd.arrange", keys: "Shift+L", group: "arrange", run: () => void arrange() },
   { id: "left", word: "cmd.align.left", group: "arrange", run: () => line("left") },
   { id: "right", word: "cmd.align.right", group: "arrange", run: () => line("right") },

@@ -59,10 +59,13 @@ export async function run(wish: Wish = {}): Promise<string | undefined> {
 
 /** What the document says about how it is run: outputs that hold, and where to pause. */
 function stops(doc: Doc): { pins?: Record<string, string>; breakpoints?: string[] } {
-  const nodes = Object.entries(doc.nodes);
-  const pins = Object.fromEntries(nodes.flatMap(([id, node]) => (node.ui?.kept ? [[id, node.ui.kept]] : [])));
-  const breakpoints = nodes.filter(([, node]) => node.ui?.breakpoint && node.mode !== "muted").map(([id]) => id);
-  return { ...(Object.keys(pins).length ? { pins } : {}), ...(breakpoints.length ? { breakpoints } : {}) };
+  const breakpoints = Object.entries(doc.nodes).filter(([, node]) => node.ui?.breakpoint && node.mode !== "muted").map(([id]) => id);
+  return { ...pinsOf(doc), ...(breakpoints.length ? { breakpoints } : {}) };
+}
+
+export function pinsOf(doc: Doc): { pins?: Record<string, string> } {
+  const pins = Object.fromEntries(Object.entries(doc.nodes).flatMap(([id, node]) => (node.ui?.kept ? [[id, node.ui.kept]] : [])));
+  return Object.keys(pins).length ? { pins } : {};
 }
 
 /** What a run would cost, before it is started. */

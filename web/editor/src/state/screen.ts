@@ -7,6 +7,10 @@ import { Store } from "./store";
 
 export type Panel = "nodes" | "workflows" | "runs" | "models" | "problems";
 export type Dialog = "settings" | "help" | "tour" | "save" | "palette" | "link" | "token";
+/** What lies over the canvas; loaded when it is first asked for. */
+export type Sheet = { kind: "sweep" } | { kind: "compare"; before: Side; after: Side };
+/** One of the two that are compared. */
+export type Side = { kind: "tab"; id: string } | { kind: "saved"; name: string } | { kind: "version"; name: string; id: string } | { kind: "run"; id: string };
 
 export interface SearchRequest {
   /** on the page */
@@ -19,7 +23,7 @@ export interface SearchRequest {
 export interface Menu {
   at: Point;
   place: Point;
-  target: { kind: "node" | "link" | "canvas" | "group" | "note"; id: string };
+  target: { kind: "node" | "link" | "canvas" | "group" | "note"; id: string; input?: string };
 }
 export interface Toast {
   id: number;
@@ -39,6 +43,7 @@ export interface Screen {
   /** a link is being drawn from here: what fits lights up */
   drawing: (Wanted & { node: string }) | null;
   docs: string | null;
+  sheet: Sheet | null;
 }
 
 export const screen = new Store<Screen>({
@@ -51,6 +56,7 @@ export const screen = new Store<Screen>({
   toasts: [],
   drawing: null,
   docs: null,
+  sheet: null,
 });
 
 let count = 0;

@@ -1,7 +1,7 @@
 /** App: the whole page. */
 
 import { ReactFlowProvider } from "@xyflow/react";
-import { Component, type ReactNode } from "react";
+import { Component, lazy, Suspense, type ReactNode } from "react";
 
 import { t, useT } from "../i18n/t";
 import { command } from "../state/commands";
@@ -21,7 +21,10 @@ import { Toasts } from "./shell/Toasts";
 import { TopBar } from "./shell/TopBar";
 import { Zoom } from "./shell/Zoom";
 
+const Sheet = lazy(() => import("./sheet/Sheet").then((part) => ({ default: part.Sheet })));
+
 export function App() {
+  const sheet = useStore(screen, (now) => now.sheet !== null);
   const chat = useStore(screen, (now) => now.chat);
   return (
     <Guard>
@@ -33,6 +36,7 @@ export function App() {
             <Canvas />
             <Zoom />
             <Start />
+            {sheet && <Suspense><Sheet /></Suspense>}
           </div>
           {chat && <ChatPanel />}
         </div>

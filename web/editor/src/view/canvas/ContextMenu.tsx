@@ -9,6 +9,7 @@ import { converters } from "../../model/validate";
 import { command, COMMANDS, GROUP_COLORS } from "../../state/commands";
 import { problems } from "../../state/problems";
 import { screen, type Menu } from "../../state/screen";
+import { vary } from "../../state/sweep";
 import { server } from "../../state/server";
 import { useStore } from "../../state/store";
 import { active, change } from "../../state/workspace";
@@ -17,7 +18,7 @@ const OF: Record<Menu["target"]["kind"], string[]> = {
   node: ["run.here", "breakpoint", "keep", "-", "mute", "bypass", "collapse", "pin", "-", "copy", "duplicate", "group", "-", "arrange", "left", "top", "spread.x", "spread.y", "-", "dissolve", "delete"],
   group: ["mute", "bypass", "collapse", "-", "copy", "duplicate", "delete"],
   note: ["copy", "duplicate", "delete"],
-  canvas: ["add", "note", "group", "paste", "-", "all", "arrange", "fit", "-", "run", "save", "download"],
+  canvas: ["add", "note", "group", "paste", "-", "all", "arrange", "fit", "-", "run", "sweep", "save", "download"],
   link: [],
 };
 
@@ -63,6 +64,7 @@ function Open({ menu }: { menu: Menu }) {
       {fault?.kinds && converters(server.get().catalog, ...fault.kinds).slice(0, 6).map((one) =>
         item(one.type.id, t("link.convert", { name: one.type.title }), () => change(word("edit.link"), (doc) => insertConverter(doc, fault.node!, fault.port!, { type: one.type.id, input: one.input, output: one.output }, menu.place))),
       )}
+      {menu.target.input && item("sweep", t("sweep.vary", { name: menu.target.input.replace(/_/g, " ") }), () => vary(`${id}.${menu.target.input}`))}
       {OF[kind].map((name, index) => {
         if (name === "-") return <hr key={index} />;
         const found = COMMANDS.find((one) => one.id === name)!;

@@ -1,0 +1,37 @@
+/** 画布上方各面板的用语。 */
+
+import type { panelsEn } from "./panels.en";
+
+export const panelsZh: Record<keyof typeof panelsEn, string> = {
+  "cmd.sweep": "参数扫描",
+  "sheet.larger": "放大",
+  "sheet.smaller": "缩小",
+  "sweep.add": "选择要变化的字段",
+  "sweep.all": "全部取值",
+  "sweep.axis": "{name} 的取值",
+  "sweep.axis.remove": "不再变化 {name}",
+  "sweep.cached": "{count} 步已有结果",
+  "sweep.cell": "{values}:{status}",
+  "sweep.computed": "{count} 步待计算",
+  "sweep.count": "{runs} 次运行 · {steps} 步",
+  "sweep.ended": "{runs} 次运行中 {done} 次已结束",
+  "sweep.gone": "已不存在",
+  "sweep.how.list": "每行一个值。",
+  "sweep.how.numbers": "列表或范围:10, 20, 30 或 10..50/10",
+  "sweep.more": "一次最多 {count} 次运行。",
+  "sweep.none": "在此处选择要变化的字段,或在字段上点右键。每种取值组合运行一次;共同的部分只计算一次。",
+  "sweep.open": "打开这次运行",
+  "sweep.picture": "保存为图片",
+  "sweep.run": "运行扫描",
+  "sweep.runs": "扫描的各次运行",
+  "sweep.shared": "{steps} 步中 {shared} 步共用",
+  "sweep.shown": "显示",
+  "sweep.start": "开始",
+  "sweep.stop": "取消扫描",
+  "sweep.use": "使用这些值",
+  "sweep.used": "这些值已写入工作流。",
+  "sweep.values": "{count} 个值",
+  "sweep.vary": "在扫描中变化 {name}",
+  "sweep.wrong": "“{part}”不是此字段的有效值。",
+  "sweep.wrong.empty": "还没有值。",
+};
