@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from importlib.resources import files
 from pathlib import Path
 
 from PIL import Image
@@ -13,6 +14,13 @@ from playwright.sync_api import expect
 from tests.editor.desk import Desk
 
 PICTURES = os.environ.get("ANYLOOM_PICTURES")
+
+
+def barriers(desk: Desk, part: str) -> list[str]:
+    """What axe finds serious there."""
+    desk.page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    found = desk.page.evaluate("async part => (await axe.run(part, {resultTypes: ['violations']})).violations", part)
+    return [f"{one['id']} {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in ("serious", "critical")]
 
 
 def look(desk: Desk, name: str) -> None:
@@ -50,6 +58,7 @@ def test_a_sweep_is_a_grid_whose_shared_part_is_computed_once(desk: Desk) -> Non
     expect(sheet.locator(".cell img")).to_have_count(6)
     sheet.get_by_role("button", name="Larger").click()
     look(desk, "sweep")
+    assert barriers(desk, ".drawer") == []
     with desk.page.expect_download() as found:
         sheet.get_by_role("button", name="Save as a picture").click()
     grid = Image.open(io.BytesIO(Path(found.value.path()).read_bytes()))
@@ -65,3 +74,55 @@ def test_a_sweep_is_a_grid_whose_shared_part_is_computed_once(desk: Desk) -> Non
     sheet.get_by_role("button", name=re.compile("Open this run: steps 4, guidance 7.5")).click()
     desk.ended()
     assert desk.document()["nodes"]["draw"]["values"]["steps"] == 4
+
+
+def test_versions_and_runs_are_compared_side_by_side(desk: Desk) -> None:
+    desk.open(theme="light")
+    desk.page.get_by_role("button", name="Any to any").click()
+    expect(desk.node("think")).to_be_visible()
+    desk.run(timeout_s=90)
+    desk.press("Control+Shift+s")
+    desk.page.get_by_role("textbox", name="Name", exact=True).fill("compared/one")
+    desk.press("Enter")
+    expect(desk.page.locator(".toast", has_text="compared/one is saved")).to_be_visible()
+    prompt = next(id for id, node in desk.document()["nodes"].items() if node["type"] == "nextgpt.conversation")
+    text = desk.node(prompt).get_by_role("textbox").first
+    before = text.input_value()
+    text.fill(f"{before} And a lighthouse.")
+    desk.node("reply").locator(".node-head").click()
+    desk.press("Delete")
+    expect(desk.node("reply")).to_have_count(0)
+    desk.run(timeout_s=60)
+    desk.press("Shift+D")
+    sheet = desk.page.get_by_role("region", name="Compare")
+    expect(sheet.get_by_role("status")).to_have_text("1 removed1 changed")
+    row = sheet.locator(f'[data-compared="{prompt}"]')
+    expect(row.locator("ins")).to_have_text(" And a lighthouse.")
+    expect(row.locator("del")).to_have_count(0)
+    gone = sheet.get_by_role("button", name="Reply, removed")
+    gone.focus()
+    desk.press("Enter")
+    expect(sheet.locator('[data-compared="reply"]')).to_have_class(re.compile("chosen"))
+    desk.press("Control+z")  # what is compared with is followed while it is edited
+    expect(sheet.get_by_role("status")).to_have_text("1 changed")
+    look(desk, "compare_versions")
+    desk.press("Escape")
+    expect(sheet).to_be_hidden()
+    desk.press("q")
+    desk.page.get_by_role("button", name="Compare with the run before").first.click()
+    sheet.get_by_role("button", name="Larger").click()
+    slider = sheet.get_by_role("slider", name="How much of the picture before is shown").first
+    over = sheet.locator(".slider .over").first
+    expect(over).to_be_visible()
+    slider.press("Home")
+    assert over.evaluate("image => image.style.clipPath") == "inset(0px 100% 0px 0px)"
+    slider.press("ArrowRight")
+    assert over.evaluate("image => image.style.clipPath") == "inset(0px 99% 0px 0px)"
+    assert over.evaluate("image => image.naturalWidth") == 64
+    expect(sheet.get_by_role("button", name="Play")).to_have_count(2)  # the two sounds, beside each other
+    expect(sheet.locator(".beside video")).to_have_count(2)
+    slider.evaluate("slider => slider.scrollIntoView({ block: 'center' })")
+    for _ in range(20):
+        slider.press("ArrowRight")
+    look(desk, "compare_runs")
+    assert barriers(desk, ".drawer") == []

@@ -8,6 +8,7 @@ import { emptyDoc, type Frame, type Point } from "../model/document";
 import * as edit from "../model/edit";
 import { bounds, frameOf, inside } from "../model/shape";
 import { camera } from "./camera";
+import { compareActive } from "./compare";
 import { download, drop, save } from "./files";
 import { cancel, cancelAll, goOn, run } from "./running";
 import { screen, toast, togglePanel } from "./screen";
@@ -195,6 +196,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "keep", word: "cmd.keep", keys: "Shift+K", group: "run", run: keepOutputs },
   { id: "continue", word: "cmd.continue", keys: "F8", group: "run", run: () => { const { run: id } = active(); if (id) void goOn(id); } },
   { id: "sweep", word: "cmd.sweep", keys: "Shift+S", group: "run", run: () => screen.patch({ sheet: { kind: "sweep" } }) },
+  { id: "compare", word: "cmd.compare", keys: "Shift+D", group: "view", run: compareActive },
   { id: "arrange", word: "cmd.arrange", keys: "Shift+L", group: "arrange", run: () => void arrange() },
   { id: "left", word: "cmd.align.left", group: "arrange", run: () => line("left") },
   { id: "right", word: "cmd.align.right", group: "arrange", run: () => line("right") },

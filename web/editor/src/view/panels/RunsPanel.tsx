@@ -7,6 +7,7 @@ import type { Queue, Run } from "../../api/schema";
 import { useT } from "../../i18n/t";
 import { cancel, hold, loadBack, prioritise } from "../../state/running";
 import { command } from "../../state/commands";
+import { compareRun } from "../../state/compare";
 import { ENDED, filesOf, fraction, type FileRef } from "../../state/run";
 import { useRun } from "../../state/runs";
 import { screen } from "../../state/screen";
@@ -63,6 +64,7 @@ function Entry({ run }: { run: Run }) {
         {!ENDED.has(status) && <progress max={1} value={share} aria-label={t("run.progress")} />}
       </button>
       {pictures.length > 0 && <div className="thumbs">{pictures.map((file) => <button key={file.name} className="thumb" aria-label={file.name} onClick={() => screen.patch({ viewing: { files: pictures, index: pictures.indexOf(file) } })}><Media file={file} small /></button>)}</div>}
+      {ENDED.has(status) && <button className="icon-button" title={t("compare.runs")} aria-label={`${t("compare.runs")} ${run.name} #${run.number}`} onClick={() => compareRun(run)}><Icon name="compare" size={14} /></button>}
       {!ENDED.has(status) && <button className="icon-button" title={t("queue.first")} aria-label={`${t("queue.first")} ${run.name}`} onClick={() => void prioritise(run.id, run.priority + 1).then(learnRuns)}>↑</button>}
       {!ENDED.has(status) && <button className="icon-button" aria-label={`${t("cmd.cancel")} ${run.name}`} onClick={() => void cancel(run.id)}><Icon name="close" size={14} /></button>}
     </article>

@@ -8,9 +8,15 @@ import { useT } from "../../i18n/t";
 import { screen } from "../../state/screen";
 import { useStore } from "../../state/store";
 import { Icon } from "../Icon";
+import { CompareSheet } from "./CompareSheet";
 import { SweepSheet } from "./SweepSheet";
 
-const TITLES = { sweep: "cmd.sweep" } as const;
+const TITLES = { sweep: "cmd.sweep", compare: "cmd.compare" } as const;
+
+function close(): void {
+  screen.patch({ sheet: null });
+  document.querySelector<HTMLElement>(".react-flow")?.focus();
+}
 
 export function Sheet() {
   const t = useT();
@@ -21,27 +27,25 @@ export function Sheet() {
   useEffect(() => {
     if (kind) box.current?.querySelector<HTMLElement>("header button")?.focus({ preventScroll: true });
   }, [kind]);
+  useEffect(() => {
+    const key = (event: KeyboardEvent): void => {
+      const { dialog, viewing, menu, search } = screen.get();
+      const here = event.target === document.body || box.current?.contains(event.target as Node);
+      if (event.key === "Escape" && here && !event.defaultPrevented && !dialog && !viewing && !menu && !search) close();
+    };
+    addEventListener("keydown", key);
+    return () => removeEventListener("keydown", key);
+  }, []);
   if (!sheet) return null;
-  const close = (): void => {
-    screen.patch({ sheet: null });
-    document.querySelector<HTMLElement>(".react-flow")?.focus();
-  };
   return (
-    <section
-      ref={box} className={`sheet ${large ? "large" : ""}`} aria-label={t(TITLES[sheet.kind as "sweep"])}
-      onKeyDown={(event) => {
-        if (event.key !== "Escape" || event.defaultPrevented) return;
-        event.stopPropagation();
-        close();
-      }}
-    >
+    <section ref={box} className={`drawer ${large ? "large" : ""}`} aria-label={t(TITLES[sheet.kind])}>
       <header>
-        <h2>{t(TITLES[sheet.kind as "sweep"])}</h2>
+        <h2>{t(TITLES[sheet.kind])}</h2>
         <span className="spring" />
         <button className="icon-button" aria-label={t(large ? "sheet.smaller" : "sheet.larger")} aria-pressed={large} onClick={() => setLarge(!large)}><Icon name="expand" size={15} /></button>
         <button className="icon-button" aria-label={t("close")} onClick={close}><Icon name="close" size={15} /></button>
       </header>
-      <SweepSheet />
+      {sheet.kind === "sweep" ? <SweepSheet /> : <CompareSheet before={sheet.before} after={sheet.after} />}
     </section>
   );
 }
