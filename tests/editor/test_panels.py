@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.editor.desk import Desk
+from tests.editor.serving import Serving
 
 PICTURES = os.environ.get("ANYLOOM_PICTURES")
 
@@ -126,3 +128,28 @@ def test_versions_and_runs_are_compared_side_by_side(desk: Desk) -> None:
         slider.press("ArrowRight")
     look(desk, "compare_runs")
     assert barriers(desk, ".drawer") == []
+
+
+def test_a_workflow_is_shared_with_its_files_as_one(desk: Desk, serving: Serving, tmp_path: Path) -> None:
+    desk.open(lang="zh")
+    picture = tmp_path / "红 boat.png"
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(picture)
+    desk.drop(picture)
+    expect(desk.page.locator("[data-node]")).to_have_count(1)
+    with desk.page.expect_download() as found:
+        desk.press("Alt+s")
+    assert found.value.suggested_filename.endswith(".anyloom")
+    shared = Path(shutil.copy(found.value.path(), tmp_path / "shared.anyloom"))
+    (serving.data_dir / "input" / picture.name).unlink()
+    desk.drop(shared)
+    expect(desk.page.locator(".toast", has_text="文件 1 个,其中 0 个已在此处")).to_be_visible()
+    assert (serving.data_dir / "input" / picture.name).read_bytes() == picture.read_bytes()
+    (serving.data_dir / "input" / picture.name).write_bytes(b"something else has this name by now")
+    desk.drop(shared)
+    expect(desk.page.locator(".tab")).to_have_count(3)
+    expect(desk.page.locator("[data-node]").get_by_text("红 boat (1).png")).to_be_visible()
+    shared.write_bytes(b"PK\3\4 no more than that")
+    desk.drop(shared)
+    expect(desk.page.locator(".toast.error", has_text="it is no zip archive")).to_be_visible()
+    look(desk, "share")
+    expect(desk.page.locator(".tab")).to_have_count(3)

@@ -39,13 +39,20 @@ export async function upload<T>(files: readonly File[]): Promise<T> {
   return ask<T>(address("/api/v1/files"), { method: "POST", body: form });
 }
 
+/** A file as the body of a request. */
+export async function sendFile<T>(path: Path, file: Blob, type: string): Promise<T> {
+  return ask<T>(address(path), { method: "POST", body: file, headers: { "Content-Type": type } });
+}
+
+/** An answer that is a file. */
+export async function fetchFile(path: Path, body: unknown): Promise<Blob> {
+  const answer = await reach(address(path), { method: "POST", body: dumpJson(body), headers: { "Content-Type": "application/json" } });
+  if (answer.ok) return answer.blob();
+  throw toError(answer.status, await answer.json().catch(() => undefined));
+}
+
 async function ask<T>(url: string, init: RequestInit): Promise<T> {
-  let answer: Response;
-  try {
-    answer = await fetch(url, { ...init, credentials: "same-origin" });
-  } catch {
-    throw new ApiError(0, { code: "no_server", message: "The server does not answer.", remedy: "Is it running? It is asked again by itself." });
-  }
+  const answer = await reach(url, init);
   const text = await answer.text();
   let value: unknown;
   try {
@@ -55,6 +62,14 @@ async function ask<T>(url: string, init: RequestInit): Promise<T> {
   }
   if (answer.ok && value !== undefined) return value as T;
   throw toError(answer.status, value);
+}
+
+async function reach(url: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(url, { ...init, credentials: "same-origin" });
+  } catch {
+    throw new ApiError(0, { code: "no_server", message: "The server does not answer.", remedy: "Is it running? It is asked again by itself." });
+  }
 }
 
 export function toError(status: number, value: unknown): ApiError {

@@ -342,6 +342,8 @@ export interface Paths {
   "/api/v1/nodes": "get";
   "/api/v1/nodes/{id}": "get";
   "/api/v1/openapi.json": "get";
+  "/api/v1/parcels": "post";
+  "/api/v1/parcels/open": "post";
   "/api/v1/plan": "post";
   "/api/v1/queue": "get";
   "/api/v1/queue/cancel": "post";

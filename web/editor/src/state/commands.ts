@@ -9,7 +9,7 @@ import * as edit from "../model/edit";
 import { bounds, frameOf, inside } from "../model/shape";
 import { camera } from "./camera";
 import { compareActive } from "./compare";
-import { download, drop, save } from "./files";
+import { download, drop, save, share } from "./files";
 import { cancel, cancelAll, goOn, run } from "./running";
 import { screen, toast, togglePanel } from "./screen";
 import { refresh, server } from "./server";
@@ -225,6 +225,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "save.as", word: "cmd.save.as", keys: "Ctrl+Shift+S", group: "file", run: () => screen.patch({ dialog: "save" }) },
   { id: "open", word: "cmd.open", keys: "Ctrl+O", group: "file", run: () => screen.patch({ panel: "workflows" }) },
   { id: "download", word: "cmd.download", group: "file", run: download },
+  { id: "share", word: "cmd.share", keys: "Alt+S", group: "file", run: () => void share() },
   { id: "close", word: "cmd.close", keys: "Alt+W", group: "file", run: () => close(active().id) },
   { id: "tab.next", word: "cmd.tab.next", keys: "Alt+PageDown", group: "file", run: turnTab(1) },
   { id: "tab.previous", word: "cmd.tab.previous", keys: "Alt+PageUp", group: "file", run: turnTab(-1) },

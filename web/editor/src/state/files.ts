@@ -1,6 +1,6 @@
 /** Files: workflows out of and into files and the server's library; media into the input folder. */
 
-import { ApiError, get, send, upload } from "../api/http";
+import { ApiError, fetchFile, get, send, sendFile, upload } from "../api/http";
 import type { File as ApiFile } from "../api/schema";
 import { t } from "../i18n/t";
 import { DocumentRefused, readDoc, toDoc, type Doc, type Point } from "../model/document";
@@ -79,12 +79,37 @@ export async function save(as?: string, overwrite = false): Promise<void> {
 }
 
 export function download(): void {
-  const tab = active();
+  hand(new Blob([dumpJson(active().history.present, 2)], { type: "application/json" }), ".json");
+}
+
+/** The active workflow and the files that it reads, as one file. */
+export async function share(): Promise<void> {
+  try {
+    hand(await fetchFile("/api/v1/parcels", { document: active().history.present, name: titleOf(active()) }), PARCEL);
+  } catch (error) {
+    tell(error);
+  }
+}
+
+/** To the person, as a download named after the active tab. */
+function hand(content: Blob, suffix: string): void {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([dumpJson(tab.history.present, 2)], { type: "application/json" }));
-  link.download = `${titleOf(tab).replace(/[^\p{L}\p{N} _-]/gu, "_") || "workflow"}.json`;
+  link.href = URL.createObjectURL(content);
+  link.download = `${titleOf(active()).replace(/[^\p{L}\p{N} _-]/gu, "_") || "workflow"}${suffix}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/** A shared workflow: its files are brought in, those that are there already are not. */
+async function openParcel(file: File): Promise<void> {
+  try {
+    const { document, files } = await sendFile<{ document: unknown; files: ApiFile[] }>("/api/v1/parcels/open", file, "application/zip");
+    const doc = laidOut(toDoc(document));
+    openTab(newTab(doc, doc.title || file.name.replace(/\.\w+$/, ""), { saved: null }));
+    toast(t("share.opened", { files: files.length, known: files.filter((one) => one.existing).length }), "done");
+  } catch (error) {
+    refuse(error, file.name);
+  }
 }
 
 export async function bringIn(files: readonly File[]): Promise<ApiFile[]> {
@@ -98,6 +123,7 @@ export async function bringIn(files: readonly File[]): Promise<ApiFile[]> {
 
 const LOADERS: Record<string, string> = { image: "media.load_image", audio: "media.load_audio", video: "media.load_video", text: "media.load_text" };
 const JSON_LIMIT = 16 << 20;
+const PARCEL = ".anyloom";
 
 /** Files that were dropped: workflows and media that carry one are opened, other media become a load node. */
 export async function drop(files: readonly File[], place: Point): Promise<void> {
@@ -106,6 +132,10 @@ export async function drop(files: readonly File[], place: Point): Promise<void> 
     if (file.name.endsWith(".json") || file.type === "application/json") {
       if (file.size > JSON_LIMIT) toast(t("drop.large", { name: file.name }), "error");
       else openText(await file.text(), file.name.replace(/\.json$/, ""));
+      continue;
+    }
+    if (file.name.endsWith(PARCEL) || file.name.endsWith(".zip")) {
+      await openParcel(file);
       continue;
     }
     const [there] = await bringIn([file]);

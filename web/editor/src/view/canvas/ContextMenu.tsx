@@ -18,7 +18,7 @@ const OF: Record<Menu["target"]["kind"], string[]> = {
   node: ["run.here", "breakpoint", "keep", "-", "mute", "bypass", "collapse", "pin", "-", "copy", "duplicate", "group", "-", "arrange", "left", "top", "spread.x", "spread.y", "-", "dissolve", "delete"],
   group: ["mute", "bypass", "collapse", "-", "copy", "duplicate", "delete"],
   note: ["copy", "duplicate", "delete"],
-  canvas: ["add", "note", "group", "paste", "-", "all", "arrange", "fit", "-", "run", "sweep", "save", "download"],
+  canvas: ["add", "note", "group", "paste", "-", "all", "arrange", "fit", "-", "run", "sweep", "save", "download", "share"],
   link: [],
 };
 
