@@ -217,7 +217,7 @@ class AsyncClient:
 
     @staticmethod
     async def _write(response: aiohttp.ClientResponse, path: Path) -> None:
-        with path.open("wb") as target:  # noqa: ASYNC230  (each write is in a thread)
+        with path.open("wb") as target:
             async for piece in response.content.iter_chunked(PIECE_BYTES):
                 await asyncio.to_thread(target.write, piece)
 
