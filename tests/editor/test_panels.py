@@ -56,7 +56,7 @@ def test_a_sweep_is_a_grid_whose_shared_part_is_computed_once(desk: Desk) -> Non
     assert 0 < few < all
     scale.press("Enter")
     cells = sheet.locator(".cell.succeeded")
-    expect(cells).to_have_count(6, timeout=90_000)
+    expect(cells).to_have_count(6, timeout=240_000)
     expect(sheet.locator(".cell img")).to_have_count(6)
     sheet.get_by_role("button", name="Larger").click()
     look(desk, "sweep")
@@ -82,7 +82,7 @@ def test_versions_and_runs_are_compared_side_by_side(desk: Desk) -> None:
     desk.open(theme="light")
     desk.page.get_by_role("button", name="Any to any").click()
     expect(desk.node("think")).to_be_visible()
-    desk.run(timeout_s=90)
+    desk.run(timeout_s=240)
     desk.press("Control+Shift+s")
     desk.page.get_by_role("textbox", name="Name", exact=True).fill("compared/one")
     desk.press("Enter")
@@ -153,3 +153,43 @@ def test_a_workflow_is_shared_with_its_files_as_one(desk: Desk, serving: Serving
     expect(desk.page.locator(".toast.error", has_text="it is no zip archive")).to_be_visible()
     look(desk, "share")
     expect(desk.page.locator(".tab")).to_have_count(3)
+
+
+def test_the_library_has_pictures_folders_and_what_is_used_first(desk: Desk) -> None:
+    desk.open()
+    desk.press("w")
+    shipped = desk.page.locator(".panel section", has_text="Shipped").locator(".card")
+    expect(shipped.first.locator(".graph-picture rect")).not_to_have_count(0)
+    last = shipped.last.get_by_role("button").first
+    name = last.locator("b").inner_text()
+    last.click()
+    desk.press("Alt+w")
+    expect(shipped.last.locator("b")).to_have_text(name)  # nothing moves away under the pointer
+    for _ in range(2):
+        desk.press("w")
+    expect(shipped.first.locator("b")).to_have_text(name)
+    shipped.filter(has_text="text_to_image").get_by_role("button").first.click()
+    expect(desk.node("draw")).to_be_visible()
+    desk.run(timeout_s=240)
+    picture = shipped.filter(has_text="text_to_image").locator(".graph-picture img")
+    expect(picture).to_be_visible()  # what it made last
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
+    desk.press("Control+Shift+s")
+    desk.page.get_by_role("textbox", name="Name", exact=True).fill("boats/night/first")
+    desk.press("Enter")
+    folder = desk.page.get_by_label("Folder boats")
+    expect(folder).to_be_visible()
+    folder.press("Enter")
+    desk.page.get_by_label("Folder night").press("Enter")
+    desk.page.get_by_role("button", name="Rename or move boats/night/first").press("Enter")
+    box = desk.page.get_by_role("textbox", name="New name of boats/night/first")
+    box.fill("boats/day")
+    look(desk, "library")
+    box.press("Enter")
+    expect(desk.page.get_by_label("Folder night")).to_have_count(0)
+    expect(desk.page.locator(".tab.now")).to_contain_text("day")
+    desk.node("draw").locator(".node-head").click()
+    desk.press("Control+m")
+    desk.press("Control+s")  # the tab goes on under the new name
+    expect(desk.page.locator(".unsaved")).to_have_count(0)
+    assert barriers(desk, ".panel") == []

@@ -28,9 +28,15 @@ export async function get<T>(path: Path, names?: Record<string, string>, query?:
 }
 
 export async function send<T>(method: "POST" | "PUT" | "DELETE", path: Path, names?: Record<string, string>, body?: unknown): Promise<T> {
-  const init: RequestInit = { method };
-  if (body !== undefined) Object.assign(init, { body: dumpJson(body), headers: { "Content-Type": "application/json" } });
-  return ask<T>(address(path, names), init);
+  return (await exchange<T>(method, path, names, body)).value;
+}
+
+/** With conditions on what is there (If-Match, If-None-Match), and what identifies the content of the answer. */
+export async function exchange<T>(method: "GET" | "POST" | "PUT" | "DELETE", path: Path, names?: Record<string, string>, body?: unknown, headers: Record<string, string> = {}): Promise<{ value: T; etag: string }> {
+  const init: RequestInit = { method, headers: { ...headers, ...(body === undefined ? {} : { "Content-Type": "application/json" }) } };
+  if (body !== undefined) init.body = dumpJson(body);
+  const answer = await reach(address(path, names), init);
+  return { value: await valueOf<T>(answer), etag: answer.headers.get("ETag") ?? "" };
 }
 
 export async function upload<T>(files: readonly File[]): Promise<T> {
@@ -52,7 +58,11 @@ export async function fetchFile(path: Path, body: unknown): Promise<Blob> {
 }
 
 async function ask<T>(url: string, init: RequestInit): Promise<T> {
-  const answer = await reach(url, init);
+  return valueOf<T>(await reach(url, init));
+}
+
+/** Raises ApiError with what the server says. */
+async function valueOf<T>(answer: Response): Promise<T> {
   const text = await answer.text();
   let value: unknown;
   try {

@@ -29,6 +29,7 @@ const PATHS = {
   trash: "M4.5 6h11M8 6V4h4v2M6 6l.7 10.5h6.6L14 6",
   dice: "M4 4h12v12H4zM7.2 7.2h.1M12.8 7.2h.1M10 10h.1M7.2 12.8h.1M12.8 12.8h.1",
   expand: "M11.5 3.5h5v5M8.5 16.5h-5v-5M16 4l-5 5M4 16l5-5",
+  folder: "M3 5.5h5l1.5 2H17v8.5H3z",
   compare: "M3.5 5h5v10h-5zM11.5 5h5v10h-5zM10 3v14",
   check: "M4 10.5l4 4 8-9",
 } as const;
