@@ -6,11 +6,17 @@ import type { FileRef } from "./run";
 import { Store } from "./store";
 
 export type Panel = "nodes" | "workflows" | "runs" | "models" | "problems";
-export type Dialog = "settings" | "help" | "tour" | "save" | "palette" | "link" | "token";
+export type Dialog = "settings" | "help" | "tour" | "save" | "palette" | "link" | "token" | "conflict";
 /** What lies over the canvas; loaded when it is first asked for. */
 export type Sheet = { kind: "sweep" } | { kind: "compare"; before: Side; after: Side };
 /** One of the two that are compared. */
 export type Side = { kind: "tab"; id: string } | { kind: "saved"; name: string } | { kind: "version"; name: string; id: string } | { kind: "run"; id: string };
+
+/** A tab whose workflow was changed on the server by somebody else. */
+export interface Conflict {
+  tab: string;
+  name: string;
+}
 
 export interface SearchRequest {
   /** on the page */
@@ -44,6 +50,7 @@ export interface Screen {
   drawing: (Wanted & { node: string }) | null;
   docs: string | null;
   sheet: Sheet | null;
+  conflict: Conflict | null;
 }
 
 export const screen = new Store<Screen>({
@@ -57,6 +64,7 @@ export const screen = new Store<Screen>({
   drawing: null,
   docs: null,
   sheet: null,
+  conflict: null,
 });
 
 let count = 0;

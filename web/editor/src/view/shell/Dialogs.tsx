@@ -13,6 +13,7 @@ import { settings, type Settings } from "../../state/settings";
 import { useStore } from "../../state/store";
 import { active, change } from "../../state/workspace";
 import { Icon } from "../Icon";
+import { ConflictForm } from "./ConflictForm";
 import { useFocusTrap } from "./focus";
 import { Tour } from "./Tour";
 
@@ -25,8 +26,8 @@ export function Dialogs() {
   return <Frame key={dialog} dialog={dialog} />;
 }
 
-const TITLES: Record<Exclude<Dialog, "tour">, Word> = { settings: "cmd.settings", help: "cmd.help", save: "cmd.save.as", palette: "cmd.palette", link: "cmd.link", token: "token.title" };
-const VIEWS: Record<Exclude<Dialog, "tour">, () => React.ReactNode> = { settings: SettingsForm, help: Help, save: SaveForm, palette: Palette, link: LinkList, token: TokenForm };
+const TITLES: Record<Exclude<Dialog, "tour">, Word> = { settings: "cmd.settings", help: "cmd.help", save: "cmd.save.as", palette: "cmd.palette", link: "cmd.link", token: "token.title", conflict: "conflict.title" };
+const VIEWS: Record<Exclude<Dialog, "tour">, () => React.ReactNode> = { settings: SettingsForm, help: Help, save: SaveForm, palette: Palette, link: LinkList, token: TokenForm, conflict: ConflictForm };
 
 function Frame({ dialog }: { dialog: Exclude<Dialog, "tour"> }) {
   const t = useT();
