@@ -10,25 +10,30 @@ import { command } from "../../state/commands";
 import { compareRun } from "../../state/compare";
 import { ENDED, filesOf, fraction, type FileRef } from "../../state/run";
 import { useRun } from "../../state/runs";
+import { queueOf, useLive } from "../../state/live";
 import { screen } from "../../state/screen";
 import { learnRuns, server } from "../../state/server";
 import { useStore } from "../../state/store";
 import { Icon } from "../Icon";
 import { kindOf, Media } from "../media/Media";
 
+/** What others change of the order is not pushed. */
+const LOOK_MS = 15_000;
+
 export function RunsPanel() {
   const t = useT();
   const history = useStore(server, (now) => now.history);
   const [queue, setQueue] = useState<Queue>({ held: false, runs: [] });
+  const pushed = useLive(queueOf);
   useEffect(() => {
     const look = (): void => {
       void learnRuns();
       get<Queue>("/api/v1/queue").then(setQueue, () => undefined);
     };
     look();
-    const timer = setInterval(look, 3000);
+    const timer = setInterval(look, LOOK_MS);
     return () => clearInterval(timer);
-  }, []);
+  }, [pushed]);
   const place = new Map(queue.runs.map((run, index) => [String(run["id"]), index]));
   const open = history.filter((run) => !ENDED.has(run.status)).sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
   const past = history.filter((run) => ENDED.has(run.status));
