@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.editor.desk import Desk
 from tests.editor.serving import Serving
@@ -193,3 +194,65 @@ def test_the_library_has_pictures_folders_and_what_is_used_first(desk: Desk) -> 
     desk.press("Control+s")  # the tab goes on under the new name
     expect(desk.page.locator(".unsaved")).to_have_count(0)
     assert barriers(desk, ".panel") == []
+
+
+def test_of_two_versions_one_chooses(desk: Desk, browser: Browser, serving: Serving) -> None:
+    desk.open()
+    desk.page.get_by_role("button", name="Text to audio").click()
+    desk.press("Control+Shift+s")
+    desk.page.get_by_role("textbox", name="Name", exact=True).fill("both")
+    desk.press("Enter")
+    expect(desk.page.get_by_text("both is saved")).to_be_visible()
+    context = browser.new_context(viewport={"width": 1500, "height": 900})
+    other = Desk(context.new_page(), serving.url).open()
+    other.press("w")
+    other.page.locator(".card .open", has_text="both").click()
+    other.node("prompt").get_by_role("textbox").fill("theirs")
+    other.press("Control+s")
+    expect(other.page.get_by_text("both is saved")).to_be_visible()
+    prompt = desk.node("prompt").get_by_role("textbox")
+    prompt.fill("mine")
+    desk.press("Control+s")
+    dialog = desk.page.get_by_role("dialog", name="Two versions")
+    expect(dialog).to_contain_text("both was changed meanwhile")
+    look(desk, "conflict")
+    assert barriers(desk, ".dialog") == []
+    desk.press("Enter")  # see the difference is what has the focus
+    row = desk.page.get_by_role("region", name="Compare").locator('[data-compared="prompt"]')
+    expect(row.locator("del")).to_have_text("theirs")
+    expect(row.locator("ins")).to_have_text("mine")
+    desk.press("Escape")
+    desk.press("Control+s")
+    dialog.get_by_role("button", name="Take theirs").press("Enter")
+    expect(prompt).to_have_value("theirs")
+    expect(desk.page.locator(".unsaved")).to_have_count(0)
+    desk.press("Control+z")
+    expect(prompt).to_have_value("mine")
+    desk.press("Control+s")  # it rests on theirs now
+    expect(desk.page.locator(".unsaved")).to_have_count(0)
+    other.node("prompt").get_by_role("textbox").fill("theirs again")
+    other.press("Control+s")
+    other.page.get_by_role("button", name="Keep mine").press("Enter")
+    expect(other.page.locator(".unsaved")).to_have_count(0)
+    kept = json.loads((serving.data_dir / "workflows" / "both.json").read_text(encoding="utf-8"))
+    assert kept["nodes"]["prompt"]["values"]["text"] == "theirs again"
+    assert other.faults == []
+    context.close()
+
+
+def test_memory_is_pushed(desk: Desk) -> None:
+    asked: list[str] = []
+    desk.page.on("request", lambda request: asked.append(request.url.partition("/api/v1/")[2].partition("?")[0]))
+    desk.open()
+    desk.page.get_by_role("button", name="Text to audio").click()
+    expect(desk.node("prompt")).to_be_visible()
+    desk.press("m")
+    panel = desk.page.locator(".panel")
+    expect(panel.locator(".device")).not_to_have_count(0)
+    asked.clear()
+    desk.run(timeout_s=240)
+    expect(panel.locator(".device .line", has_text="resident")).not_to_have_count(0)
+    desk.page.wait_for_timeout(4000)
+    # when a run comes and when it ends the cache is looked at; memory is never asked for
+    assert asked.count("system") <= 4
+    assert asked.count("memory") == asked.count("queue") == 0
