@@ -186,9 +186,11 @@ class Engine(Controls):
         *,
         values: Mapping[str, Any] | None = None,
         targets: Sequence[str] | None = None,
+        pins: Mapping[str, str] | None = None,
     ) -> tuple[Plan, frozenset[int]]:
         """The plan of a run that is not made, and the steps that would be computed. Raises as `submit`."""
-        ready, _ = await self._planner.plan(document, values, targets)
+        keys = {node: (await self._pinned(node, source)).key for node, source in (pins or {}).items()}
+        ready, _ = await self._planner.plan(document, values, targets, keys)
         return ready.plan, wanted_steps(ready.plan, await self._runner.present("", ready.plan))
 
     async def submit(

@@ -33,7 +33,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-READ_TYPES = frozenset({"application/json", "multipart/form-data"})
+READ_TYPES = frozenset({"application/json", "multipart/form-data", "application/zip"})
 FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "text/plain"})
 """What any page can make a browser send; not even without a body."""
 FILE_PATHS = ("/api/v1/files/", "/api/v1/artifacts/", "/api/v1/thumbnails/", "/api/v1/playable/")

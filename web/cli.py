@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 succeeded, 2 partial (some branch failed), 1 failed, 130 cancelled, 64 wrong use.",
     )
     run.add_argument(
-        "workflow", help="a saved workflow's name, a .json file, or a picture, sound or video that carries one"
+        "workflow", help="a saved workflow's name, a .json or .anyloom file, or a picture, sound or video that carries one"
     )
     run.add_argument(
         "--set",
@@ -86,6 +86,16 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--plain", action="store_true", help="plain lines, on a terminal too")
     add_server_flags(run)
     add_engine_flags(run)
+
+    share = commands.add_parser(
+        "share",
+        help="write a workflow and the files that it reads as one file",
+        description="Write a workflow and the files that it reads as one file. `anyloom run` and the editor open it anywhere.",
+    )
+    share.add_argument("workflow", help="a saved workflow's name, or a .json file")
+    share.add_argument("--out", type=Path, metavar="FILE", help="where to (default: ./NAME.anyloom)")
+    add_server_flags(share)
+    add_engine_flags(share)
 
     chat = commands.add_parser(
         "chat",
@@ -263,6 +273,10 @@ async def dispatch(arguments: argparse.Namespace) -> int:
         from web.commands.run import run
 
         return await run(arguments)
+    if arguments.command == "share":
+        from web.commands.share import share
+
+        return await share(arguments)
     if arguments.command == "plan":
         from web.commands.plan import plan
 

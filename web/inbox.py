@@ -48,7 +48,7 @@ async def receive(folders: Folders, name: str, parts: AsyncIterator[bytes], limi
                 if size > limit:
                     raise too_large(f"the file {name!r}", None, limit)
                 await asyncio.to_thread(_take, file, digest, part)
-        path, existing = await asyncio.to_thread(_settle, root, name, Path(temporary), digest.hexdigest(), size)
+        path, existing = await asyncio.to_thread(settle, root, name, Path(temporary), digest.hexdigest(), size)
     finally:
         await asyncio.shield(asyncio.to_thread(Path(temporary).unlink, missing_ok=True))
     return {**folders.describe(path, media_type(path.name)), "existing": existing}
@@ -59,7 +59,7 @@ def _take(file: Any, digest: Any, part: bytes) -> None:
     file.write(part)
 
 
-def _settle(root: Path, name: str, temporary: Path, digest: str, size: int) -> tuple[Path, bool]:
+def settle(root: Path, name: str, temporary: Path, digest: str, size: int) -> tuple[Path, bool]:
     """Give the file a name: its own, the one under which the same content is there, or `name (1).ext`."""
     wanted = Path(name)
     for number in range(10_000):

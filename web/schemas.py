@@ -176,6 +176,34 @@ SCHEMAS: dict[str, Schema] = {
         more=True,
     )
     | {"required": []},
+    "Sweep": record(
+        {
+            "document": ref("Document"),
+            "workflow": TEXT,
+            "values": OBJECT,
+            "targets": {"type": ["array", "null"], "items": TEXT},
+            "priority": {"type": "integer", "minimum": -1000, "maximum": 1000},
+            "name": {"type": "string", "maxLength": 200},
+            "pins": {"type": "object", "additionalProperties": TEXT},
+            "axes": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 4,
+                "items": record({"input": TEXT, "values": {"type": "array", "items": ANY}}),
+            },
+        },
+        "axes",
+        more=True,
+        description="a submission, and the inputs that get several values: every combination is a run",
+    ),
+    "Tally": record(
+        {
+            "runs": INTEGER,
+            "steps": {"type": "integer", "description": "of all runs together"},
+            "shared": {"type": "integer", "description": "of these, what another run of the sweep computes for all"},
+            "cached": {"type": "integer", "description": "of these, results that are there already"},
+        }
+    ),
     "Port": record({"name": TEXT, "kind": TEXT}, more=True),
     "NodeType": record(
         {

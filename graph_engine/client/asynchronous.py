@@ -8,11 +8,14 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from graph_engine.client.connection import Connection, NoServerError, ServerError
 from graph_engine.client.result import Result
+
+if TYPE_CHECKING:
+    import aiohttp
 
 PIECE_BYTES = 1 << 20
 RETRY_S = 0.2
@@ -175,12 +178,48 @@ class AsyncClient:
             ) as response:
                 if response.status >= 400:
                     raise ServerError((await response.json())["error"])
-                with path.open("wb") as target:
-                    async for piece in response.content.iter_chunked(PIECE_BYTES):
-                        await asyncio.to_thread(target.write, piece)
+                await self._write(response, path)
         except aiohttp.ClientError as error:
             raise self._server.nobody(error) from None
         return path
+
+    async def share(self, workflow: str | Mapping[str, Any], to: str | Path) -> Path:
+        """Write a workflow and the files that it reads as one file, which `unpack` opens on any server."""
+        import aiohttp
+
+        body = {"workflow": workflow} if isinstance(workflow, str) else {"document": workflow}
+        path = Path(to)
+        try:
+            async with self._server.http().post(f"{self._server.url}/api/v1/parcels", json=body) as response:
+                if response.status >= 400:
+                    raise ServerError((await response.json())["error"])
+                await self._write(response, path)
+        except aiohttp.ClientError as error:
+            raise self._server.nobody(error) from None
+        return path
+
+    async def unpack(self, path: str | Path) -> Json:
+        """Bring in the files of a shared workflow; the workflow, with their names as they are on this server."""
+        import aiohttp
+
+        with Path(path).open("rb") as file:  # noqa: ASYNC230  (aiohttp reads it in a thread)
+            try:
+                async with self._server.http().post(
+                    f"{self._server.url}/api/v1/parcels/open", data=file, headers={"Content-Type": "application/zip"}
+                ) as response:
+                    answer = await response.json()
+            except aiohttp.ClientError as error:
+                raise self._server.nobody(error) from None
+        if response.status >= 400:
+            raise ServerError(answer["error"])
+        document: Json = answer["document"]
+        return document
+
+    @staticmethod
+    async def _write(response: aiohttp.ClientResponse, path: Path) -> None:
+        with path.open("wb") as target:
+            async for piece in response.content.iter_chunked(PIECE_BYTES):
+                await asyncio.to_thread(target.write, piece)
 
     async def timeline(self, run: str) -> Json:
         """When every step of a recent run waited, computed and ended: Chrome's trace event format."""

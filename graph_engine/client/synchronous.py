@@ -108,6 +108,12 @@ class Client:
     def download(self, file: Mapping[str, Any], to: str | Path) -> Path:
         return self._do(self._client.download(file, to))
 
+    def share(self, workflow: str | Mapping[str, Any], to: str | Path) -> Path:
+        return self._do(self._client.share(workflow, to))
+
+    def unpack(self, path: str | Path) -> dict[str, Any]:
+        return self._do(self._client.unpack(path))
+
     def save(self, result: Result, folder: str | Path) -> list[Path]:
         return self._do(self._client.save(result, folder))
 

@@ -121,7 +121,7 @@ def test_what_was_changed_elsewhere_is_not_written_over(desk: Desk, browser: Bro
     expect(desk.page.locator(".unsaved")).to_be_visible()
     desk.press("Control+s")
     expect(desk.page.get_by_text("was changed meanwhile")).to_be_visible()
-    desk.page.get_by_role("button", name="Write over it").click()
+    desk.page.get_by_role("button", name="Keep mine").click()
     expect(desk.page.locator(".unsaved")).to_have_count(0)
 
 

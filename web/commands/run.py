@@ -16,6 +16,7 @@ from typing import Any
 from graph_engine.errors import NotFoundError
 from graph_engine.graph.document import load_json, parse
 from graph_engine.graph.subgraph import TYPE, entry_at
+from web import parcel
 from web.commands.flags import settings_of
 from web.commands.progress import describe, display
 from web.commands.session import Session, opened
@@ -52,6 +53,8 @@ async def find(session: Session, workflow: str) -> Mapping[str, Any]:
     path = Path(workflow)
     if path.suffix.lower() == ".json" and path.is_file():
         return parse(load_json(path.read_bytes(), max_bytes=1 << 26)).raw
+    if path.suffix.lower() == parcel.SUFFIX and path.is_file():
+        return await session.unpack(path)
     if path.is_file():
         from nodes.media.workflow_metadata import read_workflow
 

@@ -14,8 +14,9 @@ from graph_engine.client import AsyncClient, Result
 from graph_engine.engine import Engine
 from graph_engine.errors import NotFoundError
 from graph_engine.settings import Settings
-from web import inbox
+from web import inbox, parcel
 from web.library import Library
+from web.limits import Limits
 from web.samples import put_samples
 
 
@@ -31,6 +32,8 @@ class Session(Protocol):
     async def timeline(self, run: str) -> dict[str, Any]: ...
     async def fetch(self, file: Mapping[str, Any], to: Path) -> Path: ...
     async def save(self, result: Result, folder: Path) -> list[Path]: ...
+    async def share(self, document: Mapping[str, Any], to: Path) -> Path: ...
+    async def unpack(self, path: Path) -> Mapping[str, Any]: ...
 
 
 class LocalSession:
@@ -81,6 +84,22 @@ class LocalSession:
         folder.mkdir(parents=True, exist_ok=True)
         return [await self.fetch(file, folder) for file in result.files]
 
+    async def share(self, document: Mapping[str, Any], to: Path) -> Path:
+        def write() -> None:
+            with to.open("wb") as file:
+                parcel.pack(document, self.engine.folders, self.engine.registry, file, Limits().upload_bytes)
+
+        try:
+            await asyncio.to_thread(write)
+        except BaseException:
+            to.unlink(missing_ok=True)
+            raise
+        return to
+
+    async def unpack(self, path: Path) -> Mapping[str, Any]:
+        folders, limit = self.engine.folders, Limits().upload_bytes
+        return (await asyncio.to_thread(parcel.unpack, path, folders, limit)).document
+
 
 class RemoteSession:
     """A server, through the client library."""
@@ -90,6 +109,7 @@ class RemoteSession:
         self.workflow, self.nodes, self.events = client.workflow, client.nodes, client.events
         self.cancel, self.result, self.save = client.cancel, client.result, client.save
         self.validate, self.fetch, self.timeline = client.validate, client.download, client.timeline
+        self.share, self.unpack = client.share, client.unpack
 
     async def upload(self, path: Path) -> str:
         if not path.is_file():

@@ -15,10 +15,12 @@ from web.routes import (
     models,
     nodes,
     openapi,
+    parcels,
     plan,
     queue,
     runs,
     socket,
+    sweeps,
     system,
 )
 from web.routes.route import Route
@@ -27,6 +29,7 @@ TABLE: tuple[Route, ...] = (
     *runs.TABLE,
     *events.TABLE,
     *plan.TABLE,
+    *sweeps.TABLE,
     *queue.TABLE,
     *history.TABLE,
     *artifacts.TABLE,
@@ -35,6 +38,7 @@ TABLE: tuple[Route, ...] = (
     *documents.TABLE,
     *files.TABLE,
     *embedded.TABLE,
+    *parcels.TABLE,
     *models.TABLE,
     *system.TABLE,
     *metrics.TABLE,

@@ -28,9 +28,15 @@ export async function get<T>(path: Path, names?: Record<string, string>, query?:
 }
 
 export async function send<T>(method: "POST" | "PUT" | "DELETE", path: Path, names?: Record<string, string>, body?: unknown): Promise<T> {
-  const init: RequestInit = { method };
-  if (body !== undefined) Object.assign(init, { body: dumpJson(body), headers: { "Content-Type": "application/json" } });
-  return ask<T>(address(path, names), init);
+  return (await exchange<T>(method, path, names, body)).value;
+}
+
+/** With conditions on what is there (If-Match, If-None-Match), and what identifies the content of the answer. */
+export async function exchange<T>(method: "GET" | "POST" | "PUT" | "DELETE", path: Path, names?: Record<string, string>, body?: unknown, headers: Record<string, string> = {}): Promise<{ value: T; etag: string }> {
+  const init: RequestInit = { method, headers: { ...headers, ...(body === undefined ? {} : { "Content-Type": "application/json" }) } };
+  if (body !== undefined) init.body = dumpJson(body);
+  const answer = await reach(address(path, names), init);
+  return { value: await valueOf<T>(answer), etag: answer.headers.get("ETag") ?? "" };
 }
 
 export async function upload<T>(files: readonly File[]): Promise<T> {
@@ -39,13 +45,24 @@ export async function upload<T>(files: readonly File[]): Promise<T> {
   return ask<T>(address("/api/v1/files"), { method: "POST", body: form });
 }
 
+/** A file as the body of a request. */
+export async function sendFile<T>(path: Path, file: Blob, type: string): Promise<T> {
+  return ask<T>(address(path), { method: "POST", body: file, headers: { "Content-Type": type } });
+}
+
+/** An answer that is a file. */
+export async function fetchFile(path: Path, body: unknown): Promise<Blob> {
+  const answer = await reach(address(path), { method: "POST", body: dumpJson(body), headers: { "Content-Type": "application/json" } });
+  if (answer.ok) return answer.blob();
+  throw toError(answer.status, await answer.json().catch(() => undefined));
+}
+
 async function ask<T>(url: string, init: RequestInit): Promise<T> {
-  let answer: Response;
-  try {
-    answer = await fetch(url, { ...init, credentials: "same-origin" });
-  } catch {
-    throw new ApiError(0, { code: "no_server", message: "The server does not answer.", remedy: "Is it running? It is asked again by itself." });
-  }
+  return valueOf<T>(await reach(url, init));
+}
+
+/** Raises ApiError with what the server says. */
+async function valueOf<T>(answer: Response): Promise<T> {
   const text = await answer.text();
   let value: unknown;
   try {
@@ -55,6 +72,14 @@ async function ask<T>(url: string, init: RequestInit): Promise<T> {
   }
   if (answer.ok && value !== undefined) return value as T;
   throw toError(answer.status, value);
+}
+
+async function reach(url: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(url, { ...init, credentials: "same-origin" });
+  } catch {
+    throw new ApiError(0, { code: "no_server", message: "The server does not answer.", remedy: "Is it running? It is asked again by itself." });
+  }
 }
 
 export function toError(status: number, value: unknown): ApiError {

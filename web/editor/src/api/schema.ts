@@ -296,6 +296,28 @@ export type Submission = {
   [more: string]: unknown;
 };
 
+export type Sweep = {
+  document?: Document;
+  workflow?: string;
+  values?: Record<string, unknown>;
+  targets?: string[] | null;
+  priority?: number;
+  name?: string;
+  pins?: Record<string, string>;
+  axes: {
+    input: string;
+    values: unknown[];
+  }[];
+  [more: string]: unknown;
+};
+
+export type Tally = {
+  runs: number;
+  steps: number;
+  shared: number;
+  cached: number;
+};
+
 export type Port = {
   name: string;
   kind: string;
@@ -349,6 +371,8 @@ export interface Paths {
   "/api/v1/nodes": "get";
   "/api/v1/nodes/{id}": "get";
   "/api/v1/openapi.json": "get";
+  "/api/v1/parcels": "post";
+  "/api/v1/parcels/open": "post";
   "/api/v1/plan": "post";
   "/api/v1/playable/{folder}/{name}": "get";
   "/api/v1/queue": "get";
@@ -364,6 +388,8 @@ export interface Paths {
   "/api/v1/runs/{id}/explain": "get";
   "/api/v1/runs/{id}/priority": "post";
   "/api/v1/runs/{id}/timeline": "get";
+  "/api/v1/sweeps": "post";
+  "/api/v1/sweeps/plan": "post";
   "/api/v1/system": "get";
   "/api/v1/thumbnails/{folder}/{name}": "get";
   "/api/v1/versions/{name}": "get" | "post";

@@ -79,4 +79,26 @@ describe("socket", () => {
     void socket.request("submit", { a: 2 ** 40, b: [7n, 1.5, 3], c: 18446744073709551615n }).catch(() => undefined);
     expect(wires[0]!.sent[0]).toMatchObject({ a: 2 ** 40, b: [7, 1.5, 3], c: 18446744073709552000 });
   });
+
+  it("asks for memory and queue while somebody looks, again after a loss", async () => {
+    const { socket, wires } = setUp();
+    const heard: unknown[] = [];
+    socket.watchSystem((state) => heard.push(state));
+    expect(wires[0]!.sent.map((frame) => frame["op"])).toEqual(["watch_system"]);
+    wires[0]!.push({ op: "system", system: { process_bytes: 5e9 } });
+    wires[0]!.close();
+    await vi.advanceTimersByTimeAsync(400);
+    wires[1]!.onopen!();
+    expect(wires[1]!.sent[0]).toMatchObject({ op: "watch_system" });
+    wires[1]!.push({ op: "system", system: { process_bytes: 6e9 } });
+    expect(heard).toEqual([{ process_bytes: 5e9 }, { process_bytes: 6e9 }]);
+    socket.watchSystem(undefined);
+    expect(wires[1]!.sent[1]).toMatchObject({ op: "unwatch_system" });
+    wires[1]!.push({ op: "system", system: { process_bytes: 7e9 } });
+    expect(heard).toHaveLength(2);
+    wires[1]!.close();
+    await vi.advanceTimersByTimeAsync(1000);
+    wires[2]!.onopen!();
+    expect(wires[2]!.sent).toEqual([]);
+  });
 });

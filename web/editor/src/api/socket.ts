@@ -32,6 +32,7 @@ export class Socket {
   private closed = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private heard = 0;
+  private system: ((state: Record<string, unknown>) => void) | undefined;
 
   constructor(
     private readonly url: string,
@@ -51,6 +52,7 @@ export class Socket {
       this.heard = Date.now();
       this.onLink("open");
       for (const run of this.watches.keys()) void this.rewatch(run);
+      if (this.system) this.request("watch_system").catch(() => undefined);
       this.ping(socket);
     };
     socket.onmessage = (message: MessageEvent<ArrayBuffer>) => {
@@ -103,6 +105,13 @@ export class Socket {
     if (!this.watches.has(run)) this.watches.set(run, { after: 0 });
   }
 
+  /** Hear of memory and queue whenever they change, also after a loss; no longer without a listener. */
+  watchSystem(listener: ((state: Record<string, unknown>) => void) | undefined): void {
+    const before = this.system;
+    this.system = listener;
+    if (this.socket?.readyState === WebSocket.OPEN && !before !== !listener) this.request(listener ? "watch_system" : "unwatch_system").catch(() => undefined);
+  }
+
   private async rewatch(run: string): Promise<void> {
     const watch = this.watches.get(run);
     if (!watch) return;
@@ -125,6 +134,7 @@ export class Socket {
   private receive(data: ArrayBuffer): void {
     const frame = decode(new Uint8Array(data)) as Record<string, unknown>;
     if (frame["op"] === "events") return this.events(String(frame["run"]), frame["events"] as Event[]);
+    if (frame["op"] === "system") return this.system?.(frame["system"] as Record<string, unknown>);
     const request = this.pending.get(frame["id"] as number);
     if (!request) return;
     this.pending.delete(frame["id"] as number);

@@ -1,6 +1,9 @@
 /** The words of the editor, in English. The other tables have the same keys: the compiler sees to it. */
 
+import { panelsEn } from "./panels.en";
+
 export const en = {
+  ...panelsEn,
   "cancel": "Cancel",
   "canvas": "Canvas",
   "chat.empty": "Say something. You can drop pictures, sounds and films here.",
@@ -233,12 +236,9 @@ export const en = {
   "runs.none": "Nothing has run yet.",
   "runs.now": "Now",
   "runs.past": "History",
-  "save.conflict": "{name} was changed meanwhile, here or elsewhere.",
-  "save.conflict.remedy": "Save under another name, or write over it.",
   "save.done": "{name} is saved.",
   "save.name": "Name",
   "save.name.why": "Letters, digits, spaces, - and _; folders with /",
-  "save.overwrite": "Write over it",
   "search": "Search",
   "search.add": "Add a node",
   "search.gives": "Nodes that give {kind}",

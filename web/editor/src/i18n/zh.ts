@@ -1,8 +1,10 @@
 /** The words of the editor, in Chinese. */
 
 import type { Words } from "./en";
+import { panelsZh } from "./panels.zh";
 
 export const zh: Words = {
+  ...panelsZh,
   "cancel": "取消",
   "canvas": "画布",
   "chat.empty": "说点什么吧。图片、声音和视频可以拖到这里。",
@@ -235,12 +237,9 @@ export const zh: Words = {
   "runs.none": "尚无运行记录。",
   "runs.now": "正在进行",
   "runs.past": "历史",
-  "save.conflict": "{name} 在此期间已被修改。",
-  "save.conflict.remedy": "请另存为其他名称，或覆盖它。",
   "save.done": "{name} 已保存。",
   "save.name": "名称",
   "save.name.why": "字母、数字、空格、- 和 _；用 / 表示文件夹",
-  "save.overwrite": "覆盖",
   "search": "搜索",
   "search.add": "添加节点",
   "search.gives": "输出 {kind} 的节点",

@@ -9,7 +9,8 @@ import * as edit from "../model/edit";
 import { bounds, frameOf, inside } from "../model/shape";
 import { follow, isBorder, pathOf } from "../model/subgraph";
 import { camera } from "./camera";
-import { download, drop, save } from "./files";
+import { compareActive } from "./compare";
+import { download, drop, save, share } from "./files";
 import { paintFor } from "./painting";
 import { cancel, cancelAll, goOn, run } from "./running";
 import { screen, toast, togglePanel } from "./screen";
@@ -222,6 +223,8 @@ export const COMMANDS: readonly Command[] = [
   { id: "look", word: "cmd.look", keys: "Shift+V", group: "run", run: look },
   { id: "mask", word: "mask.paint", keys: "Shift+M", group: "edit", run: () => { const [id] = chosenNodes(); if (id) paintFor(id); else toast(t("mask.no.picture")); } },
   ...SUBGRAPH_COMMANDS,
+  { id: "sweep", word: "cmd.sweep", keys: "Shift+S", group: "run", run: () => screen.patch({ sheet: { kind: "sweep" } }) },
+  { id: "compare", word: "cmd.compare", keys: "Shift+D", group: "view", run: compareActive },
   { id: "arrange", word: "cmd.arrange", keys: "Shift+L", group: "arrange", run: () => void arrange() },
   { id: "left", word: "cmd.align.left", group: "arrange", run: () => line("left") },
   { id: "right", word: "cmd.align.right", group: "arrange", run: () => line("right") },
@@ -250,6 +253,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "save.as", word: "cmd.save.as", keys: "Ctrl+Shift+S", group: "file", run: () => screen.patch({ dialog: "save" }) },
   { id: "open", word: "cmd.open", keys: "Ctrl+O", group: "file", run: () => screen.patch({ panel: "workflows" }) },
   { id: "download", word: "cmd.download", group: "file", run: download },
+  { id: "share", word: "cmd.share", keys: "Alt+S", group: "file", run: () => void share() },
   { id: "close", word: "cmd.close", keys: "Alt+W", group: "file", run: () => close(active().id) },
   { id: "tab.next", word: "cmd.tab.next", keys: "Alt+PageDown", group: "file", run: turnTab(1) },
   { id: "tab.previous", word: "cmd.tab.previous", keys: "Alt+PageUp", group: "file", run: turnTab(-1) },

@@ -1,13 +1,15 @@
 /** Files: workflows out of and into files and the server's library; media into the input folder. */
 
-import { ApiError, get, send, upload } from "../api/http";
+import { ApiError, exchange, fetchFile, get, sendFile, upload } from "../api/http";
 import type { File as ApiFile } from "../api/schema";
 import { t } from "../i18n/t";
 import { DocumentRefused, readDoc, toDoc, type Doc, type Point } from "../model/document";
 import { addNode, move, setValue } from "../model/edit";
 import { dumpJson, same } from "../model/json";
+import { push } from "../model/history";
 import { frameOf, settle } from "../model/shape";
-import { screen, toast } from "./screen";
+import { noteUse } from "./library";
+import { screen, toast, type Conflict } from "./screen";
 import { learnWorkflows, server, tell } from "./server";
 import { active, change, isDirty, newTab, openTab, select, setTab, titleOf, workspace } from "./workspace";
 
@@ -19,14 +21,16 @@ function laidOut(doc: Doc): Doc {
 }
 
 export async function openNamed(name: string): Promise<void> {
+  noteUse(name);
   const open = workspace.get().tabs.find((tab) => tab.name === name);
   if (open && !isDirty(open)) {
     workspace.patch({ active: open.id });
     return;
   }
   try {
-    const doc = laidOut(toDoc(await get<unknown>("/api/v1/documents/{name}", { name })));
-    openTab(newTab(doc, doc.title || name, { name }));
+    const { value, etag } = await exchange<unknown>("GET", "/api/v1/documents/{name}", { name });
+    const doc = laidOut(toDoc(value));
+    openTab(newTab(doc, doc.title || name, { name, etag }));
   } catch (error) {
     refuse(error, name);
   }
@@ -48,8 +52,11 @@ function refuse(error: unknown, name: string): void {
   else tell(error);
 }
 
-/** Keep the active workflow. What somebody else kept under the name meanwhile is not written over unasked. */
-export async function save(as?: string, overwrite = false): Promise<void> {
+/**
+ * Keep the active workflow. The server is told which content this one rests on; where it has another by now, nothing is written
+ * and the person is asked.
+ */
+export async function save(as?: string): Promise<void> {
   const tab = active();
   const name = as ?? tab.name;
   const entry = server.get().workflows.find((one) => one.name === name);
@@ -57,34 +64,78 @@ export async function save(as?: string, overwrite = false): Promise<void> {
     screen.patch({ dialog: "save" });
     return;
   }
-  const doc = tab.history.present;
+  const known = tab.name === name ? (tab.etag ?? (await etagOf(name, tab.saved))) : undefined;
+  await write(tab.id, name, known ? { "If-Match": known } : { "If-None-Match": "*" });
+}
+
+/** A tab of before ETags were kept: what the server has is what it rests on, if it is the same. */
+async function etagOf(name: string, saved: Doc | null): Promise<string | undefined> {
+  const there = await exchange<unknown>("GET", "/api/v1/documents/{name}", { name }).catch(() => undefined);
+  return there && same(there.value, saved) ? there.etag : undefined;
+}
+
+async function write(id: string, name: string, condition: Record<string, string>): Promise<void> {
+  const doc = workspace.get().tabs.find((tab) => tab.id === id)?.history.present;
+  if (!doc) return;
   try {
-    if (!overwrite) {
-      const there = await get<Doc>("/api/v1/documents/{name}", { name }).catch((error: unknown) => {
-        if (error instanceof ApiError && error.status === 404) return undefined;
-        throw error;
-      });
-      if (there && !same(there, doc) && (tab.name !== name || !same(there, tab.saved))) {
-        toast(t("save.conflict", { name }), "error", { remedy: t("save.conflict.remedy"), action: { label: t("save.overwrite"), run: () => void save(name, true) } });
-        return;
-      }
-    }
-    await send("PUT", "/api/v1/documents/{name}", { name }, doc);
-    setTab(tab.id, (now) => ({ ...now, name, title: titleOf({ ...now, name }), saved: doc }));
+    const { etag } = await exchange("PUT", "/api/v1/documents/{name}", { name }, doc, condition);
+    setTab(id, (now) => ({ ...now, name, title: titleOf({ ...now, name }), saved: doc, etag }));
     toast(t("save.done", { name }), "done");
     await learnWorkflows();
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 412) screen.patch({ dialog: "conflict", conflict: { tab: id, name } });
+    else tell(error);
+  }
+}
+
+/** Of two versions mine: theirs stays among the versions. */
+export function keepMine({ tab, name }: Conflict): Promise<void> {
+  return write(tab, name, {});
+}
+
+/** Of two versions theirs: mine can be had back by undoing. */
+export async function takeTheirs({ tab, name }: Conflict): Promise<void> {
+  try {
+    const { value, etag } = await exchange<unknown>("GET", "/api/v1/documents/{name}", { name });
+    const doc = laidOut(toDoc(value));
+    setTab(tab, (now) => ({ ...now, name, title: titleOf({ ...now, name }), history: push(now.history, doc, t("conflict.theirs"), ""), saved: doc, etag, selected: new Set() }));
+  } catch (error) {
+    refuse(error, name);
+  }
+}
+
+export function download(): void {
+  hand(new Blob([dumpJson(active().history.present, 2)], { type: "application/json" }), ".json");
+}
+
+/** The active workflow and the files that it reads, as one file. */
+export async function share(): Promise<void> {
+  try {
+    hand(await fetchFile("/api/v1/parcels", { document: active().history.present, name: titleOf(active()) }), PARCEL);
   } catch (error) {
     tell(error);
   }
 }
 
-export function download(): void {
-  const tab = active();
+/** To the person, as a download named after the active tab. */
+function hand(content: Blob, suffix: string): void {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([dumpJson(tab.history.present, 2)], { type: "application/json" }));
-  link.download = `${titleOf(tab).replace(/[^\p{L}\p{N} _-]/gu, "_") || "workflow"}.json`;
+  link.href = URL.createObjectURL(content);
+  link.download = `${titleOf(active()).replace(/[^\p{L}\p{N} _-]/gu, "_") || "workflow"}${suffix}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/** A shared workflow: its files are brought in, those that are there already are not. */
+async function openParcel(file: File): Promise<void> {
+  try {
+    const { document, files } = await sendFile<{ document: unknown; files: ApiFile[] }>("/api/v1/parcels/open", file, "application/zip");
+    const doc = laidOut(toDoc(document));
+    openTab(newTab(doc, doc.title || file.name.replace(/\.\w+$/, ""), { saved: null }));
+    toast(t("share.opened", { files: files.length, known: files.filter((one) => one.existing).length }), "done");
+  } catch (error) {
+    refuse(error, file.name);
+  }
 }
 
 export async function bringIn(files: readonly File[]): Promise<ApiFile[]> {
@@ -98,6 +149,7 @@ export async function bringIn(files: readonly File[]): Promise<ApiFile[]> {
 
 const LOADERS: Record<string, string> = { image: "media.load_image", audio: "media.load_audio", video: "media.load_video", text: "media.load_text" };
 const JSON_LIMIT = 16 << 20;
+const PARCEL = ".anyloom";
 
 /** Files that were dropped: workflows and media that carry one are opened, other media become a load node. */
 export async function drop(files: readonly File[], place: Point): Promise<void> {
@@ -106,6 +158,10 @@ export async function drop(files: readonly File[], place: Point): Promise<void> 
     if (file.name.endsWith(".json") || file.type === "application/json") {
       if (file.size > JSON_LIMIT) toast(t("drop.large", { name: file.name }), "error");
       else openText(await file.text(), file.name.replace(/\.json$/, ""));
+      continue;
+    }
+    if (file.name.endsWith(PARCEL) || file.name.endsWith(".zip")) {
+      await openParcel(file);
       continue;
     }
     const [there] = await bringIn([file]);

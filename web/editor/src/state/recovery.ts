@@ -46,7 +46,7 @@ async function kept(): Promise<string | undefined> {
 export function asText(tabs: readonly Tab[], active: string): string {
   return dumpJson({
     active,
-    tabs: tabs.map(({ id, name, title, history, saved, view, views, run }) => ({ id, name, title, doc: history.present, saved: saved === history.present ? true : saved, view: views.length ? views[0] : view, run })),
+    tabs: tabs.map(({ id, name, title, history, saved, etag, view, views, run }) => ({ id, name, title, etag, doc: history.present, saved: saved === history.present ? true : saved, view: views.length ? views[0] : view, run })),
   });
 }
 
@@ -60,8 +60,8 @@ export function ofText(text: string): { tabs: Tab[]; active: string } | undefine
     try {
       const doc = toDoc(entry["doc"]);
       const saved = entry["saved"] === true ? doc : entry["saved"] ? (entry["saved"] as Doc) : null;
-      const { id, name, view, run } = entry as unknown as Tab;
-      tabs.push(newTab(doc, String(entry["title"] ?? ""), { id, name, saved, view, run: run ?? null }));
+      const { id, name, etag, view, run } = entry as unknown as Tab;
+      tabs.push(newTab(doc, String(entry["title"] ?? ""), { id, name, saved, etag, view, run: run ?? null }));
     } catch {
       // one broken tab does not lose the others
     }

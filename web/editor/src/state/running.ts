@@ -65,13 +65,21 @@ export function membersOf(doc: Doc): ReadonlyMap<string, readonly string[]> {
 
 /** What the document says about how it is run: outputs that hold, and where to pause. */
 function stops(doc: Doc): { pins?: Record<string, string>; breakpoints?: string[] } {
+  const runs = (path: string): boolean => path.split("/").every((_id, depth, ids) => (nodeAt(doc, ids.slice(0, depth + 1).join("/"))?.mode ?? "active") === "active");
+  const breakpoints = everyNode(doc).filter(([id, node]) => node.ui?.breakpoint && runs(id)).map(([id]) => id);
+  return { ...pinsOf(doc), ...(breakpoints.length ? { breakpoints } : {}) };
+}
+
+/** Nodes by path, those in subgraphs too. */
+function everyNode(doc: Doc): readonly (readonly [string, NonNullable<ReturnType<typeof nodeAt>>])[] {
   const inside = instances(doc);
   const paths = new Set([...Object.keys(doc.nodes), ...inside.keys(), ...[...inside.values()].flatMap((one) => one.nodes)]);
-  const runs = (path: string): boolean => path.split("/").every((_id, depth, ids) => (nodeAt(doc, ids.slice(0, depth + 1).join("/"))?.mode ?? "active") === "active");
-  const nodes = [...paths].flatMap((path) => { const node = nodeAt(doc, path); return node ? [[path, node] as const] : []; });
-  const pins = Object.fromEntries(nodes.flatMap(([id, node]) => (node.ui?.kept ? [[id, node.ui.kept]] : [])));
-  const breakpoints = nodes.filter(([id, node]) => node.ui?.breakpoint && runs(id)).map(([id]) => id);
-  return { ...(Object.keys(pins).length ? { pins } : {}), ...(breakpoints.length ? { breakpoints } : {}) };
+  return [...paths].flatMap((path) => { const node = nodeAt(doc, path); return node ? [[path, node] as const] : []; });
+}
+
+export function pinsOf(doc: Doc): { pins?: Record<string, string> } {
+  const pins = Object.fromEntries(everyNode(doc).flatMap(([id, node]) => (node.ui?.kept ? [[id, node.ui.kept]] : [])));
+  return Object.keys(pins).length ? { pins } : {};
 }
 
 /** What a run would cost, before it is started. */

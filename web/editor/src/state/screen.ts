@@ -7,7 +7,17 @@ import type { FileRef } from "./run";
 import { Store } from "./store";
 
 export type Panel = "nodes" | "workflows" | "runs" | "models" | "problems";
-export type Dialog = "settings" | "help" | "tour" | "save" | "palette" | "link" | "token" | "subgraph";
+export type Dialog = "settings" | "help" | "tour" | "save" | "palette" | "link" | "token" | "subgraph" | "conflict";
+/** What lies over the canvas; loaded when it is first asked for. */
+export type Sheet = { kind: "sweep" } | { kind: "compare"; before: Side; after: Side };
+/** One of the two that are compared. */
+export type Side = { kind: "tab"; id: string } | { kind: "saved"; name: string } | { kind: "version"; name: string; id: string } | { kind: "run"; id: string };
+
+/** A tab whose workflow was changed on the server by somebody else. */
+export interface Conflict {
+  tab: string;
+  name: string;
+}
 
 export interface SearchRequest {
   /** on the page */
@@ -20,7 +30,7 @@ export interface SearchRequest {
 export interface Menu {
   at: Point;
   place: Point;
-  target: { kind: "node" | "link" | "canvas" | "group" | "note"; id: string };
+  target: { kind: "node" | "link" | "canvas" | "group" | "note"; id: string; input?: string };
 }
 export interface Toast {
   id: number;
@@ -55,6 +65,8 @@ export interface Screen {
   /** a link is being drawn from here: what fits lights up */
   drawing: (Wanted & { node: string }) | null;
   docs: string | null;
+  sheet: Sheet | null;
+  conflict: Conflict | null;
 }
 
 export const screen = new Store<Screen>({
@@ -68,6 +80,8 @@ export const screen = new Store<Screen>({
   toasts: [],
   drawing: null,
   docs: null,
+  sheet: null,
+  conflict: null,
 });
 
 let count = 0;

@@ -23,6 +23,8 @@ export interface Tab {
   history: past.History<Doc>;
   /** as it is on the server, or as it was opened */
   saved: Doc | null;
+  /** what identifies the content on the server that `saved` is; undefined: not known */
+  etag?: string;
   selected: ReadonlySet<string>;
   view: View | null;
   /** the run that is shown on the nodes */

@@ -4,8 +4,10 @@ import { ReactFlowProvider } from "@xyflow/react";
 import { Component, lazy, Suspense, type ReactNode } from "react";
 
 import { t, useT } from "../i18n/t";
+import { byUse } from "../model/library";
 import { command } from "../state/commands";
 import { openNamed } from "../state/files";
+import { uses } from "../state/library";
 import { screen } from "../state/screen";
 import { server } from "../state/server";
 import { useStore } from "../state/store";
@@ -22,8 +24,10 @@ import { TopBar } from "./shell/TopBar";
 import { Zoom } from "./shell/Zoom";
 
 const Painter = lazy(() => import("./media/Painter"));
+const Sheet = lazy(() => import("./sheet/Sheet").then((part) => ({ default: part.Sheet })));
 
 export function App() {
+  const sheet = useStore(screen, (now) => now.sheet !== null);
   const chat = useStore(screen, (now) => now.chat);
   const painting = useStore(screen, (now) => now.painting);
   return (
@@ -36,6 +40,7 @@ export function App() {
             <Canvas />
             <Zoom />
             <Start />
+            {sheet && <Suspense><Sheet /></Suspense>}
           </div>
           {chat && <ChatPanel />}
         </div>
@@ -58,8 +63,10 @@ function Start() {
     return !Object.keys(doc.nodes).length && !doc.ui?.notes?.length && !doc.ui?.groups?.length;
   });
   const workflows = useStore(server, (now) => now.workflows);
+  const counts = useStore(uses);
   if (!empty) return null;
-  const names = ["text_to_image", "any_to_any", "chat", "text_to_audio", "text_to_video"].filter((name) => workflows.some((one) => one.name === name));
+  const first = ["text_to_image", "any_to_any", "chat", "text_to_audio", "text_to_video"].flatMap((name) => workflows.filter((one) => one.name === name));
+  const names = byUse([...first, ...workflows.filter((one) => !first.includes(one) && !one.error)], counts, Date.now()).slice(0, 5).map((one) => one.name);
   return (
     <section className="start" aria-label={t("start")}>
       <h1>{t("start.title")}</h1>

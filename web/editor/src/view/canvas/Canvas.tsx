@@ -155,7 +155,7 @@ export function Canvas() {
     const at = { x: event.clientX, y: event.clientY };
     const target = kind === "node" && (part?.type === "group" || part?.type === "note") ? (part.type as "group") : kind;
     if (part && kind === "node" && !active().selected.has(part.id)) select([part.id]);
-    screen.patch({ menu: { at, place: flow.screenToFlowPosition(at), target: { kind: target, id: part?.id ?? "" } } });
+    screen.patch({ menu: { at, place: flow.screenToFlowPosition(at), target: { kind: target, id: part?.id ?? "", input: (event.target as HTMLElement).closest<HTMLElement>("[data-input]")?.dataset["input"] } } });
   }, [flow]);
 
   return (

@@ -11,6 +11,7 @@ import { command, COMMANDS, GROUP_COLORS } from "../../state/commands";
 import { paintable } from "../../state/painting";
 import { problems } from "../../state/problems";
 import { screen, type Menu } from "../../state/screen";
+import { vary } from "../../state/sweep";
 import { server } from "../../state/server";
 import { useStore } from "../../state/store";
 import { active, change } from "../../state/workspace";
@@ -20,7 +21,7 @@ const OF: Record<Menu["target"]["kind"], string[]> = {
   node: ["run.here", "look", "breakpoint", "keep", "-", "mute", "bypass", "collapse", "pin", "-", "copy", "duplicate", "group", "mask", "sub.make", "-", "arrange", "left", "top", "spread.x", "spread.y", "-", "dissolve", "delete"],
   group: ["mute", "bypass", "collapse", "-", "copy", "duplicate", "delete"],
   note: ["copy", "duplicate", "delete"],
-  canvas: ["add", "note", "group", "paste", "-", "all", "arrange", "fit", "-", "run", "save", "download"],
+  canvas: ["add", "note", "group", "paste", "-", "all", "arrange", "fit", "-", "run", "sweep", "save", "download", "share"],
   link: [],
 };
 
@@ -67,6 +68,7 @@ function Open({ menu }: { menu: Menu }) {
         item(one.type.id, t("link.convert", { name: one.type.title }), () => change(word("edit.link"), (doc) => insertConverter(doc, splitLink(id)[0], fault.port!, { type: one.type.id, input: one.input, output: one.output }, menu.place))),
       )}
       {kind === "node" && <SubgraphItems id={id} item={item} />}
+      {menu.target.input && !active().inside.length && item("sweep", t("sweep.vary", { name: menu.target.input.replace(/_/g, " ") }), () => vary(`${id}.${menu.target.input}`))}
       {OF[kind].map((name, index) => {
         if (name === "-") return <hr key={index} />;
         if (name === "mask" && !paintable(id)) return null;

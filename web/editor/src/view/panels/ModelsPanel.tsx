@@ -3,42 +3,40 @@
 import { useEffect, useState } from "react";
 
 import { get } from "../../api/http";
-import type { DeviceMemory, Memory } from "../../api/schema";
+import type { DeviceMemory } from "../../api/schema";
 import { useT } from "../../i18n/t";
 import { isObject } from "../../model/json";
+import { queueOf, useLive } from "../../state/live";
 import { learnModels, server, tell } from "../../state/server";
 import { useStore } from "../../state/store";
 import { bytes } from "../media/Result";
 import { Timeline } from "./Timeline";
 
-interface System {
-  cache: { memory: { hits: number; misses: number; bytes: number }; disk: { bytes: number } };
-  memory: Memory;
+interface Cache {
+  memory: { hits: number; misses: number; bytes: number };
+  disk: { bytes: number };
 }
 
 export function ModelsPanel() {
   const t = useT();
   const { models, presets } = useStore(server);
-  const [system, setSystem] = useState<System | null>(null);
-  useEffect(() => {
-    void learnModels();
-    const look = (): void => void get<System>("/api/v1/system").then(setSystem, tell);
-    look();
-    const timer = setInterval(look, 3000);
-    return () => clearInterval(timer);
-  }, []);
+  const [cache, setCache] = useState<Cache | null>(null);
+  const memory = useLive((now) => now);
+  const queue = queueOf(memory);
+  useEffect(() => void learnModels(), []);
+  useEffect(() => void get<{ cache: Cache }>("/api/v1/system").then((found) => setCache(found.cache), tell), [queue]);
   return (
     <div className="scroll">
-      {system && (
+      {memory && (
         <section>
           <h3>{t("memory")}</h3>
           <dl>
-            <dt>{t("memory.process")}</dt><dd>{bytes(system.memory.process_bytes)}</dd>
-            <dt>{t("memory.cache")}</dt><dd>{bytes(system.cache.memory.bytes)} · {t("memory.disk")} {bytes(system.cache.disk.bytes)}</dd>
-            <dt>{t("memory.hits")}</dt><dd>{system.cache.memory.hits} / {system.cache.memory.hits + system.cache.memory.misses}</dd>
+            <dt>{t("memory.process")}</dt><dd>{bytes(memory.process_bytes)}</dd>
+            {cache && <><dt>{t("memory.cache")}</dt><dd>{bytes(cache.memory.bytes)} · {t("memory.disk")} {bytes(cache.disk.bytes)}</dd></>}
+            {cache && <><dt>{t("memory.hits")}</dt><dd>{cache.memory.hits} / {cache.memory.hits + cache.memory.misses}</dd></>}
           </dl>
-          {system.memory.devices.map((device) => <Device key={device.device} device={device} />)}
-          {system.memory.waiting.map((one) => <p key={one.node} className="line quiet">{t("memory.waits", { node: one.node, device: one.device })}</p>)}
+          {memory.devices.map((device) => <Device key={device.device} device={device} />)}
+          {memory.waiting.map((one) => <p key={one.node} className="line quiet">{t("memory.waits", { node: one.node, device: one.device })}</p>)}
         </section>
       )}
       <Timeline />

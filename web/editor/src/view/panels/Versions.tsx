@@ -7,6 +7,7 @@ import { useT } from "../../i18n/t";
 import { changes, type Change } from "../../model/changes";
 import { toDoc, type Doc } from "../../model/document";
 import { dumpJson } from "../../model/json";
+import { screen } from "../../state/screen";
 import { tell } from "../../state/server";
 import { useStore } from "../../state/store";
 import { activeOf, newTab, openTab, workspace } from "../../state/workspace";
@@ -43,6 +44,7 @@ export function Versions({ name }: { name: string }) {
           {shown?.id === one.id && (
             <>
               {now && <ul>{changes(shown.doc, now).slice(0, 20).map((change, index) => <li key={index} className={change.what}>{describe(change)}</li>)}</ul>}
+              <button className="line" onClick={() => screen.patch({ sheet: { kind: "compare", before: { kind: "version", name, id: one.id }, after: now ? { kind: "tab", id: tab.id } : { kind: "saved", name } } })}><b>{t("compare.versions")}</b></button>
               <button className="line" onClick={() => openTab(newTab(shown.doc, `${name} (${one.id.slice(0, 6)})`, { saved: null }))}><b>{t("versions.open")}</b></button>
             </>
           )}

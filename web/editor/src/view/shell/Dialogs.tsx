@@ -13,6 +13,7 @@ import { settings, type Settings } from "../../state/settings";
 import { useStore } from "../../state/store";
 import { active, change, here } from "../../state/workspace";
 import { Icon } from "../Icon";
+import { ConflictForm } from "./ConflictForm";
 import { useFocusTrap } from "./focus";
 import { SubgraphForm } from "./SubgraphForm";
 import { Tour } from "./Tour";
@@ -26,8 +27,8 @@ export function Dialogs() {
   return <Frame key={dialog} dialog={dialog} />;
 }
 
-const TITLES: Record<Exclude<Dialog, "tour">, Word> = { settings: "cmd.settings", help: "cmd.help", save: "cmd.save.as", palette: "cmd.palette", link: "cmd.link", token: "token.title", subgraph: "cmd.sub.ports" };
-const VIEWS: Record<Exclude<Dialog, "tour">, () => React.ReactNode> = { settings: SettingsForm, help: Help, save: SaveForm, palette: Palette, link: LinkList, token: TokenForm, subgraph: SubgraphForm };
+const TITLES: Record<Exclude<Dialog, "tour">, Word> = { settings: "cmd.settings", help: "cmd.help", save: "cmd.save.as", palette: "cmd.palette", link: "cmd.link", token: "token.title", subgraph: "cmd.sub.ports", conflict: "conflict.title" };
+const VIEWS: Record<Exclude<Dialog, "tour">, () => React.ReactNode> = { settings: SettingsForm, help: Help, save: SaveForm, palette: Palette, link: LinkList, token: TokenForm, subgraph: SubgraphForm, conflict: ConflictForm };
 
 function Frame({ dialog }: { dialog: Exclude<Dialog, "tour"> }) {
   const t = useT();

@@ -9,6 +9,8 @@ import type { Json } from "../../model/json";
 import { valueOf, type Input } from "../../model/nodetype";
 import { CONTROLS, randomSeed } from "../../model/seed";
 import { MASK, paintFor, PICTURE } from "../../state/painting";
+import { useStore } from "../../state/store";
+import { marked } from "../../state/sweep";
 import { change } from "../../state/workspace";
 import { Icon } from "../Icon";
 import { ColorField } from "./ColorField";
@@ -26,12 +28,13 @@ interface Props {
 }
 
 export const Field = memo(function Field({ id, node, input, wrong }: Props) {
+  const axis = useStore(marked, (all) => all.has(`${id}.${input.name}`));
   const label = (input.widget?.label ?? input.name).replace(/_/g, " ");
   if (node.links && input.name in node.links) return <span className="port">{label}</span>;
   const value = valueOf(node, input);
   const set = (next: Json | undefined): void => change("value", (doc) => setValue(doc, id, input.name, next), `${id}.${input.name}`);
   return (
-    <div className={`field nodrag ${wrong ? "wrong" : ""}`} data-input={input.name} title={input.widget?.placeholder}>
+    <div className={`field nodrag ${wrong ? "wrong" : ""} ${axis ? "axis" : ""}`} data-input={input.name} title={input.widget?.placeholder}>
       <Inner {...{ id, node, input, label, value, set }} />
     </div>
   );
