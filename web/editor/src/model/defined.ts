@@ -1,14 +1,14 @@
 /** Defined: the node types that a workflow defines itself, and those that the library publishes. */
 
 import type { Doc, ExposedInput, Subgraph } from "./document";
-import { same } from "./json";
+import { same, type Json } from "./json";
 import { Catalog, inputOf, type Input, type NodeType } from "./nodetype";
 import { definitionOf, INPUTS, TYPE } from "./subgraph";
 
 /** A workflow of the library, as far as it publishes a subgraph. */
 export interface Published {
   name: string;
-  publishes?: { title?: string; description?: string; category?: string; inputs: ExposedInput[]; outputs: { name: string; kind: string }[] };
+  publishes?: { title?: string; description?: string; category?: string; inputs: { name: string; kind: string; default?: unknown }[]; outputs: { name: string; kind: string }[] };
 }
 /** What the borders and things without a category are called. */
 export interface Titles {
@@ -110,7 +110,7 @@ function borderTypes(name: string, part: Subgraph, titles: Titles): NodeType[] {
 function publishedType(workflow: string, published: NonNullable<Published["publishes"]>, titles: Titles): NodeType {
   return {
     ...PLAIN, id: `library:${workflow}`, library: workflow, title: published.title || workflow, category: published.category || titles.library, description: published.description ?? "",
-    inputs: published.inputs.map((port) => ({ name: port.name, kind: port.kind, required: !("default" in port), ...("default" in port ? { default: port.default } : {}) })),
+    inputs: published.inputs.map((port) => ({ name: port.name, kind: port.kind, required: !("default" in port), ...("default" in port ? { default: port.default as Json } : {}) })),
     more: null,
     outputs: published.outputs,
   };
