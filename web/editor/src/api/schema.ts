@@ -142,6 +142,7 @@ export type ModelInMemory = {
   state: "resident" | "streaming" | "loading";
   bytes: number;
   weight_bytes: number;
+  beside_bytes: number;
   share: number;
   leases: number;
   next_use: number | null;
