@@ -77,7 +77,7 @@ class Denoiser(Stage):
             return None
         shown = self.senses.decoder_target(self.plan.modality, media)
         chroma = shown.amax(-3) - shown.amin(-3)  # 0..2; "B H W" or "B F H W"
-        seen = adaptive_avg_pool2d(chroma, clean.shape[-2:]).clamp(max=1)[:, None]
+        seen = adaptive_avg_pool2d(chroma, (clean.shape[-2], clean.shape[-1])).clamp(max=1)[:, None]
         found = 1 + FOCUS * seen
         return found / found.mean()
 

@@ -51,7 +51,8 @@ class Vocoder(Stage):
                     reach //= layer.stride[0]
                 gain = {"conv_post": 0.03}.get(name, 0.1 if "convs2" in name else 1.26)
                 layer.weight.normal_(0, gain * reach**-0.5)
-                layer.bias.zero_()
+                if layer.bias is not None:
+                    layer.bias.zero_()
 
     @torch.no_grad()
     def _fit_range(self) -> None:
