@@ -450,6 +450,29 @@ async def test_a_device_that_dies_is_known_to_hold_nothing(tmp_path: Path) -> No
     await engine.close()
 
 
+async def test_what_happens_to_memory_in_a_process_is_on_the_timeline(engine: Engine) -> None:
+    """Loads and waits are told with the server's clock, and lie inside the step that they belong to."""
+    before = {device: copies.loads for device, copies in engine.telemetry.devices.items()}
+    nodes = {"m": step("v.load", name="d", layers=1), "u": step("v.use", {"model": "m.input_projector"}, salt=4711)}
+    engine.models.clear()
+    record = await run(engine, nodes, ["u"])
+    assert record.status == "succeeded", record.errors
+    log = engine._roster.live[record.id].log
+    moments = {(event.node, event.type): at for event, at in zip(log.kept(), log.times, strict=True)}
+    begun, over = moments["u", "running"], moments["u", "done"]
+    spans = [span for span in engine.telemetry.of(record.id) if begun <= span.begin_s <= span.end_s <= over]
+    (load,) = [span for span in spans if span.what == "load"]
+    assert (load.model, load.bytes) == ("nextgpt.input_projector", BYTES), "by our clock, inside the step it was for"
+    waits = [span for span in spans if span.what == "weights"]
+    assert [(span.run, span.node) for span in waits] in ([(record.id, "u")], []), "none if it took next to nothing"
+    assert waits or load.end_s - load.begin_s < 0.002
+    assert engine.telemetry.devices[load.device].loads > before.get(load.device, 0)
+    trace = (await engine.timeline(record.id))["traceEvents"]
+    names = {(event["cat"], event["name"]) for event in trace if event["ph"] == "X"}
+    assert ("memory", "load nextgpt.input_projector") in names
+    assert not waits or ("steps", "wait for nextgpt.input_projector") in names
+
+
 async def test_nothing_is_left_after_many_runs_and_kills(engine: Engine) -> None:
     """Descriptors, memory files, leases, scratch folders: in the server and in its processes, after 200 runs and 4 kills
     in the middle of loading and copying."""
@@ -497,26 +520,3 @@ async def test_nothing_is_left_after_many_runs_and_kills(engine: Engine) -> None
     await engine.close()
     assert children() == []
     assert list(folder.iterdir()) == []
-
-
-async def test_what_happens_to_memory_in_a_process_is_on_the_timeline(engine: Engine) -> None:
-    """Loads and waits are told with the server's clock, and lie inside the step that they belong to."""
-    before = {device: copies.loads for device, copies in engine.telemetry.devices.items()}
-    nodes = {"m": step("v.load", name="d", layers=1), "u": step("v.use", {"model": "m.input_projector"}, salt=4711)}
-    engine.models.clear()
-    record = await run(engine, nodes, ["u"])
-    assert record.status == "succeeded", record.errors
-    log = engine._roster.live[record.id].log
-    moments = {(event.node, event.type): at for event, at in zip(log.kept(), log.times, strict=True)}
-    begun, over = moments["u", "running"], moments["u", "done"]
-    spans = [span for span in engine.telemetry.of(record.id) if begun <= span.begin_s <= span.end_s <= over]
-    (load,) = [span for span in spans if span.what == "load"]
-    assert (load.model, load.bytes) == ("nextgpt.input_projector", BYTES), "by our clock, inside the step it was for"
-    waits = [span for span in spans if span.what == "weights"]
-    assert [(span.run, span.node) for span in waits] in ([(record.id, "u")], []), "none if it took next to nothing"
-    assert waits or load.end_s - load.begin_s < 0.002
-    assert engine.telemetry.devices[load.device].loads > before.get(load.device, 0)
-    trace = (await engine.timeline(record.id))["traceEvents"]
-    names = {(event["cat"], event["name"]) for event in trace if event["ph"] == "X"}
-    assert ("memory", "load nextgpt.input_projector") in names
-    assert not waits or ("steps", "wait for nextgpt.input_projector") in names

@@ -280,11 +280,11 @@ export function keysOf(event: KeyboardEvent): string {
 const OF_BROWSER = new Set(["Ctrl+V", "Ctrl+Shift+V", "Ctrl+C", "Ctrl+X"]);
 
 export function onKey(event: KeyboardEvent): void {
-  const { dialog, viewing, painting } = screen.get();
+  const { dialog, viewing, painting, sheet } = screen.get();
   const found = BY_KEYS.get(keysOf(event));
   const target = event.target as HTMLElement;
   const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || target.isContentEditable;
-  if (!found || dialog || viewing || painting || event.defaultPrevented) return;
+  if (!found || dialog || viewing || painting || event.defaultPrevented || (event.key === "Escape" && sheet)) return; // it closes the sheet first
   if (typing && !(event.ctrlKey || event.metaKey || event.altKey)) return;
   if (typing && /^Ctrl\+[ACVXZY]$/.test(found.keys!)) return;
   const onCanvas = target === document.body || target.closest(".canvas") !== null;
