@@ -126,8 +126,17 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Of everything that decides the weights; how often they are saved does not."""
-        told = {name: value for name, value in self.to_json().items() if name != "checkpoint_every"}
+        """Of everything that decides the weights; how often they are saved does not.
+
+        Values that are the defaults are left out, so that a field that is added later does not turn trainings under way
+        into those of another recipe. For the same reason a default, once shipped, stays.
+        """
+        defaults = {field.name: field.default for field in fields(self)}
+        told = {
+            name: value
+            for name, value in self.to_json().items()
+            if name != "checkpoint_every" and value != defaults[name]
+        }
         return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=12).hexdigest()
 
 
