@@ -71,7 +71,7 @@ def optimiser(plan: Plan, stage: Stage, weights: Mapping[str, Tensor]) -> torch.
     hidden = _hidden(stage) if plan.optimiser == "muon" else set()
     groups: dict[tuple[float, float, bool], list[Tensor]] = {}
     for key, tensor in weights.items():
-        scale = stage.rates.get(key.partition(".")[0], 1.0)
+        scale = next((rate for start, rate in stage.rates.items() if f"{key}.".startswith(f"{start}.")), 1.0)
         decay = 0.0 if key in stage.rows or tensor.ndim < 2 else plan.weight_decay
         groups.setdefault((scale, decay, key in hidden and key not in stage.rows), []).append(tensor)
     kind = Muon if plan.optimiser == "muon" else torch.optim.AdamW

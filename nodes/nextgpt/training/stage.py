@@ -20,7 +20,7 @@ class Stage(ABC):
     modules  everything it computes with, by part; what wants no gradient is frozen, and the loop checks that it was
     saved    the parts whose weights it leaves in the training folder
     rows     parameters ("part.name") of which only the last rows are trained
-    rates    by part: a factor on the learning rate
+    rates    by part, or by "part.layer": a factor on the learning rate
     """
 
     modules: Mapping[str, nn.Module]
