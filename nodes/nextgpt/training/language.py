@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from nodes.nextgpt.training.ledger import Rows
+from nodes.nextgpt.training.lengths import apart
 from nodes.nextgpt.training.lines import Lines, embedded
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.words import words_of
@@ -26,14 +28,29 @@ class Speech:
             self.model.train()
 
     def read(self, batch: Lines, features: Tensor | None, states: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Logits "B L V", and the last states "B L H" after the final norm if asked for."""
-        out = self.model.causal(
-            inputs_embeds=embedded(self.model, batch, features),
-            attention_mask=batch.mask,
-            output_hidden_states=states,
-            use_cache=False,
-        )
-        return out.logits, out.hidden_states[-1] if states else None
+        """Logits "B L V", and the last states "B L H" after the final norm if asked for; 0 beyond a line's end.
+
+        On a CPU short and long lines are read apart: one talk of three media among questions is half of a batch's length
+        and the rest would be padding (`lengths.py`).
+        """
+        embeds = embedded(self.model, batch, features)
+        lengths = batch.mask.sum(1).tolist()
+        groups = apart(lengths) if embeds.device.type == "cpu" else [list(range(len(lengths)))]
+        logits, last = [], []
+        for rows in groups:
+            longest = max(lengths[row] for row in rows)
+            out = self.model.causal(
+                inputs_embeds=embeds[rows, :longest],
+                attention_mask=batch.mask[rows, :longest],
+                output_hidden_states=states,
+                use_cache=False,
+            )
+            rest = (0, 0, 0, embeds.shape[1] - longest)
+            logits.append(pad(out.logits, rest))
+            if states:
+                last.append(pad(out.hidden_states[-1], rest))
+        back = torch.tensor([row for rows in groups for row in rows], device=embeds.device).argsort()
+        return torch.cat(logits)[back], torch.cat(last)[back] if states else None
 
     def free_embeddings(self, which: str) -> dict[str, Rows]:
         """Let token embeddings be trained: all, those of signals, or none. Returns the rows, "language_model.NAME".
