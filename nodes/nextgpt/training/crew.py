@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -44,13 +45,22 @@ class Crew:
     def leads(self) -> bool:
         return self.rank == 0
 
-    def share(self, gradients: Sequence[Tensor | None]) -> None:
-        """Every gradient becomes the mean of the crew's."""
+    def share(self, weights: Sequence[Tensor]) -> None:
+        """Every gradient becomes the mean of the crew's, in one message.
+
+        A part that nobody's samples used has none still; one that was used by some has a gradient for all, or the crew
+        would wait for each other for ever.
+        """
         if self.size < 2:
             return
-        for gradient in gradients:
-            if gradient is not None:
-                gradient.copy_(self._accelerator.reduce(gradient, reduction="mean"))
+        used = weights[0].new_tensor([float(weight.grad is not None) for weight in weights])
+        flat = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+        message = torch.cat([used, *(gradient.flatten().to(used) for gradient in flat)])
+        mean = self._accelerator.reduce(message, reduction="mean")
+        anyone, rest = mean[: len(weights)].tolist(), mean[len(weights) :]
+        for weight, share, gradient in zip(weights, anyone, rest.split([w.numel() for w in weights]), strict=True):
+            if share:
+                weight.grad = gradient.view_as(weight).to(weight)
 
     def wait(self) -> None:
         if self._accelerator is not None:

@@ -192,7 +192,7 @@ def _step(
     for key, rows in stage.rows.items():
         if weights[key].grad is not None:
             weights[key].grad[: rows.start] = 0  # type: ignore[index]
-    crew.share([tensor.grad for tensor in weights.values() if tensor.grad is not None])
+    crew.share(list(weights.values()))
     length = torch.nn.utils.clip_grad_norm_(list(weights.values()), plan.clip)
     if not bool(torch.isfinite(length)):
         raise ModelError(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from nodes.nextgpt.training.crew import Crew
 from nodes.nextgpt.training.loop import train
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
@@ -64,3 +65,26 @@ def test_two_processes_train_one_model(tmp_path):
     alone = train(Plan(**plan), Parts("tiny", tmp_path / "alone", tmp_path), "words").losses
     assert first[0] == alone[0]
     assert first[1] != alone[1]
+
+
+class Other:
+    """An accelerator of two processes whose other one says what it is told to."""
+
+    def __init__(self, said):
+        self.said = said
+
+    def reduce(self, message, reduction):
+        assert reduction == "mean"
+        return (message + self.said) / 2
+
+
+def test_a_part_that_only_the_others_used_is_moved_too_and_one_that_nobody_used_is_not():
+    weights = [torch.zeros(2, requires_grad=True) for _ in range(3)]
+    weights[0].grad = torch.tensor([1.0, 3.0])
+    crew = Crew()
+    crew.size = 2
+    crew._accelerator = Other(torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 4.0, 6.0, 0.0, 0.0]))
+    crew.share(weights)
+    assert weights[0].grad.tolist() == [0.5, 1.5]
+    assert weights[1].grad.tolist() == [2.0, 3.0]
+    assert weights[2].grad is None

@@ -201,6 +201,7 @@ KINDS: Mapping[str, float] = {
     "move": 1.5,
     "edit": 2.0,
     "chat": 1.5,
+    "together": 1.5,
 }
 """Kinds of talks, and how often they come in training."""
 
@@ -281,8 +282,27 @@ class Talker:
         request = joint.join(self._request(medium, mention, language) for medium, mention in wanted)
         return self._answered(language, (request,), wanted)
 
+    def _together(self, language: Language) -> Talk:
+        """Any to any: something is shown or played and asked about, and one to three media are asked for beside it."""
+        shown = self.draw.sample(tuple(DESCRIBE), self.draw.choice((1, 1, 2)))
+        order = self.draw.sample(tuple(MAKE), self.draw.choice((1, 2, 3)))
+        given = [self._any(modality) for modality in shown]
+        wanted = [self.asked(modality) for modality in order]
+        joint = self.draw.choice(AND[language])
+        requests = [self.draw.choice(DESCRIBE[modality][language]) for modality in shown]
+        requests += [self._request(medium, mention, language) for medium, mention in wanted]
+        answered = self._answered(language, (*given, joint.join(requests)), wanted)
+        user, assistant = answered.turns
+        stop = ". " if language == "en" else "。"
+        told = "".join(f"{caption(medium, language)}{stop}" for medium in given)
+        first, *rest = assistant.parts
+        return replace(answered, turns=(user, Said("assistant", (f"{told}{first}", *rest))))
+
+    def _any(self, modality: str) -> Medium:
+        return self.scene() if modality == "image" else self.sound() if modality == "audio" else self.clip()
+
     def _describe(self, language: Language, modality: str) -> Talk:
-        medium: Medium = self.scene() if modality == "image" else self.sound() if modality == "audio" else self.clip()
+        medium = self._any(modality)
         question = self.draw.choice(DESCRIBE[modality][language])
         answer = caption(medium, language)
         turns = (Said("user", (medium, question)), Said("assistant", (answer,)))

@@ -71,6 +71,8 @@ def _texts() -> list[str]:
     talker = Talker(random.Random(0))
     texts = [CURRENT.system, *(text for _, text in (*CURRENT.openings, *CURRENT.closings))]
     for kind in KINDS:
+        if kind == "together":
+            continue  # says what the others say, in one breath
         for language in terms.LANGUAGES:
             for _ in range(400):
                 talk = talker.talk(kind, language)
