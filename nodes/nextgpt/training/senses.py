@@ -156,10 +156,17 @@ class Senses:
 
     def mel(self, media: Sequence[AnyMedium]) -> Tensor:
         """Log-mel spectrograms "B T 64" as the audio decoder was made for, at their own loudness."""
+        return self.mel_of(self.waves(media))
+
+    def waves(self, media: Sequence[AnyMedium]) -> Tensor:
+        """Waveforms "B S", as long as the audio decoder makes them."""
         decoder = self.parts.get("audio_decoder")
         config = decoder.config
         step = decoder.hop * config.vae_factor
-        samples = -(-round(config.seconds * config.sample_rate) // step) * step
-        wave = waves(media, samples, self.device)
-        bands = decoder.vocoder.config.model_in_dim
-        return training_mel(wave, samples, bands, decoder.hop, config.sample_rate, level=False)
+        return waves(media, -(-round(config.seconds * config.sample_rate) // step) * step, self.device)
+
+    def mel_of(self, wave: Tensor) -> Tensor:
+        """Log-mel spectrograms "B T 64" of waveforms "B S"."""
+        decoder = self.parts.get("audio_decoder")
+        bands, rate = decoder.vocoder.config.model_in_dim, decoder.config.sample_rate
+        return training_mel(wave, wave.shape[1], bands, decoder.hop, rate, level=False)
