@@ -49,6 +49,7 @@ VOCABULARIES = (
 )
 """Any one of these makes a tokenizer."""
 
+
 def load(name: str, models_dir: Path, kinds: Mapping[str, str], noun: str, dtype: str = "float32") -> ModelSpec:
     """The bundle in a folder.
 

@@ -85,7 +85,9 @@ def motion_state(state: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
     latent's are taken."""
     import torch
 
-    found = {key.removeprefix(MOTION): tensor for key, tensor in state.items() if not key.startswith(MOTION + "conv_in.")}
+    found = {
+        key.removeprefix(MOTION): tensor for key, tensor in state.items() if not key.startswith(MOTION + "conv_in.")
+    }
     added = state.get(f"{MOTION}conv_in.weight")
     if added is not None:
         found["conv_in.weight"] = torch.cat([found["conv_in.weight"], added[:, found["conv_in.weight"].shape[1] :]], 1)
@@ -175,5 +177,3 @@ def _unknown(library: str, name: str) -> ModelError:
         remedy="Update the library, or choose another folder.",
         code="unknown_architecture",
     )
-
-

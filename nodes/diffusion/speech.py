@@ -18,7 +18,13 @@ _DRAWING = threading.Lock()
 """VITS draws from the one generator of the process."""
 
 
-@node(id="diffusion.load_recogniser", version="1.1.0", title="Load speech recogniser", category=CATEGORY, reads=bundle.reads)
+@node(
+    id="diffusion.load_recogniser",
+    version="1.1.0",
+    title="Load speech recogniser",
+    category=CATEGORY,
+    reads=bundle.reads,
+)
 def load_recogniser(context: NodeContext, name: Name) -> Recogniser:
     """Whisper (a transformers folder), from the models folder."""
     kinds = {"whisper": "WhisperForConditionalGeneration"}

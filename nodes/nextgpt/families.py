@@ -149,10 +149,7 @@ _ROWS: tuple[Family, ...] = (
         Family(row.projector, _output_projector, rename=partial(output_projector_state, modality=row.name))
         for row in SPOKEN.values()
     ),
-    *(
-        Family(row.decoder, partial(_decoder, row=row), rename=decoder_state, beside=GRAPHS)
-        for row in SPOKEN.values()
-    ),
+    *(Family(row.decoder, partial(_decoder, row=row), rename=decoder_state, beside=GRAPHS) for row in SPOKEN.values()),
     *(
         Family(f"{TEXT_ENCODER}.{kind}", _text_encoder, _reset_buffers, partial(_text_encoder_state, kind=kind))
         for kind in ("clip", "clap")

@@ -333,7 +333,9 @@ async def test_nothing_leaks_over_many_runs(engine: Engine) -> None:
     assert device["reserved_bytes"] == 0
     assert all(model["leases"] == 0 for model in device["models"])
     assert engine._runner._waiting == {}
-    assert all(not admission.running and not admission.waiting for admission in engine.provision.reservations._devices.values())
+    assert all(
+        not admission.running and not admission.waiting for admission in engine.provision.reservations._devices.values()
+    )
 
 
 async def test_the_timeline_shows_who_waited_for_what(engine: Engine) -> None:

@@ -119,7 +119,9 @@ async def test_a_thousand_runs_leave_nothing_behind(tmp_path: Path) -> None:
     assert not any(engine.models._ahead._uses.values())
     engine.models.clear()
     assert owned() == (0, 0, 0, 0)
-    assert all(not admission.running and not admission.waiting for admission in engine.provision.reservations._devices.values())
+    assert all(
+        not admission.running and not admission.waiting for admission in engine.provision.reservations._devices.values()
+    )
     assert tensors() <= before[0] and len(os.listdir("/proc/self/fd")) <= before[1] + 1
     names = [thread.name for thread in threading.enumerate() if thread not in others]
     assert names.count("anyloom ahead") <= 1 and not any(name.startswith("anyloom weights") for name in names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -65,3 +67,21 @@ async def test_a_folder_outside_is_refused(tmp_path):
         await engine.close()
     assert ended.status != "succeeded"
     assert any("names no folder under" in str(error) for error in ended.errors)
+
+
+async def test_a_set_that_was_built_in_the_same_workflow_is_trained_on(tmp_path):
+    values = {"preset": "tiny", "folder": "own", "stage": "encoding_side", "steps": 1, "batch": 2}
+    nodes = {
+        "talks": {"type": "nextgpt.dialogues_by_template", "values": {"count": 4, "kinds": "describe image"}},
+        "set": {"type": "nextgpt.build_mosit", "links": {"dialogues": "talks.json"}},
+        "see": {"type": "nextgpt.train", "values": values, "links": {"data": "set.data"}},
+    }
+    engine = await Engine.open(Settings(data_dir=tmp_path))
+    try:
+        record = await engine.submit({"format": "anyloom", "version": 1, "nodes": nodes})
+        ended = await engine.wait(record.id)
+    finally:
+        await engine.close()
+    assert ended.status == "succeeded", ended.errors
+    done = json.loads((tmp_path / "models" / "training" / "own" / "see" / "done.json").read_text(encoding="utf-8"))
+    assert done["plan"]["data"].startswith(str(tmp_path / "output" / "mosit"))

@@ -66,15 +66,19 @@ def train(
     """Train one stage of a preset and keep its weights under the models folder, in `training/FOLDER`.
 
     A stage that was interrupted, in another run too, goes on from its last snapshot; one that is finished is not trained
-    again. after: the report of a stage whose weights this one begins with. Gives the report: losses, numbers of trained
+    again. data: a set under the input folder, or what `nextgpt.build_mosit` gives; empty for the small world. after: the
+    report of a stage whose weights this one begins with. Gives the report: losses, numbers of trained
     and frozen parameters, files. What the numbers mean: docs/training.md. `anyloom train` follows the same recipe without
     a server.
     """
     given = dict(locals())
     from nodes.nextgpt.training.curve import picture_of
+    from nodes.nextgpt.training.data.place import place_of as place_of_data
     from nodes.nextgpt.training.loop import train as follow
     from nodes.nextgpt.training.parts import Parts
 
+    if data:
+        given["data"] = str(place_of_data(context, data))
     plan = Plan(**{name: value for name, value in given.items() if name in Plan.__dataclass_fields__})
     parts = Parts(preset, place_of(context.models_dir, folder), context.models_dir, context.device, seed)
     losses: list[float] = []

@@ -32,9 +32,10 @@ def preview_data(
 ) -> File:
     """A page with the first conversations of a data set, their media where they stand, and what could not be read."""
     from nodes.data.report import report
+    from nodes.nextgpt.training.data.place import place_of
     from nodes.nextgpt.training.data.talks import SHOWN, read_set
 
-    found = read_set(_place(context, data))
+    found = read_set(place_of(context, data))
     parts: dict[str, list[Any]] = {}
     if statistics is not None:
         parts["0_what there is"] = [statistics]
@@ -97,18 +98,13 @@ def balance(
 def _read(context: NodeContext, data: str) -> Any:
     """A `DataSet`. Raises InvalidError if nothing of it can be read; single broken records are for the preview."""
     from graph_engine.errors import InvalidError
+    from nodes.nextgpt.training.data.place import place_of
     from nodes.nextgpt.training.data.talks import SHOWN, read_set
 
-    found = read_set(_place(context, data))
+    found = read_set(place_of(context, data))
     if not found.talks and found.problems:
         raise InvalidError(found.problems[:SHOWN])
     return found
-
-
-def _place(context: NodeContext, data: str) -> Path:
-    """A Hugging Face data set is a folder, which its state.json stands for."""
-    path = context.input_path(data)
-    return path.parent if path.name in ("state.json", "dataset_dict.json") else path
 
 
 def _shown(number: int, talk: Any) -> list[Any]:
