@@ -17,6 +17,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("models")
 
 
+TINY = ["--set", "models.preset=tiny"]
+"""Whose sizes are told here; its weights are made on the spot."""
+
+
 @pytest.fixture
 def flags(tmp_path: Path, models: Path) -> list[str]:
     return ["--data", str(tmp_path / "data"), "--models-dir", str(models)]
@@ -28,12 +32,12 @@ def report(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[s
 
 
 def test_what_fits_is_copied_once(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "text_to_image", *flags, "--vram", "50MB", "--bandwidth", "1GB"]) == 0
+    assert main(["plan", "text_to_image", *TINY, *flags, "--vram", "50MB", "--bandwidth", "1GB"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("cpu: 52.43 MB for models, copies at 1.1 GB/s (as given)\n")
     assert "think           nextgpt.language_model           1.35 MB  copies 1.35 MB; stays whole" in out
     assert "It fits. Copies: " in out
-    code, found = report(capsys, "text_to_image", *flags, "--vram", "50MB", "--bandwidth", "1GB")
+    code, found = report(capsys, "text_to_image", *TINY, *flags, "--vram", "50MB", "--bandwidth", "1GB")
     uses = found["uses"]
     assert isinstance(uses, list)
     assert code == 0 and not any(use["streamed"] for use in uses)
@@ -44,10 +48,10 @@ def test_what_fits_is_copied_once(flags: list[str], capsys: pytest.CaptureFixtur
 def test_what_does_not_fit_is_streamed_and_says_what_a_pass_copies(
     flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["plan", "text_to_image", *flags, "--vram", "3.1MB"]) == 0
+    assert main(["plan", "text_to_image", *TINY, *flags, "--vram", "3.1MB"]) == 0
     out = capsys.readouterr().out
     assert "streamed: " in out and "every pass copies" in out and "multiply what every pass copies" in out
-    _, found = report(capsys, "text_to_image", *flags, "--vram", "3.1MB")
+    _, found = report(capsys, "text_to_image", *TINY, *flags, "--vram", "3.1MB")
     uses = {use["step"]: use for use in found["uses"]}  # type: ignore[attr-defined]
     assert {name for name, use in uses.items() if use["streamed"]} == {"think"}, "activations count, too"
     assert all(use["kept"] + use["streamed"] == use["weights"] for use in uses.values())
@@ -56,19 +60,19 @@ def test_what_does_not_fit_is_streamed_and_says_what_a_pass_copies(
 def test_what_comes_while_another_step_computes_is_said(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing that hangs on what the language model says before it has said it; and nothing for which there is no room."""
     for budget, film in (("20MB", "draw_condition"), ("6MB", "")):
-        _, found = report(capsys, "any_to_any", *flags, "--vram", budget)
+        _, found = report(capsys, "any_to_any", *TINY, *flags, "--vram", budget)
         during = {use["step"]: use["during"] for use in found["uses"]}  # type: ignore[attr-defined]
         assert (during["encode_picture"], during["think"]) == ("", "encode_picture")
         assert (during["draw_condition"], during["draw"]) == ("", "draw_condition")
         assert during["film"] == film
-    assert main(["plan", "any_to_any", *flags, "--vram", "20MB"]) == 0
+    assert main(["plan", "any_to_any", *TINY, *flags, "--vram", "20MB"]) == 0
     assert "copies 1.35 MB while encode_picture computes" in capsys.readouterr().out
 
 
 def test_what_cannot_run_says_the_numbers(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "text_to_image", *flags, "--vram", "300KB"]) == 1
+    assert main(["plan", "text_to_image", *TINY, *flags, "--vram", "300KB"]) == 1
     assert "It does not fit. think: nextgpt.language_model (1.35 MB) needs" in capsys.readouterr().out
-    assert main(["run", "text_to_image", *flags, "--vram", "300KB", "--plain", "--out", str(flags[1])]) == 1
+    assert main(["run", "text_to_image", *TINY, *flags, "--vram", "300KB", "--plain", "--out", str(flags[1])]) == 1
     err = capsys.readouterr().err
     assert "307,200" in err and "bytes beside its models does not fit" in err
 
@@ -122,7 +126,7 @@ def test_a_turn_in_a_third_of_its_memory_gives_the_same_files(
     made = []
     for name, more in (("roomy", []), ("narrow", ["--vram", "4MB"])):
         out = tmp_path / name
-        words = ["run", "any_to_any", "--data", str(tmp_path / f"{name}-data"), "--models-dir", str(models)]
+        words = ["run", "any_to_any", *TINY, "--data", str(tmp_path / f"{name}-data"), "--models-dir", str(models)]
         assert main([*words, "--plain", "--out", str(out), *more]) == 0
         made.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert len(made[0]) == 4
