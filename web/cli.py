@@ -68,7 +68,8 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 succeeded, 2 partial (some branch failed), 1 failed, 130 cancelled, 64 wrong use.",
     )
     run.add_argument(
-        "workflow", help="a saved workflow's name, a .json or .anyloom file, or a picture, sound or video that carries one"
+        "workflow",
+        help="a saved workflow's name, a .json or .anyloom file, or a picture, sound or video that carries one",
     )
     run.add_argument(
         "--set",

@@ -156,9 +156,7 @@ async def test_what_is_built_empty_is_what_its_library_loads(tmp_path, models_di
     """Text encoders: weights and answers to the bit."""
     from transformers import CLIPTextModel, T5EncoderModel
 
-    spec = ModelSpec.from_dict(
-        load_video(DiffusionContext(tmp_path, models_dir), name).extras["parts"]["text_encoder"]
-    )
+    spec = ModelSpec.from_dict(load_video(DiffusionContext(tmp_path, models_dir), name).extras["parts"]["text_encoder"])
     family = next(family for family in FAMILIES if family.name == spec.family)
     assert family.load is None, "else it could not come in pieces"
     ours = materialise(spec, family, "cpu")
