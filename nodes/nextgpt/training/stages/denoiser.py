@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 
 from nodes.nextgpt.training.captioning import Captioner
 from nodes.nextgpt.training.denoising import denoising_loss
@@ -22,7 +22,10 @@ CANONICAL = 0.75
 """Share of captions in canonical English, which is what conditions are imitated from."""
 
 FOCUS = 4.0
-"""Things fill a tenth of a picture, and all that a caption says is about them."""
+"""Things fill a tenth of a picture, partials a fifth of a spectrogram, and all that a caption says is about them."""
+
+AUDIBLE = 4.0
+"""In natural logarithms of amplitudes: 35 dB."""
 
 
 class Denoiser(Stage):
@@ -71,13 +74,17 @@ class Denoiser(Stage):
         )
         return loss, {}
 
-    def _importance(self, media: list[Medium], clean: Tensor) -> Tensor | None:
-        """ "B 1 h w" ("B 1 F h w" of films), 1 on the mean: cells in which something is seen count `FOCUS` more."""
-        if self.plan.modality == "audio":
-            return None
+    def _importance(self, media: list[Medium], clean: Tensor) -> Tensor:
+        """ "B 1 h w" ("B 1 F h w" of films), 1 on the mean: cells in which something is seen or heard count `FOCUS` more."""
         shown = self.senses.decoder_target(self.plan.modality, media)
-        chroma = shown.amax(-3) - shown.amin(-3)  # 0..2; "B H W" or "B F H W"
-        seen = adaptive_avg_pool2d(chroma, (clean.shape[-2], clean.shape[-1])).clamp(max=1)[:, None]
+        cells = (clean.shape[-2], clean.shape[-1])
+        if self.plan.modality == "audio":
+            # Logarithms: a partial counts by how near it is to the loudest, from `AUDIBLE` below it upwards.
+            heard = (1 + (shown - shown.amax((-2, -1), keepdim=True)) / AUDIBLE).clamp(min=0)
+            seen = adaptive_max_pool2d(heard, cells)
+        else:
+            chroma = shown.amax(-3) - shown.amin(-3)  # 0..2; "B H W" or "B F H W"
+            seen = adaptive_avg_pool2d(chroma, cells).clamp(max=1)[:, None]
         found = 1 + FOCUS * seen
         return found / found.mean()
 
