@@ -8,7 +8,7 @@ Sources: AdamW arXiv 1711.05101; Muon, Jordan et al. 2024 (kellerjordan.github.i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -36,31 +36,43 @@ class Muon(torch.optim.AdamW):
         self.param_groups = groups
         for group in groups:
             if group["muon"]:
-                for weight in group["params"]:
-                    if weight.grad is not None:
-                        self._move(weight, weight.grad, group["lr"], group["weight_decay"])
+                for weights in _alike(weight for weight in group["params"] if weight.grad is not None):
+                    self._move(weights, group["lr"], group["weight_decay"])
 
-    def _move(self, weight: Tensor, gradient: Tensor, rate: float, decay: float) -> None:
-        state = self.state[weight]
-        if "exp_avg" not in state:
-            state["exp_avg"] = torch.zeros_like(weight)
-        momentum = state["exp_avg"].lerp_(gradient, 1 - MOMENTUM)
-        ahead = gradient.lerp(momentum, MOMENTUM).flatten(1)
-        weight.mul_(1 - rate * decay)
-        weight.add_(orthogonal(ahead).view_as(weight), alpha=-rate * 0.2 * max(ahead.shape) ** 0.5)
+    def _move(self, weights: list[Tensor], rate: float, decay: float) -> None:
+        """Weights of one shape at once: of an adapter there are dozens, each too small to be worth a call."""
+        for weight in weights:
+            if "exp_avg" not in self.state[weight]:
+                self.state[weight]["exp_avg"] = torch.zeros_like(weight)
+        momenta = [self.state[weight]["exp_avg"] for weight in weights]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+        ahead = torch.stack([one.flatten(1) for one in torch._foreach_lerp(gradients, momenta, MOMENTUM)])
+        torch._foreach_mul_(weights, 1 - rate * decay)
+        for weight, direction in zip(weights, orthogonal(ahead), strict=True):
+            weight.add_(direction.view_as(weight), alpha=-rate * 0.2 * max(ahead.shape[1:]) ** 0.5)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """A matrix "m n" with the same singular vectors whose singular values are all near 1 (0.7 to 1.2), by iteration."""
+def _alike(weights: Iterable[Tensor], most: int = 16) -> Iterator[list[Tensor]]:
+    """Weights by shape, at most so many together, so that their copies stay small."""
+    found: dict[torch.Size, list[Tensor]] = {}
+    for weight in weights:
+        found.setdefault(weight.shape, []).append(weight)
+    for alike in found.values():
+        yield from (alike[start : start + most] for start in range(0, len(alike), most))
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Matrices "... m n" with the same singular vectors whose singular values are all near 1 (0.7 to 1.2), by iteration."""
     a, b, c = _COEFFICIENTS
-    x = matrix.bfloat16()
-    if upright := matrix.shape[0] > matrix.shape[1]:
-        x = x.T
-    x = x / (x.norm() + 1e-7)
+    x = matrices.bfloat16()
+    if upright := matrices.shape[-2] > matrices.shape[-1]:
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(_ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if upright else x).to(matrix.dtype)
+    return (x.mT if upright else x).to(matrices.dtype)
 
 
 def optimiser(plan: Plan, stage: Stage, weights: Mapping[str, Tensor]) -> torch.optim.AdamW:

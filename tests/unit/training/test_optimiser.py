@@ -21,7 +21,7 @@ from nodes.nextgpt.training.world.scene import Scene, Thing
 
 torch.set_num_threads(1)
 
-PLAN = Plan(preset="tiny", stage="wording", steps=6, batch=4, learning_rate=1e-3, optimiser="muon", weight_decay=0.01)
+PLAN = Plan(preset="tiny", stage="wording", steps=10, batch=4, learning_rate=4e-3, optimiser="muon", weight_decay=0.01)
 
 
 @pytest.mark.parametrize("shape", [(24, 40), (40, 24)])
