@@ -41,9 +41,9 @@ def step(type: str, values: dict[str, Any] | None = None, **links: str) -> dict[
 def workflow(captions: bool) -> dict[str, Any]:
     nodes = {
         "said": step("said.pictures"),
-        "decoder": step("nextgpt.load_decoder", {"modality": "image"}),
-        "projector": step("nextgpt.load_output_projector", {"modality": "image"}),
-        "words": step("nextgpt.load_text_encoder", {"modality": "image"}),
+        "decoder": step("nextgpt.load_decoder", {"preset": "tiny", "modality": "image"}),
+        "projector": step("nextgpt.load_output_projector", {"preset": "tiny", "modality": "image"}),
+        "words": step("nextgpt.load_text_encoder", {"preset": "tiny", "modality": "image"}),
         "projected": step("nextgpt.project_out", signals="said.signals", projector="projector.output_projector"),
         "captions": step("nextgpt.caption_route", signals="said.signals", text_encoder="words.text_encoder"),
         "route": step(

@@ -30,8 +30,18 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 ROOT = Path(__file__).resolve().parents[2]
 MEDIA = ROOT / "workflows" / "media"
 CHAT = json.loads((ROOT / "workflows" / "chat.json").read_text(encoding="utf-8"))
+CHAT["nodes"]["models"]["values"]["preset"] = "tiny"  # which answers anything with a picture at once
 COMMAND = [sys.executable, "-m", "web.cli", "chat"]
-QUICK = ["--set", "draw.steps=2", "--set", "play.steps=2", "--set", "think.max_new_tokens=24"]
+QUICK = [
+    "--set",
+    "draw.steps=2",
+    "--set",
+    "play.steps=2",
+    "--set",
+    "think.max_new_tokens=24",
+    "--set",
+    "models.preset=tiny",
+]
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def seeing() -> dict[str, Any]:
     return {
         "tower": step("nextgpt.load_vision_tower", {"folder": "clip"}),
         "projector": step("nextgpt.load_input_projector_file", {"file": "mine.safetensors"}),
-        "language": step("nextgpt.load_language_model"),
+        "language": step("nextgpt.load_language_model", {"preset": "tiny"}),
         "picture": step("media.load_image", {"file": "lighthouse.png"}),
         "film": step("media.load_video", {"file": "waves.mp4"}),
         "seen": step("nextgpt.encode_image", image="picture.image", encoder="tower.encoder"),
@@ -124,7 +124,7 @@ async def test_a_bad_file_fails_its_own_branch_only(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "input" / "nothing.wav", np.zeros(0), 16_000)
     (tmp_path / "input" / "cut.png").write_bytes((MEDIA / "lighthouse.png").read_bytes()[:3000])
     nodes = {
-        "encoder": step("nextgpt.load_encoder"),
+        "encoder": step("nextgpt.load_encoder", {"preset": "tiny"}),
         "sound": step("media.load_audio", {"file": "nothing.wav"}),
         "heard": step("nextgpt.encode_audio", audio="sound.audio", encoder="encoder.encoder"),
         "broken": step("media.load_image", {"file": "cut.png"}),
