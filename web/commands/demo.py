@@ -8,7 +8,6 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from graph_engine.client import AsyncClient
 from graph_engine.errors import AnyloomError
@@ -20,7 +19,7 @@ MESSAGE = (
     "Make a clip: a red star turns. Play a loud organ note E, played twice."
 )
 SHOWN = {"modality": "image", "things": [{"shape": "heart", "colour": "orange"}]}
-WISHES: dict[str, dict[str, Any]] = {
+WISHES = {
     ".png": {
         "modality": "image",
         "things": [{"shape": "star", "colour": "yellow", "size": "large", "place": "top left"}],
