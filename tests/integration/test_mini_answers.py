@@ -1,5 +1,6 @@
 """Whether the shipped model does what it is asked: through a real server, over its websocket, judged by rule."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,17 @@ from nodes.nextgpt.training.judges.file import judge_file
 from nodes.nextgpt.training.judges.verdict import judge
 from tests.protocol.live import LiveServer
 
+WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
+MEDIA = WORKFLOWS / "media"
+PRESET = json.loads((WORKFLOWS / "text_to_image.json").read_text(encoding="utf-8"))["nodes"]["models"]["values"][
+    "preset"
+]
 pytestmark = [
     pytest.mark.asyncio,
+    pytest.mark.skipif(PRESET != "mini", reason="the shipped workflows are not on the preset mini yet"),
     # diffusers hands torch tensors to numpy in the old way.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
-MEDIA = Path(__file__).resolve().parents[2] / "workflows" / "media"
 STAR = {"shape": "star", "colour": "blue", "size": "large", "place": "left"}
 HEART = {"modality": "image", "things": [{"shape": "heart", "colour": "orange"}]}
 
