@@ -15,6 +15,7 @@ from nodes.nextgpt.training.senses import Senses
 from nodes.nextgpt.training.stage import Losses, Stage
 from nodes.nextgpt.training.world.caption import Medium, caption
 from nodes.nextgpt.training.world.scene import Scene
+from nodes.nextgpt.training.world.sound import between
 from nodes.nextgpt.training.world.talk import Talker
 from nodes.nextgpt.training.world.withheld import is_pair_rare
 
@@ -23,6 +24,11 @@ CANONICAL = 0.75
 
 FOCUS = 4.0
 """Things fill a tenth of a picture, partials a fifth of a spectrogram, and all that a caption says is about them."""
+
+UNNAMED = 0.4
+"""Share of sounds between the notes, whose captions name none. There are so few sounds that a denoiser learns by heart
+which instrument and octave come with which note: of withheld ones it played the note right in 94 of 100, the instrument in
+44, and the octave in 53."""
 
 AUDIBLE = 4.0
 """In natural logarithms of amplitudes: 35 dB."""
@@ -60,7 +66,7 @@ class Denoiser(Stage):
 
     def loss(self, draw: random.Random, count: int) -> Losses:
         talker = Talker(draw)
-        asked = [talker.asked(self.plan.modality) for _ in range(count)]
+        asked = [self._asked(talker, draw) for _ in range(count)]
         captions = [self._caption(draw, medium, mention) for medium, mention in asked]
         media = [medium for medium, _ in asked]
         clean = self.senses.latents(self.plan.modality, media)
@@ -73,6 +79,12 @@ class Denoiser(Stage):
             importance=self._importance(media, clean),
         )
         return loss, {}
+
+    def _asked(self, talker: Talker, draw: random.Random) -> tuple[Medium, frozenset[str]]:
+        medium, mention = talker.asked(self.plan.modality)
+        if self.plan.modality == "audio" and draw.random() < UNNAMED:
+            medium = between(draw)
+        return medium, mention
 
     def _importance(self, media: list[Medium], clean: Tensor) -> Tensor:
         """ "B 1 h w" ("B 1 F h w" of films), 1 on the mean: cells in which something is seen or heard count `FOCUS` more."""

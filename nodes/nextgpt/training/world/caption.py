@@ -104,7 +104,7 @@ def _listed(items: list[str], language: Language, style: int) -> str:
 
 def _sound(sound: Sound, language: Language, mention: Collection[str], style: int) -> str:
     gliding = sound.direction != "steady"
-    note = word(NOTES, sound.note, language)
+    note = "" if sound.bend else word(NOTES, sound.note, language)
     loudness = word(LOUDNESS, sound.loudness, language, style) if "loudness" in mention else ""
     octave = word(OCTAVES, sound.octave, language, style) if "octave" in mention and not gliding else ""
     timbre = word(TIMBRES, sound.timbre, language) if "timbre" in mention else ""
@@ -119,7 +119,7 @@ def _sound(sound: Sound, language: Language, mention: Collection[str], style: in
         loud = f"{loudness}的" if loudness else ""
         return f"{loud}{octave}{timbre}{note}音" + (f"，{ending}" if ending else "")
     if style % 3 == 1 and timbre:
-        said = f"{_a(' '.join(filter(None, (loudness, octave, timbre))))} playing the note {note}"
+        said = f"{_a(' '.join(filter(None, (loudness, octave, timbre))))} playing the note {note}".rstrip()
     else:
         said = _a(" ".join(filter(None, (loudness, octave, timbre, "note", note))))
     return said + (f", {ending}" if ending else "")

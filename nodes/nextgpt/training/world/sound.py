@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -48,7 +49,11 @@ DECAY_S = {"bell": 0.35}
 
 @dataclass(frozen=True)
 class Sound:
-    """What is played. What glides is low and sounds once: it begins or ends an octave above its note."""
+    """What is played. What glides is low and sounds once: it begins or ends an octave above its note.
+
+    bend: octaves above its note. What is bent has no name; training hears such sounds so that an instrument is not
+    learned by heart note by note (`between`).
+    """
 
     note: str
     octave: str
@@ -56,6 +61,7 @@ class Sound:
     beats: str
     direction: str
     loudness: str
+    bend: float = 0.0
 
     def __post_init__(self) -> None:
         if self.direction != "steady" and (self.octave, self.beats) != ("low", "once"):
@@ -64,7 +70,7 @@ class Sound:
     @property
     def hz(self) -> float:
         """Of its note, wherever a glide begins or ends."""
-        return BASE_HZ[self.octave] * STEPS[self.note] / 8
+        return BASE_HZ[self.octave] * STEPS[self.note] / 8 * 2**self.bend
 
     @property
     def strokes(self) -> int:
@@ -83,6 +89,13 @@ def random_sound(draw: random.Random) -> Sound:
         direction,
         draw.choice(tuple(LOUDNESS)),
     )
+
+
+def between(draw: random.Random) -> Sound:
+    """Any instrument half way from one note to the next."""
+    sound = random_sound(draw)
+    lower, upper = draw.choice(tuple(pairwise(NOTES)))
+    return replace(sound, note=lower, bend=math.log2(STEPS[upper] / STEPS[lower]) / 2)
 
 
 def play(sounds: Sequence[Sound], device: torch.device | str = "cpu") -> Tensor:
