@@ -61,13 +61,14 @@ def _follow(
     board = Board(arguments.tensorboard) if arguments.tensorboard else None
     began, left, reports = time.monotonic(), arguments.steps, []
     limit = arguments.minutes * 60 if arguments.minutes else None
-    opened: dict[str, Parts] = {}
+    opened: dict[tuple[str, bool], Parts] = {}
     try:
         for stage, plan in plans.items():
             if arguments.only and stage not in arguments.only:
                 continue
-            if plan.preset not in opened:
-                opened = {plan.preset: Parts(plan.preset, folder, models_dir, device, plan.seed)}
+            kind = (plan.preset, plan.own_weights)
+            if kind not in opened:
+                opened = {kind: Parts(plan.preset, folder, models_dir, device, plan.seed, not plan.own_weights)}
             shown = _Progress(stage)
 
             def heard(event: Mapping[str, Any], shown: _Progress = shown) -> None:
@@ -77,7 +78,7 @@ def _follow(
 
             rest = None if limit is None else max(0.0, limit - (time.monotonic() - began))
             report = follow(
-                plan, opened[plan.preset], stage, resume=arguments.resume, steps=left, seconds=rest, on_event=heard
+                plan, opened[kind], stage, resume=arguments.resume, steps=left, seconds=rest, on_event=heard
             )
             reports.append(report)
             _account(report)

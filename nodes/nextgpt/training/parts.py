@@ -1,7 +1,8 @@
 """The models of a preset while they are trained: made or read when first asked for, saved part by part.
 
 Where a part's weights come from: the training folder, where an earlier stage left them; else the preset's own files;
-else, for a preset that is trained from nothing (`mini`, `tiny`), random ones that follow from the seed.
+else, for a preset that is trained from nothing (`mini`, `tiny`), random ones that follow from the seed. `anew` goes past
+the own files of such a preset, so that its recipe gives the same whether its weights are there already or not.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ _FAMILIES = {family.name: family for family in FAMILIES}
 class Parts:
     """Modules by the names that the preset gives its parts; parameters are float32, frozen until a stage frees them."""
 
-    def __init__(self, preset: str, folder: Path, models_dir: Path, device: str = "cpu", seed: int = 13) -> None:
+    def __init__(
+        self, preset: str, folder: Path, models_dir: Path, device: str = "cpu", seed: int = 13, anew: bool = False
+    ) -> None:
         self.preset = find_preset(preset)
         self.folder = folder
         self.models_dir = models_dir
         self.device = device
         self.seed = seed
+        self.anew = anew
         self._open: dict[str, Any] = {}
 
     def __contains__(self, part: str) -> bool:
@@ -79,7 +83,7 @@ class Parts:
         if self.path(part).is_file():
             return _filled(family.build(config), self.path(part))
         there = locate(self.preset, part, self.models_dir)
-        if there.present and not self.preset.made:
+        if there.present and not self.preset.made and not (self.anew and self.preset.name == "mini"):
             return materialise(specs_of(self.preset.name, [part], self.models_dir)[0], family, self.device)
         if not self.preset.made and self.preset.name != "mini":
             specs_of(self.preset.name, [part], self.models_dir)  # raises, and says what is missing

@@ -46,6 +46,8 @@ class Plan:
     caption_weight, denoise_weight, words_weight   of the three losses of the decoding side
     rank, alpha, dropout, targets  of the adapter (stage 3)
     embeddings       which rows of the token embeddings are trained: of "signals", "all" or "none"
+    own_weights      parts that the folder lacks begin with the preset's own weights. Those of published presets always do;
+                     `mini` begins with random ones else
     rare             captions leave out the colour of rare pairs (the bias that RecA is to undo)
     condition_drop   share of samples that are trained without a condition, for guidance
     """
@@ -81,6 +83,7 @@ class Plan:
     dropout: float = 0.1
     targets: str = "q_proj,k_proj,v_proj,o_proj"
     embeddings: Literal["signals", "all", "none"] = "signals"
+    own_weights: bool = False
     rare: bool = False
     seed: int = 13
 

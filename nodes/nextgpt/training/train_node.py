@@ -59,6 +59,7 @@ def train(
     dropout: Annotated[float, Widget(min=0, max=1)] = 0.1,
     targets: str = "q_proj,k_proj,v_proj,o_proj",
     embeddings: Literal["signals", "all", "none"] = "signals",
+    own_weights: bool = False,
     rare: bool = False,
     seed: Annotated[int, Widget(min=0, max=MAX_SEED)] = 13,
     after: Json | None = None,
@@ -80,7 +81,9 @@ def train(
     if data:
         given["data"] = str(place_of_data(context, data))
     plan = Plan(**{name: value for name, value in given.items() if name in Plan.__dataclass_fields__})
-    parts = Parts(preset, place_of(context.models_dir, folder), context.models_dir, context.device, seed)
+    parts = Parts(
+        preset, place_of(context.models_dir, folder), context.models_dir, context.device, seed, not own_weights
+    )
     losses: list[float] = []
 
     def heard(event: Any) -> None:

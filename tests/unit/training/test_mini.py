@@ -66,7 +66,12 @@ def test_it_has_no_upscaler_and_says_so(tmp_path):
         specs_of("mini", ["video_upscaler"], tmp_path)
 
 
-def test_its_tokenizer_ships_and_its_weights_have_to_be_trained(tmp_path):
+@pytest.fixture
+def nothing_ships(tmp_path, monkeypatch):
+    monkeypatch.setattr("nodes.nextgpt.locate.SHIPPED", tmp_path / "nothing")
+
+
+def test_its_tokenizer_ships_and_its_weights_have_to_be_trained(tmp_path, nothing_ships):
     from nodes.nextgpt.inventory import inventory
 
     (told,) = inventory(["mini"], tmp_path)
@@ -75,7 +80,7 @@ def test_its_tokenizer_ships_and_its_weights_have_to_be_trained(tmp_path):
     assert all("anyloom train mini" in part["wants"][0]["fetch"] for part in told["parts"])
 
 
-def test_without_weights_it_says_what_is_missing(tmp_path):
+def test_without_weights_it_says_what_is_missing(tmp_path, nothing_ships):
     with pytest.raises(ModelError, match="mini") as caught:
         specs_of("mini", ["encoder"], tmp_path)
     assert caught.value.problem.code == "model_missing"
@@ -107,3 +112,21 @@ def test_a_film_of_eight_channels_has_a_preview():
     shown = preview_rgb(latent)
     assert shown.shape == (16, 16, 3)
     assert shown[8:, 8:].min() == 255 > shown[:8, :8].max()
+
+
+def test_it_is_trained_from_nothing_though_its_weights_are_there(tmp_path, monkeypatch):
+    from nodes.nextgpt.training.parts import Parts
+    from nodes.nextgpt.training.publish import publish
+
+    made = Parts("mini", tmp_path / "made", tmp_path, seed=1, anew=True)
+    made.save(["input_projector"], {})
+    publish(made, tmp_path / "weights" / "mini", ["input_projector"])
+    monkeypatch.setattr("nodes.nextgpt.locate.SHIPPED", tmp_path / "weights")
+
+    def first(**more):
+        return next(Parts("mini", tmp_path / "new", tmp_path, **more).get("input_projector").parameters())
+
+    own = next(made.get("input_projector").parameters())
+    assert torch.allclose(first(), own, atol=1e-3)
+    assert torch.allclose(first(seed=1, anew=True), own)
+    assert not torch.allclose(first(seed=2, anew=True), own, atol=1e-3)

@@ -27,7 +27,7 @@ def test_nearness_is_the_share_of_power_that_is_wrong_in_what_is_counted():
 
 
 def test_a_vocoder_begins_with_weights_that_keep_what_passes(tmp_path):
-    parts = Parts("mini", tmp_path, tmp_path)
+    parts = Parts("mini", tmp_path, tmp_path, anew=True)
     mel = -9 + 3 * torch.randn(2, 12, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         dead = parts.get("audio_decoder").vocoder(mel).std()
