@@ -221,7 +221,7 @@ def test_gates_judge_each_part_alone(tmp_path):
     """An identity for an autoencoder is right in everything; an untrained denoiser is not."""
     from nodes.nextgpt.training.evaluation.gates import gates
 
-    speaker = Speaker(Parts("mini", tmp_path, tmp_path))
+    speaker = Speaker(Parts("mini", tmp_path, tmp_path, anew=True))
     vae = speaker.parts.get("image_decoder").vae
     for name in ("image", "video", "audio"):
         decoder = speaker.parts.get(f"{name}_decoder")
