@@ -99,6 +99,19 @@ def test_cells_in_which_things_are_count_more(tmp_path):
     assert loss(importance) != loss(None)
 
 
+def test_cells_of_a_spectrogram_in_which_something_is_heard_count_more(tmp_path):
+    from nodes.nextgpt.training.world.sound import Sound
+
+    stage = open_stage(Plan(preset="tiny", stage="denoiser", modality="audio"), Parts("tiny", tmp_path, tmp_path))
+    sound = Sound("C", "low", "flute", "once", "steady", "loud")
+    mel = stage.senses.decoder_target("audio", [sound])
+    cells = (mel.shape[2] // 4, mel.shape[3] // 4)
+    importance = stage._importance([sound], torch.zeros(1, 8, *cells))
+    assert importance.mean() == pytest.approx(1)
+    loudest = int(mel[0, 0].mean(0).argmax()) // 4
+    assert importance[0, 0, 5, loudest] > 3 * importance[0, 0, 5, -1]
+
+
 def test_an_autoencoder_that_begins_with_another_keeps_its_weights(tmp_path):
     parts = Parts("tiny", tmp_path, tmp_path)
     plan = Plan(preset="tiny", stage="autoencoder", modality="video", begin="image_decoder")

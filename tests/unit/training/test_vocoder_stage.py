@@ -8,7 +8,7 @@ import torch
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.stages import open_stage
-from nodes.nextgpt.training.stages.vocoder import nearness
+from nodes.nextgpt.training.stages.vocoder import mixed, nearness
 
 torch.set_num_threads(1)
 
@@ -33,3 +33,14 @@ def test_a_vocoder_begins_with_weights_that_keep_what_passes(tmp_path):
         dead = parts.get("audio_decoder").vocoder(mel).std()
         alive = open_stage(Plan(preset="mini", stage="vocoder", modality="audio"), parts).vocoder(mel).std()
     assert dead < 1e-3 < 10 * dead < alive < 1
+
+
+def test_a_mixture_is_of_neighbours_and_steady_if_both_are():
+    torch.manual_seed(0)
+    wave = torch.eye(64)  # of each sound one sample, so that a mixture shows its shares
+    steady = torch.arange(64) % 4 != 0
+    found, both = mixed(wave, steady)
+    own, other = found.diagonal(), found[torch.arange(64), torch.arange(64) - 1]
+    assert torch.allclose(own + other, torch.ones(64))
+    assert 20 < int((other > 0).sum()) < 44, "half of them"
+    assert torch.equal(both, steady & (steady.roll(1) | (other == 0)))

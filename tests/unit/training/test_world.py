@@ -16,7 +16,7 @@ from nodes.nextgpt.training.world.caption import EVERYTHING, caption
 from nodes.nextgpt.training.world.clip import Clip, film
 from nodes.nextgpt.training.world.picture import draw_scenes
 from nodes.nextgpt.training.world.scene import Scene, Thing, random_scene, related_scene, variations
-from nodes.nextgpt.training.world.sound import SAMPLES, Sound, play, random_sound
+from nodes.nextgpt.training.world.sound import SAMPLES, Sound, between, play, random_sound
 from nodes.nextgpt.training.world.talk import KINDS, Talker
 from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, PEAKS, SHAPES, STEPS
 from nodes.nextgpt.training.world.wish import wish_of
@@ -178,3 +178,15 @@ def test_the_shipped_vocabulary_is_the_one_of_this_world():
         for words in table.values():
             assert len(tokenizer.encode(words["zh"][0])) == 1
             assert len(tokenizer.encode(" " + words["en"][0])) == 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_lies_between_two_notes_is_none_of_them_and_named_by_none(seed):
+    sound = between(random.Random(seed))
+    plain = replace(sound, bend=0.0)
+    assert 1.03 < sound.hz / plain.hz < 1.10
+    for language in LANGUAGES:
+        said = caption(sound, language)
+        assert not any(named in said for note in NOTES for named in (f" {note}", f"{note}音"))
+        assert said != caption(plain, language)
+    assert not torch.equal(play([sound]), play([plain]))
