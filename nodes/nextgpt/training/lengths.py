@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-OVERHEAD = 96
-"""Tokens whose time one more pass through the model costs, by its many small operations (seen on one CPU core)."""
+OVERHEAD = 70
+"""Tokens whose time one more pass through the model costs by its many small operations: on one CPU core, forwards and
+backwards, the mini language model takes 14 ms and 0.2 ms for each token."""
 
 
 def apart(lengths: Sequence[int], most: int = 3) -> list[list[int]]:

@@ -23,7 +23,7 @@ CANONICAL = 0.75
 """Share of captions in canonical English, which is what conditions are imitated from."""
 
 FOCUS = 4.0
-"""Things fill a tenth of a picture, partials a fifth of a spectrogram, and all that a caption says is about them."""
+"""Things fill a tenth of a picture, partials a tenth of a spectrogram, and all that a caption says is about them."""
 
 UNNAMED = 0.4
 """Share of sounds between the notes, whose captions name none. There are so few sounds that a denoiser learns by heart
