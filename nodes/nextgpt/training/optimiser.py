@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nodes.nextgpt.training.ledger import parameters
 from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.precision import is_bfloat16_fast
 from nodes.nextgpt.training.stage import Stage
 
 MOMENTUM = 0.95
@@ -65,7 +66,7 @@ def _alike(weights: Iterable[Tensor], most: int = 16) -> Iterator[list[Tensor]]:
 def orthogonal(matrices: Tensor) -> Tensor:
     """Matrices "... m n" with the same singular vectors whose singular values are all near 1 (0.7 to 1.2), by iteration."""
     a, b, c = _COEFFICIENTS
-    x = matrices.bfloat16()
+    x = matrices.bfloat16() if is_bfloat16_fast(matrices.device.type) else matrices.float()
     if upright := matrices.shape[-2] > matrices.shape[-1]:
         x = x.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)

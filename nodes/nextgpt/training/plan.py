@@ -46,6 +46,7 @@ class Plan:
     caption_weight, denoise_weight, words_weight   of the three losses of the decoding side
     rank, alpha, dropout, targets  of the adapter (stage 3)
     embeddings       which rows of the token embeddings are trained: of "signals", "all" or "none"
+    train_text_encoder   of a denoiser; without, projectors that imitate the encoder stay true to it
     own_weights      parts that the folder lacks begin with the preset's own weights. Those of published presets always do;
                      `mini` begins with random ones else
     rare             captions leave out the colour of rare pairs (the bias that RecA is to undo)
@@ -83,6 +84,7 @@ class Plan:
     dropout: float = 0.1
     targets: str = "q_proj,k_proj,v_proj,o_proj"
     embeddings: Literal["signals", "all", "none"] = "signals"
+    train_text_encoder: bool = True
     own_weights: bool = False
     rare: bool = False
     seed: int = 13

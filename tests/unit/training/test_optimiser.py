@@ -57,7 +57,14 @@ def test_resumed_training_with_muon_gives_the_same_losses(tmp_path):
     assert whole.losses[-1] < whole.losses[0]
 
 
-def test_attention_stays_in_float32_on_a_cpu():
+def test_a_processor_without_bfloat16_computes_in_float32(monkeypatch):
+    monkeypatch.setattr("nodes.nextgpt.training.precision.is_bfloat16_fast", lambda device: False)
+    with precision("cpu", "bfloat16"):
+        assert F.linear(torch.randn(5, 8), torch.ones(3, 8)).dtype == torch.float32
+
+
+def test_attention_stays_in_float32_on_a_cpu(monkeypatch):
+    monkeypatch.setattr("nodes.nextgpt.training.precision.is_bfloat16_fast", lambda device: True)
     query = torch.randn(1, 2, 5, 8)
     with precision("cpu", "bfloat16"):
         assert F.linear(query, torch.ones(3, 8)).dtype == torch.bfloat16
@@ -79,6 +86,18 @@ def test_a_denoiser_of_films_begins_with_what_pictures_know(tmp_path):
     assert "conv_in.weight" in shared and len(shared) > 20
     assert all(torch.equal(begun[name], known[name]) for name in shared)
     assert all(torch.equal(begun[name], fresh[name]) for name in begun.keys() - shared)
+
+
+def test_a_denoiser_can_be_trained_under_a_text_encoder_that_stays(tmp_path):
+    parts = Parts("tiny", tmp_path, tmp_path)
+    before = {name: tensor.clone() for name, tensor in parts.get("image_text_encoder").state_dict().items()}
+    drawn = {name: tensor.clone() for name, tensor in parts.get("image_decoder").unet.state_dict().items()}
+    plan = Plan(preset="tiny", stage="denoiser", modality="image", steps=2, batch=2, train_text_encoder=False)
+    report = train(plan, parts, "denoiser")
+    assert set(report.ledger.by_part) == {"image_decoder"}
+    after, unet = parts.get("image_text_encoder").state_dict(), parts.get("image_decoder").unet.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert any(not torch.equal(unet[name], tensor) for name, tensor in drawn.items())
 
 
 def test_cells_in_which_things_are_count_more(tmp_path):

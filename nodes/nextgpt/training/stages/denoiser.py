@@ -45,14 +45,15 @@ class Denoiser(Stage):
         if plan.begin:
             self._begin(parts, plan.begin.removesuffix("_decoder"))
         self.decoder.unet.requires_grad_(True).train()
-        self.captioner.encoder.requires_grad_(True).train()
+        if plan.train_text_encoder:
+            self.captioner.encoder.requires_grad_(True).train()
         for module in self.decoder.unet.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0  # the world never ends, so nothing can be learned by heart
         if plan.checkpointing:
             self.decoder.unet.enable_gradient_checkpointing()
         self.modules = {part: self.decoder, words: self.captioner.encoder}
-        self.saved = (part, words)
+        self.saved = (part, words) if plan.train_text_encoder else (part,)
 
     def _begin(self, parts: Parts, modality: str) -> None:
         """With the weights of another decoder wherever names and sizes agree: of pictures, all that is not about time."""
@@ -74,7 +75,7 @@ class Denoiser(Stage):
             self.decoder,
             self.plan.modality,
             clean,
-            self.captioner.conditions(captions),
+            self.captioner.conditions(captions) if self.plan.train_text_encoder else self.captioner.targets(captions),
             gamma=self.plan.snr_gamma,
             importance=self._importance(media, clean),
         )
