@@ -1,7 +1,8 @@
 """Mixed precision: matrices in bfloat16, attention on a CPU in float32.
 
 A processor without instructions for bfloat16 (before AVX-512) computes it a hundred times slower than float32; there
-everything is float32, whatever the plan allows. The backward pass of attention on a CPU takes three times as long in bfloat16 as in float32, more than all matrices gain.
+everything is float32, whatever the plan allows. The backward pass of attention on a CPU takes three times as long in
+bfloat16 as in float32, more than all matrices gain.
 """
 
 from __future__ import annotations

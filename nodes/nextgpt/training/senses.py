@@ -105,7 +105,11 @@ class Senses:
                 rows: Tensor = self.encoder.encode(trunk, self.encoder_input(modality, group), kind=form)
             return rows.float()
 
-        return self._kept.get(media, make, f"features {form}") if self._kept else list(make(media))
+        return self.kept(media, make, f"features {form}")
+
+    def kept(self, media: Sequence[AnyMedium], make: Callable[[list[AnyMedium]], Tensor], kind: str) -> list[Tensor]:
+        """What `make` gives for media "B ...", one tensor each; out of memory where media recur and it is there."""
+        return self._kept.get(media, make, kind) if self._kept else list(make(list(media)))
 
     def encoder_input(self, modality: str, media: Sequence[AnyMedium]) -> Tensor:
         """What the encode nodes would give the encoder, many at once.
@@ -135,7 +139,7 @@ class Senses:
             with torch.no_grad():
                 return self._latents(modality, group)
 
-        return torch.stack(self._kept.get(media, make, "latents")) if self._kept else make(list(media))
+        return torch.stack(self.kept(media, make, "latents"))
 
     def _latents(self, modality: str, media: list[AnyMedium]) -> Tensor:
         decoder = self.parts.get(f"{modality}_decoder")

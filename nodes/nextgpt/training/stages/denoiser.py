@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
 
@@ -13,7 +15,7 @@ from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.senses import Senses
 from nodes.nextgpt.training.stage import Losses, Stage
-from nodes.nextgpt.training.world.caption import Medium, caption
+from nodes.nextgpt.training.world.caption import AnyMedium, Medium, caption
 from nodes.nextgpt.training.world.scene import Scene
 from nodes.nextgpt.training.world.sound import between
 from nodes.nextgpt.training.world.talk import Talker
@@ -89,17 +91,20 @@ class Denoiser(Stage):
 
     def _importance(self, media: list[Medium], clean: Tensor) -> Tensor:
         """ "B 1 h w" ("B 1 F h w" of films), 1 on the mean: cells in which something is seen or heard count `FOCUS` more."""
-        shown = self.senses.decoder_target(self.plan.modality, media)
         cells = (clean.shape[-2], clean.shape[-1])
+        seen = torch.stack(self.senses.kept(media, lambda lacking: self._seen(lacking, cells), "seen"))
+        found = 1 + FOCUS * seen
+        return found / found.mean()
+
+    def _seen(self, media: Sequence[AnyMedium], cells: tuple[int, int]) -> Tensor:
+        """ "B 1 h w" ("B 1 F h w" of films), 0..1: how much of a thing or partial is in each cell of the latent."""
+        shown = self.senses.decoder_target(self.plan.modality, media)
         if self.plan.modality == "audio":
             # Logarithms: a partial counts by how near it is to the loudest, from `AUDIBLE` below it upwards.
             heard = (1 + (shown - shown.amax((-2, -1), keepdim=True)) / AUDIBLE).clamp(min=0)
-            seen = adaptive_max_pool2d(heard, cells)
-        else:
-            chroma = shown.amax(-3) - shown.amin(-3)  # 0..2; "B H W" or "B F H W"
-            seen = adaptive_avg_pool2d(chroma, cells).clamp(max=1)[:, None]
-        found = 1 + FOCUS * seen
-        return found / found.mean()
+            return adaptive_max_pool2d(heard, cells)
+        chroma = shown.amax(-3) - shown.amin(-3)  # 0..2; "B H W" or "B F H W"
+        return adaptive_avg_pool2d(chroma, cells).clamp(max=1)[:, None]
 
     def _caption(self, draw: random.Random, medium: Medium, mention: frozenset[str]) -> str:
         if draw.random() < self.plan.condition_drop:
