@@ -31,7 +31,7 @@ def reads(literals: Mapping[str, Any]) -> list[str]:
 
 
 @node(id="nextgpt.load_text_encoder", version=VERSION, category=LOADERS, reads=reads)
-def load_text_encoder(context: NodeContext, preset: PresetName = "tiny", modality: Spoken = "image") -> TextEncoder:
+def load_text_encoder(context: NodeContext, preset: PresetName = "mini", modality: Spoken = "image") -> TextEncoder:
     """The text encoder of one modality's decoder: for captions instead of signals, and for negative conditions."""
     from nodes.nextgpt.checkpoint import find_preset, specs_of
 

@@ -48,45 +48,45 @@ class NextGpt(NamedTuple):
 
 
 @node(id="nextgpt.load", version=VERSION, title="Load NExT-GPT", category=CATEGORY, reads=_reads)
-def load(context: NodeContext, preset: PresetName = "tiny") -> NextGpt:
+def load(context: NodeContext, preset: PresetName = "mini") -> NextGpt:
     """All models of a preset: encoder, projectors, language model and decoders.
 
-    preset: `tiny` has the topology of the 2023 weights, `tiny-v1.5` that of the 2024 code; both are small, random and
-    made on first use. `mini` is small too and trained on a world of shapes and notes (docs/training.md). The others need
-    their weights, in the models folder or a Hugging Face cache: `anyloom models` says which, where they are looked for
-    and what is missing.
+    preset: `mini` is small, was trained on a world of shapes, notes and moves (docs/training.md), and comes with Anyloom.
+    `tiny` has the topology of the 2023 weights, `tiny-v1.5` that of the 2024 code; both are small, random and made on
+    first use. The others need their weights, in the models folder or a Hugging Face cache: `anyloom models` says which,
+    where they are looked for and what is missing.
     """
     return NextGpt(*_specs(context, preset, *NextGpt._fields))
 
 
 @node(id="nextgpt.load_encoder", version=VERSION, category=CATEGORY, reads=_reads)
-def load_encoder(context: NodeContext, preset: PresetName = "tiny") -> Encoder:
+def load_encoder(context: NodeContext, preset: PresetName = "mini") -> Encoder:
     """The ImageBind encoder of a preset. Only the trunks that are used take memory."""
     return _specs(context, preset, "encoder")[0]
 
 
 @node(id="nextgpt.load_input_projector", version=VERSION, category=CATEGORY, reads=_reads)
-def load_input_projector(context: NodeContext, preset: PresetName = "tiny") -> InputProjector:
+def load_input_projector(context: NodeContext, preset: PresetName = "mini") -> InputProjector:
     """The projector from the encoder's space into the language model's."""
     return _specs(context, preset, "input_projector")[0]
 
 
 @node(id="nextgpt.load_language_model", version=VERSION, category=CATEGORY, reads=_reads)
-def load_language_model(context: NodeContext, preset: PresetName = "tiny") -> LanguageModel:
+def load_language_model(context: NodeContext, preset: PresetName = "mini") -> LanguageModel:
     """The language model of a preset, with its tokenizer and signal tokens."""
     return _specs(context, preset, "language_model")[0]
 
 
 @node(id="nextgpt.load_output_projector", version=VERSION, category=CATEGORY, reads=_reads)
 def load_output_projector(
-    context: NodeContext, preset: PresetName = "tiny", modality: Spoken = "image"
+    context: NodeContext, preset: PresetName = "mini", modality: Spoken = "image"
 ) -> OutputProjector:
     """The projector from the language model's space to the condition of one modality's decoder."""
     return _specs(context, preset, f"{modality}_projector")[0]
 
 
 @node(id="nextgpt.load_decoder", version=VERSION, category=CATEGORY, reads=_reads)
-def load_decoder(context: NodeContext, preset: PresetName = "tiny", modality: Spoken = "image") -> Decoder:
+def load_decoder(context: NodeContext, preset: PresetName = "mini", modality: Spoken = "image") -> Decoder:
     """The diffusion decoder of one modality."""
     return _specs(context, preset, f"{modality}_decoder")[0]
 

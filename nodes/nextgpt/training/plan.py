@@ -46,6 +46,7 @@ class Plan:
     caption_weight, denoise_weight, words_weight   of the three losses of the decoding side
     rank, alpha, dropout, targets  of the adapter (stage 3)
     embeddings       which rows of the token embeddings are trained: of "signals", "all" or "none"
+    stand_ins        share of talks in which other words stand for those that are copied (`stand_ins.py`)
     train_text_encoder   of a denoiser; without, projectors that imitate the encoder stay true to it
     own_weights      parts that the folder lacks begin with the preset's own weights. Those of published presets always do;
                      `mini` begins with random ones else
@@ -84,6 +85,7 @@ class Plan:
     dropout: float = 0.1
     targets: str = "q_proj,k_proj,v_proj,o_proj"
     embeddings: Literal["signals", "all", "none"] = "signals"
+    stand_ins: float = 0.0
     train_text_encoder: bool = True
     own_weights: bool = False
     rare: bool = False

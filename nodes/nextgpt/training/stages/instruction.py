@@ -25,6 +25,7 @@ from nodes.nextgpt.training.source import Source
 from nodes.nextgpt.training.stage import Losses, Stage
 from nodes.nextgpt.training.stages.decoding_side import Outputs, total
 from nodes.nextgpt.training.stages.encoding_side import features_of, joined
+from nodes.nextgpt.training.stand_ins import StandIns
 from nodes.nextgpt.training.world.talk import KINDS
 
 
@@ -33,6 +34,7 @@ class Instruction(Stage):
         self.plan, self.parts = plan, parts
         self.source = Source(plan, tuple(KINDS), tuple(KINDS.values()))
         self.speech = Speech(parts, plan.checkpointing)
+        self.stand_ins = StandIns(self.speech.words.tokenizer)
         self.outputs = Outputs(plan, parts, self.speech, self.source.recurs)
         self.projector: Any = parts.get("input_projector").requires_grad_(True).train()
         self.outputs.free()
@@ -53,6 +55,8 @@ class Instruction(Stage):
         batch = lines(
             [turns_of(t.turns, b) for t, b in zip(talks, blocks, strict=True)], self.speech.words, self.speech.device
         )
+        if self.plan.stand_ins:
+            batch = self.stand_ins.replaced(batch, draw, self.plan.stand_ins)
         logits, states = self.speech.read(batch, joined(blocks), states=True)
         assert states is not None
         told = {

@@ -14,6 +14,7 @@ from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.source import Source
 from nodes.nextgpt.training.stage import Losses, Stage
+from nodes.nextgpt.training.stand_ins import StandIns
 from nodes.nextgpt.training.world.talk import KINDS
 
 EVERYTHING = 0.2
@@ -22,7 +23,9 @@ EVERYTHING = 0.2
 
 class Wording(Stage):
     def __init__(self, plan: Plan, parts: Parts) -> None:
+        self.plan = plan
         self.speech = Speech(parts, plan.checkpointing)
+        self.stand_ins = StandIns(self.speech.words.tokenizer)
         self.source = Source(plan, tuple(KINDS), tuple(KINDS.values()))
         self.speech.model.requires_grad_(True).train()
         self.modules = {"language_model": self.speech.model}
@@ -33,6 +36,8 @@ class Wording(Stage):
         batch = lines(
             [turns_of(talk.turns, None, spoken=False) for talk in talks], self.speech.words, self.speech.device
         )
+        if self.plan.stand_ins:
+            batch = self.stand_ins.replaced(batch, draw, self.plan.stand_ins)
         every = batch.ids.masked_fill(batch.mask == 0, -100)
         logits, _ = self.speech.read(batch, None)
         answers, all_tokens = words_loss(logits, batch.labels), words_loss(logits, every)
