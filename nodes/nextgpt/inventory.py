@@ -38,7 +38,9 @@ def _preset(preset: Preset, models_dir: Path) -> dict[str, Any]:
     return {"preset": preset.name, "made": preset.made, "complete": complete, "parts": parts}
 
 
-_TRAINED = {"mini": "Nobody publishes it; train it with `anyloom train mini --publish` (docs/training.md)."}
+def _how(preset: Preset) -> str:
+    """How to come by weights that nobody publishes."""
+    return f"Train them with `anyloom train {preset.name} --publish` (docs/training.md)." if preset.trained else ""
 
 
 def _part(preset: Preset, part: str, models_dir: Path) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def _part(preset: Preset, part: str, models_dir: Path) -> dict[str, Any]:
     files = [_file(file.path, file.prefix) for file in place.files]
     wants = [] if preset.made else [_want(preset, lack) for lack in place.lacks]
     for want in [want for want in wants if not want["raw"]][:1]:
-        want |= {"or": str(place.own), "fetch": source.fetch if source is not None else _TRAINED.get(preset.name, "")}
+        want |= {"or": str(place.own), "fetch": source.fetch if source is not None else _how(preset)}
     whole = place.present and all("error" not in file for file in files)
     return {
         "part": part,

@@ -56,11 +56,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Preset:
-    """made: its weights are random and made here; else they come from files that a person puts there."""
+    """Where its weights come from: made, random ones and made here; trained, by a recipe that begins with nothing and ships
+    (`workflows/train/NAME.json`); else from files that a person puts there."""
 
     name: str
     parts: Mapping[str, Part]
     made: bool = False
+    trained: bool = False
 
 
 def _tiny_text_vocabulary() -> int:
@@ -238,7 +240,7 @@ def _mini() -> Preset:
     for name, part in parts.items():
         if "tokenizer" in part.extras:
             parts[name] = replace(part, extras={**part.extras, "tokenizer": "mini"})
-    return Preset("mini", parts)
+    return Preset("mini", parts, trained=True)
 
 
 def _published(

@@ -83,9 +83,9 @@ class Parts:
         if self.path(part).is_file():
             return _filled(family.build(config), self.path(part))
         there = locate(self.preset, part, self.models_dir)
-        if there.present and not self.preset.made and not (self.anew and self.preset.name == "mini"):
+        if there.present and not self.preset.made and not (self.anew and self.preset.trained):
             return materialise(specs_of(self.preset.name, [part], self.models_dir)[0], family, self.device)
-        if not self.preset.made and self.preset.name != "mini":
+        if not self.preset.made and not self.preset.trained:
             specs_of(self.preset.name, [part], self.models_dir)  # raises, and says what is missing
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.seed, self.preset.name, part))

@@ -1,8 +1,10 @@
-"""Stand-ins: words of a talk that is copied are replaced by other ones, so that a language model copies what it is told.
+"""Stand-ins and slips: exercises for a language model that says what it is told or shown, not what usually goes together.
 
 A world has few words, and a model soon knows which go together: told of a withheld pair, it said the nearest one it had
-been trained on ("a green star" became "a green square"). Where any word may stand beside any other, only copying helps.
-No withheld pair comes up: what stands in for a word of the world is none of these words itself.
+been trained on ("a green star" became "a green square"). Stand-ins are other words in place of those that are copied:
+where any word may stand beside any other, only copying helps. No withheld pair comes up: what stands in for a word of the
+world is none of these words itself. Slips are wrong colours among the words that the model hears itself say; what it is to
+say next stays true to what it was asked, so it learns not to guess a shape from the colour before it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from functools import lru_cache
 
 from nodes.nextgpt.model.tokenizer import Tokenizer
 from nodes.nextgpt.training.lines import IGNORED, Lines
-from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, SHAPES, TIMBRES
+from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, SHAPES, TIMBRES, Words
 
 EACH = 0.7
 """Chance of each word of a talk that has any."""
@@ -26,6 +28,7 @@ class StandIns:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.others = _others(tokenizer)
+        self.colours = _colours(tokenizer)
 
     def replaced(self, batch: Lines, draw: random.Random, share: float) -> Lines:
         """A batch in which `share` of the talks have stand-ins, the same ones for user and assistant. Only words that the
@@ -44,26 +47,56 @@ class StandIns:
                     strange.add(row)
         return replace(batch, ids=ids, labels=labels, runs=tuple(run for run in batch.runs if run.row not in strange))
 
+    def slipped(self, batch: Lines, draw: random.Random, share: float) -> Lines:
+        """A batch in which `share` of the talks have slips of the tongue: colours that the assistant has said are others in
+        `ids`, and as they should be in `labels`. Their signals are no longer among `runs`."""
+        ids, slips = batch.ids.clone(), set()
+        for row in range(len(ids)):
+            if draw.random() >= share:
+                continue
+            for place in (batch.labels[row] != IGNORED).nonzero().flatten().tolist():
+                others = self.colours.get(int(ids[row, place]))
+                if others and draw.random() < EACH:
+                    ids[row, place] = draw.choice(others)
+                    slips.add(row)
+        return replace(batch, ids=ids, runs=tuple(run for run in batch.runs if run.row not in slips))
+
+
+Kind = tuple[bool, bool, bool]
+"""How a token is written: with Latin letters, with a space before them, with a capital. Only the like is exchanged."""
+
+
+@lru_cache(maxsize=4)
+def _colours(tokenizer: Tokenizer) -> Mapping[int, tuple[int, ...]]:
+    """For each colour that is one token, the other ones."""
+    kinds: dict[Kind, list[int]] = {}
+    for spelling in sorted(_spellings(COLOURS)):
+        token = tokenizer.id_of(spelling)
+        if token is not None:
+            kinds.setdefault(_kind(spelling), []).append(token)
+    return {token: tuple(other for other in alike if other != token) for alike in kinds.values() for token in alike}
+
 
 @lru_cache(maxsize=4)
 def _others(tokenizer: Tokenizer) -> Mapping[int, tuple[int, ...]]:
-    """For each word of the world that is one token, what may stand in for it: words that are written alike (Chinese, English
-    with or without the space before it)."""
-    named = {
-        spelling
-        for table in (COLOURS, SHAPES, NOTES, TIMBRES)
-        for entry in table.values()
-        for language in LANGUAGES
-        for spoken in entry[language]
-        for spelling in (spoken, f" {spoken}", spoken.capitalize(), f" {spoken.capitalize()}")
-    }
-    kinds: dict[tuple[bool, bool], list[int]] = {}
-    world: dict[int, tuple[bool, bool]] = {}
+    """For each word of the world that is one token, what may stand in for it."""
+    named = _spellings(COLOURS) | _spellings(SHAPES) | _spellings(NOTES) | _spellings(TIMBRES)
+    kinds: dict[Kind, list[int]] = {}
+    world: dict[int, Kind] = {}
     for token in range(tokenizer.size):
         text = tokenizer.decode([token])
-        kind = (text.isascii(), text.startswith(" "))
         if text in named:
-            world[token] = kind
+            world[token] = _kind(text)
         elif len(text.strip()) > 1 and text.strip() not in _ROLES and text.strip().isalpha():
-            kinds.setdefault(kind, []).append(token)
+            kinds.setdefault(_kind(text), []).append(token)
     return {token: tuple(kinds[kind]) for token, kind in world.items() if kind in kinds}
+
+
+def _spellings(table: Mapping[str, Words]) -> set[str]:
+    words = {spoken for entry in table.values() for language in LANGUAGES for spoken in entry[language]}
+    words |= {spoken.capitalize() for spoken in words}
+    return words | {f" {spoken}" for spoken in words}
+
+
+def _kind(text: str) -> Kind:
+    return text.isascii(), text.startswith(" "), text.istitle()

@@ -60,6 +60,7 @@ def train(
     targets: str = "q_proj,k_proj,v_proj,o_proj",
     embeddings: Literal["signals", "all", "none"] = "signals",
     stand_ins: Annotated[float, Widget(min=0, max=1)] = 0.0,
+    slips: Annotated[float, Widget(min=0, max=1)] = 0.0,
     train_text_encoder: bool = True,
     own_weights: bool = False,
     rare: bool = False,

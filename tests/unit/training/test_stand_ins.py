@@ -55,6 +55,19 @@ def test_no_medium_is_like_a_talk_with_stand_ins():
     assert {run.row for run in found.runs} == {run.row for run in batch.runs} - strange
 
 
+def test_slips_are_wrong_colours_in_what_is_heard_and_not_in_what_is_to_be_said():
+    batch, words = batch_of(("make image", "make video"))
+    found = StandIns(words.tokenizer).slipped(batch, random.Random(1), 1.0)
+    assert torch.equal(found.labels, batch.labels)
+    slips = found.ids != batch.ids
+    assert slips.any(1).float().mean() > 0.6
+    assert bool((batch.labels[slips] != IGNORED).all()), "only what the assistant says"
+    colours = {spoken for entry in COLOURS.values() for said in entry.values() for spoken in said}
+    for old, new in zip(batch.ids[slips].tolist(), found.ids[slips].tolist(), strict=True):
+        assert {words.tokenizer.decode([token]).strip().lower() for token in (old, new)} <= colours
+    assert not {run.row for run in found.runs} & set(slips.any(1).nonzero().flatten().tolist())
+
+
 def test_without_a_share_nothing_changes():
     batch, words = batch_of(("make video",))
     found = StandIns(words.tokenizer).replaced(batch, random.Random(1), 0.0)
@@ -68,12 +81,11 @@ def test_every_vocabulary_that_ships_has_stand_ins():
         assert all(not set(found) & others.keys() for found in others.values())
 
 
-def test_language_and_instruction_are_trained_with_stand_ins(tmp_path):
+def test_language_and_instruction_are_trained_with_both(tmp_path):
     for stage in ("wording", "instruction"):
         parts = Parts("tiny", tmp_path, tmp_path)
-        losses = [
-            train(Plan(preset="tiny", stage=stage, steps=1, batch=4, rank=2, stand_ins=share), parts, f"{stage} {share}")
-            .losses[0]
-            for share in (0.0, 1.0)
-        ]  # fmt: skip
+        losses = []
+        for share in (0.0, 1.0):
+            plan = Plan(preset="tiny", stage=stage, steps=1, batch=4, rank=2, stand_ins=share, slips=share)
+            losses += train(plan, parts, f"{stage} {share}").losses
         assert all(0 < loss < 1e3 for loss in losses)

@@ -57,6 +57,8 @@ class Instruction(Stage):
         )
         if self.plan.stand_ins:
             batch = self.stand_ins.replaced(batch, draw, self.plan.stand_ins)
+        if self.plan.slips:
+            batch = self.stand_ins.slipped(batch, draw, self.plan.slips)
         logits, states = self.speech.read(batch, joined(blocks), states=True)
         assert states is not None
         told = {

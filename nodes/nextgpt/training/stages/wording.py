@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import random
 
+import torch
+
 from nodes.nextgpt.training.language import Speech
-from nodes.nextgpt.training.lines import accuracy, lines, turns_of, words_loss
+from nodes.nextgpt.training.lines import IGNORED, accuracy, lines, turns_of, words_loss
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.source import Source
@@ -38,7 +40,9 @@ class Wording(Stage):
         )
         if self.plan.stand_ins:
             batch = self.stand_ins.replaced(batch, draw, self.plan.stand_ins)
-        every = batch.ids.masked_fill(batch.mask == 0, -100)
+        if self.plan.slips:
+            batch = self.stand_ins.slipped(batch, draw, self.plan.slips)
+        every = torch.where(batch.labels != IGNORED, batch.labels, batch.ids).masked_fill(batch.mask == 0, IGNORED)
         logits, _ = self.speech.read(batch, None)
         answers, all_tokens = words_loss(logits, batch.labels), words_loss(logits, every)
         return (1 - EVERYTHING) * answers + EVERYTHING * all_tokens, {
