@@ -84,10 +84,11 @@ class Outputs:
             projector.requires_grad_(True).train()
 
     def losses(self, talks: Sequence[Talk], batch: Lines, states: Tensor) -> dict[str, Tensor]:
-        """Mean over modalities of the caption's distance ("caption") and of the denoising loss ("denoise")."""
+        """Mean over modalities of the caption's distance ("caption") and of the denoising loss ("denoise"); each modality's own
+        distance ("caption_image", ...) beside it."""
         media = [medium for talk in talks for medium in talk.made]
         captions = [text for talk in talks for text in talk.captions]
-        far, noise = [], []
+        far, noise, apart = [], [], {}
         for modality in self.modalities:
             if not any(run.modality == modality for run in batch.runs):
                 continue
@@ -96,11 +97,13 @@ class Outputs:
             if self.plan.caption_weight and modality in self.captioners and captions:
                 wanted = self.captioners[modality].targets([captions[place] for place in places])
                 far.append(caption_distance(condition, wanted))
+                apart[f"caption_{modality}"] = far[-1].detach()
             if self.plan.denoise_weight:
                 chosen = [media[place] for place in places]
                 noise.append(self.denoise(modality, chosen, condition))
         told = {"caption": far, "denoise": noise}
-        return {name: torch.stack(found).mean() for name, found in told.items() if found}
+        means = {name: torch.stack(found).mean() for name, found in told.items() if found}
+        return {**means, **apart}
 
     def denoise(self, modality: str, media: Sequence[Any], condition: Tensor) -> Tensor:
         """Through the frozen denoiser; some conditions are replaced by that of no words, so that guidance stays true."""
