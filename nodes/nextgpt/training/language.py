@@ -1,4 +1,4 @@
-"""The language model in training: reads lines, gives logits and last states, and knows its signal tokens."""
+"""The language model in training: reads lines, says words, and knows its signal tokens."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import cross_entropy, pad
 
 from nodes.nextgpt.training.ledger import Rows
 from nodes.nextgpt.training.lengths import apart
-from nodes.nextgpt.training.lines import Lines, embedded
+from nodes.nextgpt.training.lines import IGNORED, Lines, embedded
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.words import words_of
 
@@ -27,8 +27,8 @@ class Speech:
             # Recomputation is done by layers in training mode only; they have no dropout.
             self.model.train()
 
-    def read(self, batch: Lines, features: Tensor | None, states: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Logits "B L V", and the last states "B L H" after the final norm if asked for; 0 beyond a line's end.
+    def read(self, batch: Lines, features: Tensor | None) -> Tensor:
+        """The last states "B L H" after the final norm; 0 beyond a line's end.
 
         On a CPU short and long lines are read apart: one talk of three media among questions is half of a batch's length
         and the rest would be padding (`lengths.py`).
@@ -36,21 +36,24 @@ class Speech:
         embeds = embedded(self.model, batch, features)
         lengths = batch.mask.sum(1).tolist()
         groups = apart(lengths) if embeds.device.type == "cpu" else [list(range(len(lengths)))]
-        logits, last = [], []
+        states = []
         for rows in groups:
             longest = max(lengths[row] for row in rows)
-            out = self.model.causal(
-                inputs_embeds=embeds[rows, :longest],
-                attention_mask=batch.mask[rows, :longest],
-                output_hidden_states=states,
-                use_cache=False,
+            out = self.model.causal.get_decoder()(
+                inputs_embeds=embeds[rows, :longest], attention_mask=batch.mask[rows, :longest], use_cache=False
             )
-            rest = (0, 0, 0, embeds.shape[1] - longest)
-            logits.append(pad(out.logits, rest))
-            if states:
-                last.append(pad(out.hidden_states[-1], rest))
+            states.append(pad(out.last_hidden_state, (0, 0, 0, embeds.shape[1] - longest)))
         back = torch.tensor([row for rows in groups for row in rows], device=embeds.device).argsort()
-        return torch.cat(logits)[back], torch.cat(last)[back] if states else None
+        return torch.cat(states)[back]
+
+    def says(self, states: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross entropy of what is to be said, each token from the state before it, and the share of it that is the
+        model's first choice (the original's gen_acc). labels: "B L", `IGNORED` where nothing is; there no logits are made."""
+        wanted = labels[:, 1:]
+        counted = wanted != IGNORED
+        logits = self.model.causal.get_output_embeddings()(states[:, :-1][counted]).float()
+        truth = wanted[counted]
+        return cross_entropy(logits, truth), (logits.argmax(-1) == truth).sum() / max(1, len(truth))
 
     def free_embeddings(self, which: str) -> dict[str, Rows]:
         """Let token embeddings be trained: all, those of signals, or none. Returns the rows, "language_model.NAME".

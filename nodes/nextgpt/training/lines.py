@@ -117,17 +117,3 @@ def embedded(model: Any, batch: Lines, features: Tensor | None) -> Tensor:
     if features is None or not len(batch.feature_rows):
         return embeds
     return embeds.index_put((batch.feature_rows, batch.feature_places), features.to(embeds.dtype))
-
-
-def words_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross entropy of what is to be said, each token from the state before it."""
-    return torch.nn.functional.cross_entropy(
-        logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED
-    )
-
-
-def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of what is to be said that is the model's first choice (the original's gen_acc)."""
-    wanted = labels[:, 1:]
-    counted = wanted != IGNORED
-    return ((logits[:, :-1].argmax(-1) == wanted) & counted).sum() / counted.sum().clamp_min(1)

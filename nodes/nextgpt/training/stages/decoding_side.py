@@ -18,7 +18,7 @@ from nodes.nextgpt.training.captioning import Captioner
 from nodes.nextgpt.training.denoising import denoising_loss
 from nodes.nextgpt.training.language import Speech
 from nodes.nextgpt.training.ledger import Rows
-from nodes.nextgpt.training.lines import Lines, accuracy, lines, turns_of, words_loss
+from nodes.nextgpt.training.lines import Lines, lines, turns_of
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.senses import Senses
@@ -45,10 +45,9 @@ class DecodingSide(Stage):
     def loss(self, draw: random.Random, count: int) -> Losses:
         talks = self.source.talks(draw, count)
         batch = lines([turns_of(talk.turns, []) for talk in talks], self.speech.words, self.speech.device)
-        logits, states = self.speech.read(batch, None, states=True)
-        assert states is not None
-        words = words_loss(logits, batch.labels)
-        told = {"words": words, "accuracy": accuracy(logits, batch.labels), **self.outputs.losses(talks, batch, states)}
+        states = self.speech.read(batch, None)
+        words, accuracy = self.speech.says(states, batch.labels)
+        told = {"words": words, "accuracy": accuracy, **self.outputs.losses(talks, batch, states)}
         return total(self.plan, told), told
 
 

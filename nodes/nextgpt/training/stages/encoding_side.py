@@ -7,7 +7,7 @@ import random
 from torch import Tensor
 
 from nodes.nextgpt.training.language import Speech
-from nodes.nextgpt.training.lines import accuracy, lines, turns_of, words_loss
+from nodes.nextgpt.training.lines import lines, turns_of
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.senses import Senses
@@ -38,9 +38,8 @@ class EncodingSide(Stage):
         batch = lines(
             [turns_of(t.turns, b) for t, b in zip(talks, blocks, strict=True)], self.speech.words, self.speech.device
         )
-        logits, _ = self.speech.read(batch, joined(blocks))
-        loss = words_loss(logits, batch.labels)
-        return loss, {"accuracy": accuracy(logits, batch.labels)}
+        loss, accuracy = self.speech.says(self.speech.read(batch, joined(blocks)), batch.labels)
+        return loss, {"accuracy": accuracy}
 
 
 def features_of(talks: list[Talk], senses: Senses, projector: Tensor) -> list[list[Tensor]]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from nodes.nextgpt.training.adapter import Adapted
 from nodes.nextgpt.training.language import Speech
-from nodes.nextgpt.training.lines import accuracy, lines, turns_of, words_loss
+from nodes.nextgpt.training.lines import lines, turns_of
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.snapshot import write
@@ -59,13 +59,9 @@ class Instruction(Stage):
             batch = self.stand_ins.replaced(batch, draw, self.plan.stand_ins)
         if self.plan.slips:
             batch = self.stand_ins.slipped(batch, draw, self.plan.slips)
-        logits, states = self.speech.read(batch, joined(blocks), states=True)
-        assert states is not None
-        told = {
-            "words": words_loss(logits, batch.labels),
-            "accuracy": accuracy(logits, batch.labels),
-            **self.outputs.losses(talks, batch, states),
-        }
+        states = self.speech.read(batch, joined(blocks))
+        words, accuracy = self.speech.says(states, batch.labels)
+        told = {"words": words, "accuracy": accuracy, **self.outputs.losses(talks, batch, states)}
         return total(self.plan, told), told
 
     def finish(self) -> None:

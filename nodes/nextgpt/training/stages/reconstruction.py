@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nodes.nextgpt.training.adapter import Adapted
 from nodes.nextgpt.training.language import Speech
-from nodes.nextgpt.training.lines import lines, turns_of, words_loss
+from nodes.nextgpt.training.lines import lines, turns_of
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.source import Source
@@ -99,8 +99,7 @@ class Reconstruction(Stage):
         blocks = features_of(talks, self.outputs.senses, self.projector)
         turns = [turns_of(talk.turns, block) for talk, block in zip(talks, blocks, strict=True)]
         batch = lines(turns, self.speech.words, self.speech.device)
-        _, states = self.speech.read(batch, joined(blocks), states=True)
-        assert states is not None
+        states = self.speech.read(batch, joined(blocks))
         hidden, embeds, places = self.speech.signal_states(batch, states, self.modality)
         condition = self.outputs.projectors[f"{self.modality}_projector"](hidden, embeds)
         return self.outputs.denoise(self.modality, [talks[place].given[0] for place in places], condition)
@@ -109,8 +108,7 @@ class Reconstruction(Stage):
         blocks = features_of(talks, self.outputs.senses, self.projector)
         turns = [turns_of(talk.turns, block) for talk, block in zip(talks, blocks, strict=True)]
         batch = lines(turns, self.speech.words, self.speech.device)
-        logits, _ = self.speech.read(batch, joined(blocks))
-        return words_loss(logits, batch.labels)
+        return self.speech.says(self.speech.read(batch, joined(blocks)), batch.labels)[0]
 
     def finish(self) -> None:
         if self.adapted is not None:

@@ -11,7 +11,7 @@ import random
 import torch
 
 from nodes.nextgpt.training.language import Speech
-from nodes.nextgpt.training.lines import IGNORED, accuracy, lines, turns_of, words_loss
+from nodes.nextgpt.training.lines import IGNORED, lines, turns_of
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.source import Source
@@ -43,10 +43,10 @@ class Wording(Stage):
         if self.plan.slips:
             batch = self.stand_ins.slipped(batch, draw, self.plan.slips)
         every = torch.where(batch.labels != IGNORED, batch.labels, batch.ids).masked_fill(batch.mask == 0, IGNORED)
-        logits, _ = self.speech.read(batch, None)
-        answers, all_tokens = words_loss(logits, batch.labels), words_loss(logits, every)
+        states = self.speech.read(batch, None)
+        (answers, accuracy), (all_tokens, _) = self.speech.says(states, batch.labels), self.speech.says(states, every)
         return (1 - EVERYTHING) * answers + EVERYTHING * all_tokens, {
             "answers": answers,
             "tokens": all_tokens,
-            "accuracy": accuracy(logits, batch.labels),
+            "accuracy": accuracy,
         }
