@@ -74,12 +74,13 @@ class Kept:
 
 
 class Senses:
-    """keep: whether media recur, so that keeping them pays."""
+    """keep: whether media recur, so that keeping them pays. learns: whether the encoder learns from what is read."""
 
-    def __init__(self, parts: Parts, keep: bool = False) -> None:
+    def __init__(self, parts: Parts, keep: bool = False, learns: bool = False) -> None:
+        self.learns = learns
         self.parts = parts
         self.device = parts.device
-        self._kept = Kept(parts.folder / "cache") if keep else None
+        self._kept = Kept(parts.folder / "cache") if keep and not learns else None
 
     @property
     def encoder(self) -> Any:
@@ -101,7 +102,7 @@ class Senses:
     def _features(self, modality: str, media: list[AnyMedium], form: str) -> list[Tensor]:
         def make(group: list[AnyMedium]) -> Tensor:
             trunk = "audio" if modality == "audio" else "vision"
-            with torch.no_grad():
+            with torch.set_grad_enabled(self.learns):
                 rows: Tensor = self.encoder.encode(trunk, self.encoder_input(modality, group), kind=form)
             return rows.float()
 

@@ -49,8 +49,8 @@ class StandIns:
 
     def slipped(self, batch: Lines, draw: random.Random, share: float) -> Lines:
         """A batch in which `share` of the talks have slips of the tongue: colours that the assistant has said are others in
-        `ids`, and as they should be in `labels`. Their signals are no longer among `runs`."""
-        ids, slips = batch.ids.clone(), set()
+        `ids`, and as they should be in `labels`. Their signals stay: they are to be true to what was asked for."""
+        ids = batch.ids.clone()
         for row in range(len(ids)):
             if draw.random() >= share:
                 continue
@@ -58,8 +58,7 @@ class StandIns:
                 others = self.colours.get(int(ids[row, place]))
                 if others and draw.random() < EACH:
                     ids[row, place] = draw.choice(others)
-                    slips.add(row)
-        return replace(batch, ids=ids, runs=tuple(run for run in batch.runs if run.row not in slips))
+        return replace(batch, ids=ids)
 
 
 Kind = tuple[bool, bool, bool]

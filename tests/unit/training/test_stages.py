@@ -101,6 +101,17 @@ def test_what_was_trained_becomes_the_presets_weights(trained, tmp_path):
     assert not (tmp_path / "all").exists()
 
 
+def test_an_encoder_can_learn_beside_the_input_projector(tmp_path):
+    parts = Parts("tiny-v1.5", tmp_path, tmp_path / "models")
+    before = {key: value.clone() for key, value in parts.get("encoder").state_dict().items()}
+    plan = Plan(preset="tiny-v1.5", stage="encoding_side", steps=2, batch=6, embeddings="none", train_encoder=True)
+    report = train(plan, parts, "seeing")
+    assert set(report.ledger.by_part) == {"encoder", "input_projector"}
+    assert {Path(file).stem for file in report.files} == {"encoder", "input_projector"}
+    after = parts.get("encoder").state_dict()
+    assert sum(not torch.equal(after[key], value) for key, value in before.items()) > 20
+
+
 def test_a_language_model_learns_the_language(tmp_path):
     plan = Plan(preset="tiny", stage="wording", steps=25, batch=6, learning_rate=5e-3, schedule="constant")
     report = train(plan, Parts("tiny", tmp_path, tmp_path), "words")

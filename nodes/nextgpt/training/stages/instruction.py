@@ -26,7 +26,23 @@ from nodes.nextgpt.training.stage import Losses, Stage
 from nodes.nextgpt.training.stages.decoding_side import Outputs, total
 from nodes.nextgpt.training.stages.encoding_side import features_of, joined
 from nodes.nextgpt.training.stand_ins import StandIns
-from nodes.nextgpt.training.world.talk import KINDS
+
+KINDS = {
+    "make image": 10.0,
+    "make audio": 1.0,
+    "make video": 1.5,
+    "describe image": 3.0,
+    "describe audio": 1.0,
+    "describe video": 1.5,
+    "ask": 1.0,
+    "mixed": 2.0,
+    "cross": 2.0,
+    "move": 1.5,
+    "edit": 3.0,
+    "chat": 0.7,
+    "together": 1.8,
+}
+"""Kinds of talks, and how often they come. Pictures have the longest captions, and so their conditions take longest."""
 
 
 class Instruction(Stage):
