@@ -14,6 +14,7 @@ StageName = Literal[
     "autoencoder",
     "vocoder",
     "binding",
+    "seeing",
     "wording",
     "denoiser",
     "encoding_side",
@@ -48,7 +49,6 @@ class Plan:
     embeddings       which rows of the token embeddings are trained: of "signals", "all" or "none"
     stand_ins        share of talks in which other words stand for those that are copied (`stand_ins.py`)
     slips            share of talks in which the model hears itself say wrong colours
-    train_encoder    beside the input projector (stage 1)
     train_text_encoder   of a denoiser; without, projectors that imitate the encoder stay true to it
     own_weights      parts that the folder lacks begin with the preset's own weights. Those of published presets always do;
                      `mini` begins with random ones else
@@ -89,7 +89,6 @@ class Plan:
     embeddings: Literal["signals", "all", "none"] = "signals"
     stand_ins: float = 0.0
     slips: float = 0.0
-    train_encoder: bool = False
     train_text_encoder: bool = True
     own_weights: bool = False
     rare: bool = False

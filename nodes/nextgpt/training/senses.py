@@ -74,13 +74,12 @@ class Kept:
 
 
 class Senses:
-    """keep: whether media recur, so that keeping them pays. learns: whether the encoder learns from what is read."""
+    """keep: whether media recur, so that keeping them pays."""
 
-    def __init__(self, parts: Parts, keep: bool = False, learns: bool = False) -> None:
-        self.learns = learns
+    def __init__(self, parts: Parts, keep: bool = False) -> None:
         self.parts = parts
         self.device = parts.device
-        self._kept = Kept(parts.folder / "cache") if keep and not learns else None
+        self._kept = Kept(parts.folder / "cache") if keep else None
 
     @property
     def encoder(self) -> Any:
@@ -102,7 +101,7 @@ class Senses:
     def _features(self, modality: str, media: list[AnyMedium], form: str) -> list[Tensor]:
         def make(group: list[AnyMedium]) -> Tensor:
             trunk = "audio" if modality == "audio" else "vision"
-            with torch.set_grad_enabled(self.learns):
+            with torch.no_grad():
                 rows: Tensor = self.encoder.encode(trunk, self.encoder_input(modality, group), kind=form)
             return rows.float()
 

@@ -61,7 +61,6 @@ def train(
     embeddings: Literal["signals", "all", "none"] = "signals",
     stand_ins: Annotated[float, Widget(min=0, max=1)] = 0.0,
     slips: Annotated[float, Widget(min=0, max=1)] = 0.0,
-    train_encoder: bool = False,
     train_text_encoder: bool = True,
     own_weights: bool = False,
     rare: bool = False,

@@ -20,6 +20,8 @@ from nodes.nextgpt.training.senses import Senses
 from nodes.nextgpt.training.stages import open_stage
 from nodes.nextgpt.training.stages.autoencoder import fold_scale
 from nodes.nextgpt.training.stages.denoiser import uncoloured
+from nodes.nextgpt.training.stages.seeing import TABLES, Seeing, labels_of, owners
+from nodes.nextgpt.training.world.clip import Clip
 from nodes.nextgpt.training.world.scene import Scene, Thing
 from nodes.nextgpt.training.world.talk import Said, Talker
 from nodes.nextgpt.words import words_of
@@ -32,6 +34,7 @@ STAGES = [
     ("autoencoder", "audio", {"audio_decoder"}),
     ("vocoder", "all", {"audio_decoder"}),
     ("binding", "all", {"encoder"}),
+    ("seeing", "all", {"encoder"}),
     ("wording", "all", {"language_model"}),
     ("denoiser", "image", {"image_decoder", "image_text_encoder"}),
     ("denoiser", "video", {"video_decoder", "video_text_encoder"}),
@@ -101,15 +104,23 @@ def test_what_was_trained_becomes_the_presets_weights(trained, tmp_path):
     assert not (tmp_path / "all").exists()
 
 
-def test_an_encoder_can_learn_beside_the_input_projector(tmp_path):
-    parts = Parts("tiny-v1.5", tmp_path, tmp_path / "models")
-    before = {key: value.clone() for key, value in parts.get("encoder").state_dict().items()}
-    plan = Plan(preset="tiny-v1.5", stage="encoding_side", steps=2, batch=6, embeddings="none", train_encoder=True)
-    report = train(plan, parts, "seeing")
-    assert set(report.ledger.by_part) == {"encoder", "input_projector"}
-    assert {Path(file).stem for file in report.files} == {"encoder", "input_projector"}
-    after = parts.get("encoder").state_dict()
-    assert sum(not torch.equal(after[key], value) for key, value in before.items()) > 20
+def test_patches_are_told_which_thing_they_show(tmp_path):
+    stage = Seeing(Plan(preset="mini", stage="seeing"), Parts("mini", tmp_path, tmp_path, anew=True))
+    star = Thing("star", "red", "large", "top left")
+    ring = Thing("ring", "blue", "small", "bottom right")
+    scene, clip = Scene((star, ring), "white"), Clip("moon", "green", "grows", "black")
+    owner = owners([scene], stage.covered([scene], 64))
+    cells = owner[0].reshape(8, 8)
+    assert (cells[:4, :4] == 0).sum() > 4
+    assert (cells[4:, 4:] == 1).sum() >= 4
+    assert (cells[4:, :4] == -1).all()
+    assert (cells[:4, 4:] == -1).all()
+    shapes = labels_of([scene], "shape", owner)
+    assert set(shapes[owner == 0].tolist()) == {TABLES["shape"].index("star")}
+    assert set(shapes[owner == -1].tolist()) == {len(TABLES["shape"])}
+    shown = stage.covered([clip], 64)
+    assert 1 <= shown.sum() < 32
+    assert set(labels_of([clip], "motion", owners([clip], shown))[shown].tolist()) == {TABLES["motion"].index("grows")}
 
 
 def test_a_language_model_learns_the_language(tmp_path):

@@ -17,6 +17,7 @@ def open_stage(plan: Plan, parts: Parts) -> Stage:
         encoding_side,
         instruction,
         reconstruction,
+        seeing,
         vocoder,
         wording,
     )
@@ -25,6 +26,7 @@ def open_stage(plan: Plan, parts: Parts) -> Stage:
         "autoencoder": autoencoder.Autoencoder,
         "vocoder": vocoder.Vocoder,
         "binding": binding.Binding,
+        "seeing": seeing.Seeing,
         "wording": wording.Wording,
         "denoiser": denoiser.Denoiser,
         "encoding_side": encoding_side.EncodingSide,

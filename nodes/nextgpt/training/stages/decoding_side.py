@@ -26,14 +26,21 @@ from nodes.nextgpt.training.source import Source
 from nodes.nextgpt.training.stage import Losses, Stage
 from nodes.nextgpt.training.world.talk import Talk
 
-KINDS = {"make image": 2.0, "make video": 1.5, "make audio": 1.0, "mixed": 1.0}
+KINDS = {
+    "all": {"make image": 2.0, "make video": 1.5, "make audio": 1.0, "mixed": 1.0},
+    "image": {"make image": 4.0, "edit": 1.0},
+    "video": {"make video": 1.0},
+    "audio": {"make audio": 1.0},
+}
+"""Talks by the modality whose side is trained."""
 MODALITIES = ("image", "video", "audio")
 
 
 class DecodingSide(Stage):
     def __init__(self, plan: Plan, parts: Parts) -> None:
         self.plan = plan
-        self.source = Source(plan, tuple(KINDS), tuple(KINDS.values()))
+        kinds = KINDS[plan.modality]
+        self.source = Source(plan, tuple(kinds), tuple(kinds.values()))
         self.speech = Speech(parts, plan.checkpointing)
         self.outputs = Outputs(plan, parts, self.speech, self.source.recurs)
         self.outputs.free()

@@ -1,8 +1,4 @@
-"""Stage 1, encoding-side alignment: media to captions. Only the input projector learns (NExT-GPT, section 4.1).
-
-With `train_encoder` the encoder learns too, as it does not in the paper: that is pre-training of a small encoder, which has
-to see whatever captions say, and goes on being bound meanwhile (captions and contrast together: CoCa, arXiv 2205.01917).
-"""
+"""Stage 1, encoding-side alignment: media to captions. Only the input projector learns (NExT-GPT, section 4.1)."""
 
 from __future__ import annotations
 
@@ -17,24 +13,19 @@ from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.senses import Senses
 from nodes.nextgpt.training.source import Source
 from nodes.nextgpt.training.stage import Losses, Stage
-from nodes.nextgpt.training.stages.binding import Binding
+from nodes.nextgpt.training.stand_ins import StandIns
 from nodes.nextgpt.training.world.talk import Talk
 
-ENCODER_RATE = 0.3
-"""Of the learning rate: it knows a lot already."""
-
-BOUND = 0.1
-"""Weight of the contrast, a sum over four pairs of senses."""
-
-KINDS = {"describe image": 2.0, "describe video": 1.0, "describe audio": 1.0, "ask": 0.5}
+KINDS = {"describe image": 3.0, "describe video": 1.5, "describe audio": 0.7, "ask": 1.0}
 
 
 class EncodingSide(Stage):
     def __init__(self, plan: Plan, parts: Parts) -> None:
+        self.plan = plan
         self.source = Source(plan, tuple(KINDS), tuple(KINDS.values()))
-        self.binding = Binding(plan, parts) if plan.train_encoder else None
-        self.senses = Senses(parts, self.source.recurs, learns=plan.train_encoder)
+        self.senses = Senses(parts, self.source.recurs)
         self.speech = Speech(parts, plan.checkpointing)
+        self.stand_ins = StandIns(self.speech.words.tokenizer)
         self.projector = parts.get("input_projector").requires_grad_(True).train()
         self.rows = self.speech.free_embeddings(plan.embeddings)
         self.modules = {
@@ -42,12 +33,7 @@ class EncodingSide(Stage):
             "input_projector": self.projector,
             "language_model": self.speech.model,
         }
-        self.rates = {"encoder": ENCODER_RATE}
-        self.saved = (
-            "input_projector",
-            *(("encoder",) if plan.train_encoder else ()),
-            *(("language_model",) if self.rows else ()),
-        )
+        self.saved = ("input_projector", *(("language_model",) if self.rows else ()))
 
     def loss(self, draw: random.Random, count: int) -> Losses:
         talks = self.source.talks(draw, count)
@@ -55,12 +41,10 @@ class EncodingSide(Stage):
         batch = lines(
             [turns_of(t.turns, b) for t, b in zip(talks, blocks, strict=True)], self.speech.words, self.speech.device
         )
+        if self.plan.slips:
+            batch = self.stand_ins.slipped(batch, draw, self.plan.slips)
         loss, accuracy = self.speech.says(self.speech.read(batch, joined(blocks)), batch.labels)
-        told = {"words": loss, "accuracy": accuracy}
-        if self.binding is not None:
-            told["binding"], _ = self.binding.loss(draw, count)
-            loss = loss + BOUND * told["binding"]
-        return loss, told
+        return loss, {"accuracy": accuracy}
 
 
 def features_of(talks: list[Talk], senses: Senses, projector: Tensor) -> list[list[Tensor]]:

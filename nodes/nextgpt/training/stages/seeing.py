@@ -1,0 +1,125 @@
+"""Seeing: every patch of a picture or clip says which thing it shows, by linear readings that are thrown away at the end.
+
+Contrast alone is a slow teacher of a small encoder: after 700 steps of it colours and sizes could be read from the mean patch,
+of shapes and places hardly more than chance. ImageBind begins with an encoder that can see (OpenCLIP's); this is how the
+mini encoder comes to. It goes on being bound meanwhile, so that the space stays one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, cross_entropy
+
+from nodes.nextgpt.model.preprocess_video import frame_indices
+from nodes.nextgpt.training.media import films, pictures
+from nodes.nextgpt.training.parts import Parts
+from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.senses import Senses
+from nodes.nextgpt.training.stage import Losses, Stage
+from nodes.nextgpt.training.stages.binding import Binding
+from nodes.nextgpt.training.world.clip import FPS, FRAMES, Clip
+from nodes.nextgpt.training.world.scene import SIDE, Scene
+from nodes.nextgpt.training.world.talk import Talker
+from nodes.nextgpt.training.world.terms import COLOURS, MOTIONS, PLACES, SHAPES, SIZES
+
+TABLES: Mapping[str, tuple[str, ...]] = {
+    "shape": tuple(SHAPES),
+    "colour": tuple(COLOURS),
+    "size": tuple(SIZES),
+    "place": tuple(PLACES),
+    "motion": tuple(MOTIONS),
+}
+READ: Mapping[str, tuple[str, ...]] = {
+    "image": ("shape", "colour", "size", "place"),
+    "video": ("shape", "colour", "motion"),
+}
+COVERED = 0.05
+"""Mean chroma of a patch from which on it shows a thing."""
+NOTHING = 0.3
+"""Weight of patches that show none; nine of ten do not."""
+BOUND = 0.1
+"""Weight of the contrast, over a quarter of the batch."""
+SHARP = 10.0
+"""Rows of the encoder have length 1; readings want more."""
+
+
+class Seeing(Stage):
+    def __init__(self, plan: Plan, parts: Parts) -> None:
+        self.binding = Binding(plan, parts)
+        self.senses = Senses(parts)
+        self.encoder: Any = self.binding.encoder
+        width = int(self.encoder.config.out_dim)
+        # Nothing is the last class of each.
+        self.readings = nn.ModuleDict({name: nn.Linear(width, len(table) + 1) for name, table in TABLES.items()})
+        self.readings.to(parts.device)
+        self.modules = {"encoder": self.encoder, "readings": self.readings}
+        self.saved = ("encoder",)
+
+    def loss(self, draw: random.Random, count: int) -> Losses:
+        talker = Talker(draw)
+        told: dict[str, Tensor] = {}
+        for modality, share in (("image", 0.6), ("video", 0.4)):
+            of = max(1, round(share * count))
+            media = [talker.scene() if modality == "image" else talker.clip() for _ in range(of)]
+            rows = SHARP * self.encoder.encode("vision", self.senses.encoder_input(modality, media), kind="patch")
+            covered = self.covered(media, rows.shape[1])
+            owner = owners(media, covered)
+            for name in READ[modality]:
+                labels = labels_of(media, name, owner).to(rows.device)
+                loss, right = _read(self.readings[name](rows), labels)
+                told[f"{modality}_{name}"] = loss
+                told[f"right_{modality}_{name}"] = right
+        seen = torch.stack([value for name, value in told.items() if not name.startswith("right_")]).sum()
+        told["binding"], _ = self.binding.loss(draw, max(2, count // 4))
+        return seen + BOUND * told["binding"], told
+
+    def covered(self, media: Sequence[Scene | Clip], patches: int) -> Tensor:
+        """Which patches show something, "B N", row by row."""
+        side = self.encoder.config.image_size
+        if isinstance(media[0], Clip):
+            shown = frame_indices(FRAMES, FPS, self.encoder.config.vision_frames, clips=1)[0]
+            planes = films(media, (side, side), FRAMES, "cpu")[:, shown]
+        else:
+            planes = pictures(media, (side, side), "cpu")[:, None]
+        chroma = (planes.amax(-1) - planes.amin(-1)).amax(1)
+        cells = avg_pool2d(chroma[:, None], round(side / patches**0.5))
+        return cells.flatten(1) > COVERED
+
+
+def owners(media: Sequence[Scene | Clip], covered: Tensor) -> Tensor:
+    """Which thing each patch shows, "B N": the nearest of a scene's, the only one of a clip; -1 for none."""
+    grid = round(covered.shape[1] ** 0.5)
+    found = torch.zeros(covered.shape, dtype=torch.long)
+    for row, medium in enumerate(media):
+        if isinstance(medium, Scene):
+            axis = (torch.arange(grid) + 0.5) * (SIDE / grid)
+            far = [
+                ((axis[None, :] - x).square() + (axis[:, None] - y).square()).flatten()
+                for x, y in (thing.centre for thing in medium.things)
+            ]
+            found[row] = torch.stack(far).argmin(0)
+    return torch.where(covered, found, -1)
+
+
+def labels_of(media: Sequence[Scene | Clip], name: str, owner: Tensor) -> Tensor:
+    """Classes "B N" of one attribute; the last one is nothing."""
+    table = TABLES[name]
+    labels = torch.full(owner.shape, len(table))
+    for row, medium in enumerate(media):
+        for index, thing in enumerate(medium.things if isinstance(medium, Scene) else (medium,)):
+            labels[row][owner[row] == index] = table.index(getattr(thing, name))
+    return labels
+
+
+def _read(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss over patches that show a thing and, less, over those that show none; share of the former that are right."""
+    there = labels != logits.shape[-1] - 1
+    loss = cross_entropy(logits[there], labels[there])
+    if not bool(there.all()):
+        loss = loss + NOTHING * cross_entropy(logits[~there], labels[~there])
+    return loss, (logits[there].argmax(-1) == labels[there]).float().mean()
