@@ -165,7 +165,7 @@ def test_other_prompts_are_read_and_bad_ones_named(tmp_path):
         assert caught.value.problem.code == "bad_prompts"
 
 
-def test_commands_train_stop_resume_and_refuse(tmp_path, capsys):
+def test_commands_train_stop_resume_and_refuse(tmp_path, capsys, monkeypatch):
     values = {"preset": "tiny", "folder": "x", "stage": "wording", "steps": 3, "batch": 2}
     nodes = {
         "words": {"type": "nextgpt.train", "values": values},
@@ -191,6 +191,7 @@ def test_commands_train_stop_resume_and_refuse(tmp_path, capsys):
     ]
     assert (tmp_path / "d" / "models" / "training" / "r" / "weights" / "input_projector.safetensors").is_file()
     assert main(["train", "no-such-recipe", "--data", str(tmp_path / "d")]) == 1
+    monkeypatch.setattr("nodes.nextgpt.locate.SHIPPED", tmp_path / "nothing")
     assert main(["evaluate", "mini", "--data", str(tmp_path / "d")]) == 1
     assert "lacks the weights" in capsys.readouterr().err
 
