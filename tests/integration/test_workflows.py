@@ -1,8 +1,9 @@
-"""Every shipped workflow, run by the engine on the tiny models: its files exist, open and hold something."""
+"""Every shipped workflow, run by the engine as it is: its files exist, open and hold something."""
 
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import av
@@ -48,7 +49,7 @@ EXPECTED = {
     "video_to_text": {"reply", "save_reply"},
 }
 """The results that a workflow must have; those named save_* are files."""
-UNASKED = {"answer": {"save_draw", "save_film", "save_play"}, "chat": {"save_film", "save_play"}}
+UNASKED = {"answer": {"save_draw", "save_film"}, "chat": {"save_film", "save_play"}}
 """Files that come only when the model asks for them, which it does not here."""
 
 
@@ -95,7 +96,7 @@ def check_picture(path, fact):
     assert pixels.shape[0] == 64
     assert pixels.shape[1] in (64, 128)
     assert pixels.std() > 8, "a picture with nothing on it"
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 200, "a drawn thing has edges of many colours"
 
 
 def check_sound(path, fact):
@@ -106,12 +107,12 @@ def check_sound(path, fact):
     assert samples.std() > 0.01
 
 
-def check_video(path, fact):
+def check_video(path, fact, fps=4.0):
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
         rate = float(container.streams.video[0].average_rate)
     assert len(frames) == fact["frames"] == 8
-    assert rate == fact["fps"] == 8.0
+    assert rate == fact["fps"] == fps
     assert frames[0].shape in ((64, 64, 3), (96, 96, 3))
     assert frames[0].std() > 5
     assert np.abs(frames[0].astype(float) - frames[-1]).mean() > 0.5, "nothing moves"
@@ -131,12 +132,12 @@ def check_conversation(path, fact):
 
 
 def check_shown(path, fact):
-    """The conversation about a picture that the user showed, and that was answered in words."""
+    """The conversation about a picture that the user showed, and that was answered with a sound."""
     user, assistant = outline(path)["turns"]
     (medium,) = (part for part in user["parts"] if part["type"] == "image")
     with Image.open(path.parent / medium["file"]) as kept, Image.open(FOLDER / "media" / "heart.png") as shown:
         assert np.array_equal(np.asarray(kept), np.asarray(shown))
-    assert [part["type"] for part in assistant["parts"]] == ["text"]
+    assert [part["type"] for part in assistant["parts"]] == ["text", "signal", "audio"]
 
 
 def check_chart(path, fact):
@@ -153,14 +154,14 @@ def check_scored(path, fact):
     """The clip with the sound that came with it, as long as the longer of both."""
     with av.open(str(path)) as container:
         assert len(container.streams.audio) == 1
-        assert sum(1 for _ in container.decode(video=0)) == fact["frames"] == 16
+        assert sum(1 for _ in container.decode(video=0)) == fact["frames"] == 8
     assert fact["seconds"] == pytest.approx(2.0)
 
 
 def check_narration(path, fact):
     samples, rate = soundfile.read(path)
     assert rate == fact["sample_rate"] == 22_050
-    assert fact["seconds"] > 4, "forty words take longer"
+    assert fact["seconds"] > 2, "a sentence takes longer"
     assert np.abs(samples).max() > 0.1
 
 
@@ -169,7 +170,7 @@ def check_narrated(path, fact):
     with av.open(str(path)) as container:
         assert len(container.streams.audio) == 1
         frames = [frame.to_ndarray(format="rgb24").astype(float) for frame in container.decode(video=0)]
-    assert len(frames) == fact["frames"] > 16
+    assert len(frames) == fact["frames"] > 8
     assert np.abs(frames[0] - frames[7]).mean() > 1, "the star rises"
     assert np.abs(frames[8] - frames[-1]).mean() < 2
 
@@ -219,7 +220,7 @@ def check_preview(path, fact):
     assert "<table>" in page
 
 
-PARTS = {"answer": (1, 0, 0), "create": (1, 1, 1), "explain": (2, 1, 0), "report": (2, 1, 1)}
+PARTS = {"answer": (1, 0, 1), "create": (1, 1, 1), "explain": (2, 1, 0), "report": (2, 1, 1)}
 """Pictures, clips and sounds on a page."""
 
 
@@ -250,6 +251,8 @@ CHECK = {
     ("narrate", "save_film"): check_narrated,
     ("report", "save_chart"): check_chart,
     ("report", "save_table"): check_findings,
+    ("upscale_video", "save_film"): partial(check_video, fps=8.0),
+    ("upscale_video", "save_large"): partial(check_video, fps=8.0),
 }
 """By what a file is, or by what it is in one workflow."""
 
@@ -294,7 +297,7 @@ async def test_a_workflow_runs(tmp_path, models_dir, name):
                 assert embedded["nodes"].keys() == document["nodes"].keys()
                 assert (await engine.validate(embedded))["nodes"] == len(document["nodes"])
         for target in EXPECTED[name] - set(files) - unasked:
-            assert len(record.result[target]["text"]) > 20
+            assert len(record.result[target]["text"].strip()) > 15
         again = await run(engine, document)
         assert files_of(again).keys() == files.keys()
         texts = {target: record.result[target]["text"] for target in EXPECTED[name] - set(files) - unasked}
@@ -305,7 +308,7 @@ async def test_the_message_changes_what_comes_out(tmp_path, models_dir):
     document = load("text_to_image")
     async with await open_engine(tmp_path, models_dir) as engine:
         pictures = []
-        for text in ("a red boat", "a green hill"):
+        for text in ("Draw a red star.", "Draw a green ring."):
             record = await engine.submit(document, values={"prompt.text": text})
             record = await engine.wait(record.id)
             assert record.status == "succeeded", record.errors
