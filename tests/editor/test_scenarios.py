@@ -53,7 +53,7 @@ def test_two_turns_with_any_to_any(desk: Desk) -> None:
     desk.press("c")
     box = desk.page.get_by_role("textbox", name="Message")
     replies = desk.page.locator(".reply")
-    for turn, text in enumerate(("Draw a boat.", "And now at night.")):
+    for turn, text in enumerate(("Draw a red star.", "Now make it blue.")):
         box.fill(text)
         box.press("Enter")
         expect(replies.nth(turn).locator("summary")).to_be_visible(timeout=40_000)
@@ -61,7 +61,7 @@ def test_two_turns_with_any_to_any(desk: Desk) -> None:
         expect(replies.nth(turn).get_by_role("button", name="Play")).to_be_visible()
         expect(replies.nth(turn).locator("video")).to_be_visible()
         replies.nth(turn).locator("summary").click()
-        expect(replies.nth(turn).locator(".trace li").first).to_contain_text("picture 1 at token")
+        expect(replies.nth(turn).locator(".trace li", has_text="picture 1 at token")).to_be_visible()
         desk.ended()
     assert "chat_save" not in desk.document()["nodes"]  # the history was added for the runs alone
 

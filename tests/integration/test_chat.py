@@ -41,6 +41,8 @@ QUICK = [
     "think.max_new_tokens=24",
     "--set",
     "models.preset=tiny",
+    "--set",
+    "think.temperature=0.7",
 ]
 
 

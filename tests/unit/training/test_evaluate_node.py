@@ -50,7 +50,8 @@ def test_a_made_preset_is_judged(context):
     assert again.file["name"] != found.file["name"]
 
 
-def test_it_can_be_cancelled_and_says_what_is_missing(context):
+def test_it_can_be_cancelled_and_says_what_is_missing(context, monkeypatch):
+    monkeypatch.setattr("nodes.nextgpt.locate.SHIPPED", context.root / "nothing")
     with pytest.raises(ModelError, match="lacks the weights"):
         evaluate(context, preset="mini", folder="m", prompts="prompts.json")
     context.stop_after = 0
