@@ -96,7 +96,20 @@ def check_picture(path, fact):
     assert pixels.shape[0] == 64
     assert pixels.shape[1] in (64, 128)
     assert pixels.std() > 8, "a picture with nothing on it"
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 200, "a drawn thing has edges of many colours"
+    chroma = pixels.max(-1) - pixels.min(-1)
+    assert 0.01 < (chroma > 60).mean() < 0.5, "things of a colour on a ground without"
+    assert np.median(chroma) < 40, "a plain ground"
+
+
+def check_noise(path, fact):
+    """What a random generator draws."""
+    with Image.open(path) as picture:
+        assert picture.size == (fact["width"], fact["height"])
+        pixels = np.asarray(picture.convert("RGB"), dtype=np.float32)
+    assert pixels.shape[0] == 64
+    assert pixels.shape[1] in (64, 128)
+    assert pixels.std() > 8, "a picture with nothing on it"
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500
 
 
 def check_sound(path, fact):
@@ -241,6 +254,7 @@ CHECK = {
     "application/json": check_conversation,
     ("answer", "save_chat"): check_shown,
     ("create", "save_film"): check_scored,
+    ("draw_describe_sound", "save_draw"): check_noise,
     ("explain", "save_chart"): check_chart,
     ("make_mosit", "save_chart"): check_chart,
     ("make_mosit", "save_left_out"): check_left_out,
@@ -251,6 +265,7 @@ CHECK = {
     ("narrate", "save_film"): check_narrated,
     ("report", "save_chart"): check_chart,
     ("report", "save_table"): check_findings,
+    ("speak_draw_caption", "save_both"): check_noise,
     ("upscale_video", "save_film"): partial(check_video, fps=8.0),
     ("upscale_video", "save_large"): partial(check_video, fps=8.0),
 }

@@ -4,7 +4,8 @@ A world has few words, and a model soon knows which go together: told of a withh
 been trained on ("a green star" became "a green square"). Stand-ins are other words in place of those that are copied:
 where any word may stand beside any other, only copying helps. No withheld pair comes up: what stands in for a word of the
 world is none of these words itself. Slips are wrong colours among the words that the model hears itself say; what it is to
-say next stays true to what it was asked, so it learns not to guess a shape from the colour before it.
+say next stays true to what it was asked, so it learns not to guess a shape from the colour before it. So a colour can be
+heard before a shape that it is withheld from, as a mistake; no request, caption or medium has such a pair.
 """
 
 from __future__ import annotations
