@@ -41,6 +41,7 @@ STAGES = [
     ("denoiser", "audio", {"audio_decoder", "audio_text_encoder"}),
     ("encoding_side", "all", {"input_projector", "language_model"}),
     ("decoding_side", "all", {"image_projector", "video_projector", "audio_projector", "language_model"}),
+    ("decoding_side", "image", {"image_projector", "language_model"}),
     (
         "instruction",
         "all",
