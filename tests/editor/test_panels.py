@@ -256,3 +256,25 @@ def test_memory_is_pushed(desk: Desk) -> None:
     # when a run comes and when it ends the cache is looked at; memory is never asked for
     assert asked.count("system") <= 4
     assert asked.count("memory") == asked.count("queue") == 0
+
+
+def test_nodes_have_chinese_names_while_chinese_is_chosen(desk: Desk) -> None:
+    """Found by either name; the document keeps neither. The language can be changed with a workflow open."""
+    desk.open(lang="zh")
+    for place, words in ((300, "缩放图像"), (700, "load image")):
+        desk.page.mouse.dblclick(place, 300)
+        box = desk.page.get_by_role("dialog", name="添加节点").get_by_role("combobox")
+        box.fill(words)
+        box.press("Enter")
+        expect(box).to_be_hidden()
+    resize, load = desk.node("resize_image"), desk.node("load_image")
+    expect(resize.get_by_text("缩放图像", exact=True)).to_be_visible()
+    expect(resize.get_by_text("宽度", exact=True)).to_be_visible()
+    expect(load.get_by_text("加载图像", exact=True)).to_be_visible()
+    look(desk, "chinese_nodes")
+    desk.press("Control+,")
+    desk.page.get_by_role("dialog", name="设置").get_by_label("语言").select_option("en")
+    desk.press("Escape")
+    expect(resize.get_by_text("Resize image", exact=True)).to_be_visible()
+    expect(resize.get_by_text("width", exact=True)).to_be_visible()
+    assert not any(node.get("title") for node in desk.document()["nodes"].values())

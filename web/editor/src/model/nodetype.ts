@@ -35,17 +35,23 @@ export interface Input {
   match?: string;
   /** a socket only, whatever its kind */
   bare?: boolean;
+  /** what it is called in the language of the person, where that is not its name */
+  label?: string;
 }
 export interface Output {
   name: string;
   kind: string;
   as_list?: boolean;
   match?: string;
+  label?: string;
 }
 export interface NodeType extends Pick<ApiNodeType, "id" | "version" | "category" | "title" | "description" | "effect" | "output" | "lane"> {
   inputs: Input[];
   more: Input | null;
   outputs: Output[];
+  /** its title and its category in the language of the person stand in `title` and here; its own title in `also` */
+  also?: string;
+  group?: string;
   /** a placeholder for a type that this server does not have */
   missing?: boolean;
   /** the subgraph of the document that its nodes are instances of */
@@ -114,6 +120,16 @@ function plain(type: NodeType): NodeType {
   const inputs = type.inputs.map(fix);
   const more = type.more && fix(type.more);
   return more === type.more && inputs.every((input, index) => input === type.inputs[index]) ? type : { ...type, inputs, more };
+}
+
+/** What people read beside a port. */
+export function labelOf(port: Input | Output): string {
+  return port.label ?? (("widget" in port && port.widget?.label) || port.name).replace(/_/g, " ");
+}
+
+/** The same of a type's input by its name, or of an output; the name itself where there is none. */
+export function labelIn(type: NodeType, name: string): string {
+  return labelOf(inputOf(type, name) ?? outputOf(type, name) ?? { name, kind: "*" });
 }
 
 /** The input by that name: declared, or one more of a node that takes any number. */

@@ -41,15 +41,16 @@ export function portFor(catalog: Catalog, type: NodeType, wanted: Wanted): { por
 
 function rank(type: NodeType, word: string): number {
   const title = type.title.toLowerCase();
+  const also = type.also?.toLowerCase() ?? "";
   if (title === word) return 0;
   if (title.startsWith(word)) return 1;
   if (title.split(/\s+/).some((part) => part.startsWith(word))) return 2;
-  if (title.includes(word)) return 3;
+  if (title.includes(word) || also.includes(word)) return 3;
   if (type.id.toLowerCase().includes(word)) return 4;
-  if (type.category.toLowerCase().includes(word)) return 6;
+  if (`${type.category} ${type.group ?? ""}`.toLowerCase().includes(word)) return 6;
   if ([...type.inputs, ...type.outputs].some((port) => port.kind.toLowerCase() === word)) return 7;
   if (type.description.toLowerCase().includes(word)) return 9;
-  return subsequence(title, word) ? 12 : Infinity;
+  return subsequence(title, word) || subsequence(also, word) ? 12 : Infinity;
 }
 
 /** "ldimg" finds "load image". */

@@ -4,7 +4,7 @@ import type { Doc } from "./document";
 import { splitLink } from "./document";
 import { setDocUi } from "./edit";
 import { dumpJson, isObject, parseJson, type Json } from "./json";
-import { hasField, inputOf, inputsOf, valueOf, type Catalog, type Input } from "./nodetype";
+import { hasField, inputOf, inputsOf, labelIn, valueOf, type Catalog, type Input } from "./nodetype";
 
 /** As it stands in a document, under `ui.sweep.axes`. */
 export interface AxisSpec {
@@ -71,8 +71,7 @@ export function fields(doc: Doc, catalog: Catalog, first: ReadonlySet<string>): 
 export function labelOf(doc: Doc, catalog: Catalog, input: string): string {
   const [id, port] = splitLink(input);
   const node = doc.nodes[id];
-  const widget = node && inputOf(catalog.of(node), port)?.widget;
-  return `${node ? node.title || catalog.of(node).title : id} · ${(widget?.label ?? port).replace(/_/g, " ")}`;
+  return node ? `${node.title || catalog.of(node).title} · ${labelIn(catalog.of(node), port)}` : `${id} · ${port.replace(/_/g, " ")}`;
 }
 
 export class Refused extends Error {}

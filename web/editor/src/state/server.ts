@@ -4,9 +4,11 @@ import { ApiError, address, get } from "../api/http";
 import type { Model, NodeType as ApiNodeType, Run, Workflow } from "../api/schema";
 import { Socket, type Link } from "../api/socket";
 import { Catalog, type Kind, type NodeType } from "../model/nodetype";
+import { named, nodeWords } from "../i18n/nodes";
 import { t } from "../i18n/t";
 import { hear } from "./runs";
 import { screen, toast } from "./screen";
+import { settings } from "./settings";
 import { Store } from "./store";
 
 export interface Server {
@@ -63,10 +65,24 @@ export async function learnNodes(): Promise<void> {
       get<{ nodes: ApiNodeType[]; failures: Record<string, string> }>("/api/v1/nodes"),
       get<{ kinds: (Kind & { name: string })[] }>("/api/v1/kinds"),
     ]);
-    const byName = Object.fromEntries(kinds.map((kind) => [kind.name, kind]));
-    server.patch({ catalog: new Catalog(nodes as unknown as NodeType[], byName, failures), ready: true });
+    told = { nodes: nodes as unknown as NodeType[], kinds: Object.fromEntries(kinds.map((kind) => [kind.name, kind])), failures };
+    await nameNodes();
   });
 }
+
+let told: { nodes: NodeType[]; kinds: Record<string, Kind>; failures: Record<string, string> } | null = null;
+let spoken: "en" | "zh" | null = null;
+
+/** The catalog in the language of the person. */
+async function nameNodes(): Promise<void> {
+  const lang = (spoken = settings.get().lang);
+  const words = await nodeWords(lang);
+  if (told && lang === spoken) server.patch({ catalog: new Catalog(named(told.nodes, words), told.kinds, told.failures), ready: true });
+}
+
+settings.subscribe(() => {
+  if (told && settings.get().lang !== spoken) void guarded(nameNodes);
+});
 
 export async function learnWorkflows(): Promise<void> {
   await guarded(async () => server.patch({ workflows: (await get<{ documents: Workflow[] }>("/api/v1/documents")).documents }));

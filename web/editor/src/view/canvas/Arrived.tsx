@@ -3,13 +3,14 @@
 import { lazy, Suspense } from "react";
 
 import { useT } from "../../i18n/t";
+import { labelIn, type NodeType } from "../../model/nodetype";
 import { goOn } from "../../state/running";
 import type { WireRef } from "../media/Wire";
 
 const Wire = lazy(() => import("../media/Wire"));
 const OPEN = 3;
 
-export function Arrived({ id, title, run, arrived }: { id: string; title: string; run: string; arrived: Record<string, unknown> }) {
+export function Arrived({ id, title, type, run, arrived }: { id: string; title: string; type: NodeType; run: string; arrived: Record<string, unknown> }) {
   const t = useT();
   const inputs = Object.entries(arrived) as [string, WireRef][];
   return (
@@ -21,7 +22,7 @@ export function Arrived({ id, title, run, arrived }: { id: string; title: string
       {!inputs.length && <p className="quiet">{t("wire.none")}</p>}
       {inputs.map(([port, wire], at) => (
         <details key={port} open={at < OPEN}>
-          <summary>{port.replace(/_/g, " ")}</summary>
+          <summary>{labelIn(type, port)}</summary>
           <Suspense fallback={<span className="quiet">…</span>}><Wire wire={wire} name={port} /></Suspense>
         </details>
       ))}

@@ -5,6 +5,7 @@ import { useEffect, useRef } from "react";
 import { t as word, useT, type Word } from "../../i18n/t";
 import { disconnect, insertConverter, setPart, setUi } from "../../model/edit";
 import { splitLink } from "../../model/document";
+import { labelIn } from "../../model/nodetype";
 import { pathOf } from "../../model/subgraph";
 import { converters } from "../../model/validate";
 import { command, COMMANDS, GROUP_COLORS } from "../../state/commands";
@@ -68,7 +69,7 @@ function Open({ menu }: { menu: Menu }) {
         item(one.type.id, t("link.convert", { name: one.type.title }), () => change(word("edit.link"), (doc) => insertConverter(doc, splitLink(id)[0], fault.port!, { type: one.type.id, input: one.input, output: one.output }, menu.place))),
       )}
       {kind === "node" && <SubgraphItems id={id} item={item} />}
-      {menu.target.input && !active().inside.length && item("sweep", t("sweep.vary", { name: menu.target.input.replace(/_/g, " ") }), () => vary(`${id}.${menu.target.input}`))}
+      {menu.target.input && !active().inside.length && item("sweep", t("sweep.vary", { name: labelIn(server.get().catalog.of(active().history.present.nodes[id]!), menu.target.input) }), () => vary(`${id}.${menu.target.input}`))}
       {OF[kind].map((name, index) => {
         if (name === "-") return <hr key={index} />;
         if (name === "mask" && !paintable(id)) return null;

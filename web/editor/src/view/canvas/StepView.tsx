@@ -7,7 +7,7 @@ import { useT } from "../../i18n/t";
 import { setNode, setUi, toggleFlag, toggleMode } from "../../model/edit";
 import type { DocNode } from "../../model/document";
 import { promotedAs, renamePort } from "../../model/expose";
-import type { Input, NodeType } from "../../model/nodetype";
+import { labelOf, type Input, type NodeType, type Output } from "../../model/nodetype";
 import { ROW } from "../../model/shape";
 import { useNodeProblems } from "../../state/problems";
 import type { NodeRun } from "../../state/run";
@@ -56,20 +56,20 @@ export const StepView = memo(function StepView({ id, data, selected }: NodeProps
           {shape.rows.map((row, index) => (
             <div className="row" key={index} style={{ height: row.height }}>
               {row.input && !row.more && (
-                <Socket node={id} port={row.input.name} side="input" kind={row.input.kind} title={row.input.widget?.label ?? row.input.name} list={row.input.as_list} quiet={row.field && !node.links?.[row.input.name]} />
+                <Socket node={id} port={row.input.name} side="input" kind={row.input.kind} title={labelOf(row.input)} list={row.input.as_list} quiet={row.field && !node.links?.[row.input.name]} />
               )}
-              {row.more && row.input && <Socket node={id} port="+" side="input" kind={row.input.kind} title={`${row.input.name} +`} list />}
-              {row.input && !row.field && <span className={`port ${row.more ? "more" : ""} ${row.input.required ? "" : "optional"}`}>{row.more ? `${row.input.name} +` : <PortName type={type} side="outputs" name={row.input.name} />}</span>}
+              {row.more && row.input && <Socket node={id} port="+" side="input" kind={row.input.kind} title={`${labelOf(row.input)} +`} list />}
+              {row.input && !row.field && <span className={`port ${row.more ? "more" : ""} ${row.input.required ? "" : "optional"}`}>{row.more ? `${labelOf(row.input)} +` : <PortName type={type} side="outputs" port={row.input} />}</span>}
               {row.input && row.field && <Field id={id} node={node} input={row.input} wrong={problems.some((problem) => problem.port === row.input!.name)} />}
               {within && row.input && row.field && !type.border && <Promote id={id} node={node} input={row.input} />}
-              {row.output && <span className="port out"><PortName type={type} side="inputs" name={row.output.name} /></span>}
-              {row.output && <Socket node={id} port={row.output.name} side="output" kind={row.output.kind} title={row.output.name} list={row.output.as_list} />}
+              {row.output && <span className="port out"><PortName type={type} side="inputs" port={row.output} /></span>}
+              {row.output && <Socket node={id} port={row.output.name} side="output" kind={row.output.kind} title={labelOf(row.output)} list={row.output.as_list} />}
             </div>
           ))}
           {shape.media > 0 && <Result id={id} tab={tab} run={run} height={shape.height - heightOfRows(data)} />}
         </div>
       )}
-      {tab && run?.status === "paused" && run.arrived && <Arrived id={id} title={title} run={tab} arrived={run.arrived} />}
+      {tab && run?.status === "paused" && run.arrived && <Arrived id={id} title={title} type={type} run={tab} arrived={run.arrived} />}
       {selected && !node.ui?.collapsed && (
         <NodeResizeControl
           className="grip" position="bottom-right" minWidth={180} minHeight={60}
@@ -89,20 +89,17 @@ function Promote({ id, node, input }: { id: string; node: DocNode; input: Input 
   const t = useT();
   const shown = promotedAs(node, input.name) !== undefined;
   if (!shown && node.links?.[input.name] !== undefined) return null;
-  const label = t(shown ? "sub.unpromote" : "sub.promote", { name: input.widget?.label ?? input.name });
+  const label = t(shown ? "sub.unpromote" : "sub.promote", { name: labelOf(input) });
   return <button className="promote nodrag" aria-pressed={shown} aria-label={label} title={label} onClick={() => togglePromoted(id, input.name)}><Icon name="enter" size={11} /></button>;
 }
 
 /** Of a border: a double click renames the port. */
-function PortName({ type, side, name }: { type: NodeType; side: "inputs" | "outputs"; name: string }) {
+function PortName({ type, side, port }: { type: NodeType; side: "inputs" | "outputs"; port: Input | Output }) {
   const t = useT();
+  const { name } = port;
   const subgraph = type.border ? type.id.slice(type.id.indexOf(":") + 1) : undefined;
-  if (subgraph === undefined || type.border !== side || name === "+") return <>{label(name)}</>;
+  if (subgraph === undefined || type.border !== side || name === "+") return <>{labelOf(port)}</>;
   return <EditableText value={name} label={t("sub.rename", { name })} onChange={(to) => changeWhole(t("sub.rename", { name }), (doc) => renamePort(doc, subgraph, side, name, to))} />;
-}
-
-function label(name: string): string {
-  return name.replace(/_/g, " ");
 }
 
 function Head({ id, data: { node, type }, run, problem }: { id: string; data: StepNode["data"]; run: NodeRun | undefined; problem: string | undefined }) {
@@ -163,8 +160,8 @@ function Closed({ id, data: { shape } }: { id: string; data: StepNode["data"] })
     <div className="closed" style={{ height: ROW }}>
       {shape.rows.map((row, index) => (
         <span key={index}>
-          {row.input && <Socket node={id} port={row.more ? "+" : row.input.name} side="input" kind={row.input.kind} title={row.input.name} />}
-          {row.output && <Socket node={id} port={row.output.name} side="output" kind={row.output.kind} title={row.output.name} />}
+          {row.input && <Socket node={id} port={row.more ? "+" : row.input.name} side="input" kind={row.input.kind} title={labelOf(row.input)} />}
+          {row.output && <Socket node={id} port={row.output.name} side="output" kind={row.output.kind} title={labelOf(row.output)} />}
         </span>
       ))}
     </div>

@@ -3,7 +3,7 @@
 import { useMemo, useState } from "react";
 
 import { useT } from "../../i18n/t";
-import type { NodeType } from "../../model/nodetype";
+import type { Input, NodeType, Output } from "../../model/nodetype";
 import { search } from "../../model/search";
 import { camera } from "../../state/camera";
 import { addAt } from "../../state/commands";
@@ -33,7 +33,7 @@ export function NodesPanel() {
         {failures.map(([pack, why]) => <p key={pack} className="failure">{pack}: {why}</p>)}
         {groups.map(([category, types]) => (
           <details key={category} open={text !== "" || category.startsWith("NExT")}>
-            <summary style={{ "--hue": hueOf(category) } as React.CSSProperties}>{category} <small>{types.length}</small></summary>
+            <summary style={{ "--hue": hueOf(category) } as React.CSSProperties}>{types[0]!.group ?? category} <small>{types.length}</small></summary>
             {types.map((type) => (
               <div key={type.id} className="entry">
                 <button title={type.id} onClick={() => addAt(type.id, camera.pointer())}>{type.title}</button>
@@ -52,14 +52,16 @@ export function NodesPanel() {
 function Docs({ type }: { type: NodeType }) {
   const t = useT();
   const catalog = useStore(server, (now) => now.catalog);
-  const port = (name: string, kind: string, more = "") => <li key={name}><i style={{ background: catalog.color(kind) }} /> {name} <small>{kind}{more}</small></li>;
+  const port = (one: Input | Output, more = "") => (
+    <li key={one.name}><i style={{ background: catalog.color(one.kind) }} /> {one.name}{one.label && one.label !== one.name && ` ${one.label}`} <small>{one.kind}{more}</small></li>
+  );
   return (
     <section className="docs" aria-label={t("docs")}>
       <h3>{type.title} <button className="icon-button" aria-label={t("close")} onClick={() => screen.patch({ docs: null })}><Icon name="close" size={13} /></button></h3>
       <code>{type.id} {type.version}</code>
       <Markdown text={type.description} />
-      {type.inputs.length > 0 && <><h4>{t("docs.inputs")}</h4><ul>{type.inputs.map((input) => port(input.name, input.kind, input.required ? "" : ` = ${String(input.default ?? "–")}`))}</ul></>}
-      {type.outputs.length > 0 && <><h4>{t("docs.outputs")}</h4><ul>{type.outputs.map((output) => port(output.name, output.kind))}</ul></>}
+      {type.inputs.length > 0 && <><h4>{t("docs.inputs")}</h4><ul>{type.inputs.map((input) => port(input, input.required ? "" : ` = ${String(input.default ?? "–")}`))}</ul></>}
+      {type.outputs.length > 0 && <><h4>{t("docs.outputs")}</h4><ul>{type.outputs.map((output) => port(output))}</ul></>}
     </section>
   );
 }

@@ -6,7 +6,7 @@ import { useT } from "../../i18n/t";
 import type { DocNode } from "../../model/document";
 import { setUi, setValue } from "../../model/edit";
 import type { Json } from "../../model/json";
-import { valueOf, type Input } from "../../model/nodetype";
+import { labelOf, valueOf, type Input } from "../../model/nodetype";
 import { CONTROLS, randomSeed } from "../../model/seed";
 import { MASK, paintFor, PICTURE } from "../../state/painting";
 import { useStore } from "../../state/store";
@@ -29,7 +29,7 @@ interface Props {
 
 export const Field = memo(function Field({ id, node, input, wrong }: Props) {
   const axis = useStore(marked, (all) => all.has(`${id}.${input.name}`));
-  const label = (input.widget?.label ?? input.name).replace(/_/g, " ");
+  const label = labelOf(input);
   if (node.links && input.name in node.links) return <span className="port">{label}</span>;
   const value = valueOf(node, input);
   const set = (next: Json | undefined): void => change("value", (doc) => setValue(doc, id, input.name, next), `${id}.${input.name}`);
