@@ -13,7 +13,9 @@ demo: install
 serve: editor
 	$(BIN)/anyloom serve
 
-test: install lint editor-check chromium voice
+# What does not wait for each other is done side by side: mypy takes as long as the editor's own checks.
+test: install
+	$(MAKE) --no-print-directory -j2 --output-sync=target lint editor-check chromium voice
 	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: install
@@ -39,7 +41,8 @@ debian = @command -v $(1) >/dev/null || { test "$$(id -u)" = 0 && command -v apt
 chromium:
 	$(call debian,chromium)
 
-voice:
+# After the browser: apt-get locks out a second one.
+voice: chromium
 	$(call debian,espeak-ng)
 
 bench-editor: editor chromium

@@ -16,6 +16,9 @@ from torch import Tensor
 from nodes.nextgpt.model.diffusion_config import TrainingSchedule
 
 GAMMA = 5.0
+NOISIEST = 0.15
+"""Share of the timesteps. Only in their noise nothing is left of the latent but what the condition tells: whether a thing
+grows or shrinks can be seen in what was noised less, and so a denoiser learns it from one sample in fifteen."""
 
 
 def alphas(schedule: TrainingSchedule, device: torch.device | str = "cpu") -> Tensor:
@@ -63,13 +66,15 @@ def denoising_loss(
     *,
     gamma: float = GAMMA,
     importance: Tensor | None = None,
+    noisiest: float = 0.0,
 ) -> Tensor:
     """Mean weighted squared error over the batch; clean "B C ..." are latents, condition "B rows width" ("B width" or
     "B 1 width" for audio, which is brought to unit length as it is in sampling). importance: what each value of a latent
-    counts, as `clean` or so that it spreads over it. gamma: of min-SNR weights; 0 leaves them out."""
+    counts, as `clean` or so that it spreads over it. gamma: of min-SNR weights; 0 leaves them out. noisiest: share of the
+    batch at one of the `NOISIEST` timesteps."""
     schedule = decoder.config.schedule
     table = alphas(schedule, clean.device)
-    steps = torch.randint(0, len(table), (len(clean),), device=clean.device)
+    steps = timesteps(len(clean), len(table), noisiest).to(clean.device)
     noise = torch.randn_like(clean)
     kept = table[steps]
     said = predict(decoder, modality, noised(clean, noise, kept), steps, condition)
@@ -79,6 +84,15 @@ def denoising_loss(
         error = error * importance
     error = error.flatten(1).mean(1)
     return (error * weight(kept, schedule.prediction_type, gamma)).mean() if gamma else error.mean()
+
+
+def timesteps(count: int, total: int, noisiest: float) -> Tensor:
+    """Of each sample "B": any of them alike, or for a share one of the noisiest."""
+    any_of_them = torch.randint(0, total, (count,))
+    if not noisiest:
+        return any_of_them
+    late = torch.randint(total - int(NOISIEST * total), total, (count,))
+    return torch.where(torch.rand(count) < noisiest, late, any_of_them)
 
 
 def predict(decoder: Any, modality: str, latent: Tensor, steps: Tensor, condition: Tensor) -> Tensor:

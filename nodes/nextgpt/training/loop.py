@@ -98,6 +98,8 @@ def train(
         )
     with _thread_seeds():
         torch.manual_seed(seed_of(plan.seed, name))
+        for part in filter(None, plan.anew.split(",")):
+            parts.renew(part.strip())
         stage = open_stage(plan, parts)
         weights = {key: tensor for key, tensor in parameters(stage.modules) if tensor.requires_grad}
         account, frozen = ledger(stage.modules, stage.rows), frozen_digest(stage.modules, stage.rows)

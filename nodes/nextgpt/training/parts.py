@@ -51,15 +51,22 @@ class Parts:
     def get(self, part: str) -> Any:
         """The module of a part, in eval mode. Raises ModelError for a part that the preset lacks or that does not fit."""
         if part not in self._open:
-            if part not in self:
-                raise ModelError(
-                    f"the preset {self.preset.name!r} has no {part.replace('_', ' ')}.",
-                    remedy=f"It has {', '.join(self.preset.parts)}.",
-                    code="no_part",
-                )
-            module = self._made(part)
-            self._open[part] = module.float().to(self.device).eval().requires_grad_(False)
+            self._known(part)
+            self.put(part, self._made(part).float().to(self.device).eval().requires_grad_(False))
         return self._open[part]
+
+    def renew(self, part: str) -> None:
+        """Random weights in place of those that are there. Raises ModelError for a part that the preset lacks."""
+        self._known(part)
+        self.put(part, self._random(part).float().to(self.device).eval().requires_grad_(False))
+
+    def _known(self, part: str) -> None:
+        if part not in self:
+            raise ModelError(
+                f"the preset {self.preset.name!r} has no {part.replace('_', ' ')}.",
+                remedy=f"It has {', '.join(self.preset.parts)}.",
+                code="no_part",
+            )
 
     def put(self, part: str, module: nn.Module) -> None:
         self._open[part] = module
@@ -87,6 +94,11 @@ class Parts:
             return materialise(specs_of(self.preset.name, [part], self.models_dir)[0], family, self.device)
         if not self.preset.made and not self.preset.trained:
             specs_of(self.preset.name, [part], self.models_dir)  # raises, and says what is missing
+        return self._random(part)
+
+    def _random(self, part: str) -> Any:
+        entry = self.preset.parts[part]
+        family, config = _FAMILIES[entry.family], dict(entry.config())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(self.seed, self.preset.name, part))
             return family.build(config)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from graph_engine.errors import RequestError
+from nodes.nextgpt.training.world.terms import MOTIONS
 
 StageName = Literal[
     "autoencoder",
@@ -52,7 +53,13 @@ class Plan:
     train_text_encoder   of a denoiser; without, projectors that imitate the encoder stay true to it
     own_weights      parts that the folder lacks begin with the preset's own weights. Those of published presets always do;
                      `mini` begins with random ones else
-    rare             captions leave out the colour of rare pairs (the bias that RecA is to undo)
+    noisiest         share of the samples of denoising losses in the last timesteps, where only the condition tells what there
+                     is to be (`denoising.py`)
+    motions          of a denoiser of films: half of the clips move in one of these ways ("grows,shrinks"), the rest in any
+    typical          of stage 2 with pictures: four shapes mostly have one colour, which no words tell (the bias that RecA is
+                     to undo; `world/typical.py`)
+    own_words        RecA: the model says what it sees, in its own words, before it draws it again (`own_words.py`)
+    anew             parts that this stage begins with random weights, whatever lies there: "image_projector,..."
     condition_drop   share of samples that are trained without a condition, for guidance
     """
 
@@ -91,7 +98,11 @@ class Plan:
     slips: float = 0.0
     train_text_encoder: bool = True
     own_weights: bool = False
-    rare: bool = False
+    noisiest: float = 0.0
+    motions: str = ""
+    own_words: bool = False
+    anew: str = ""
+    typical: bool = False
     seed: int = 13
 
     def __post_init__(self) -> None:
@@ -107,6 +118,8 @@ class Plan:
             wrong.append(f"ema must be at least 0 and below 1, is {self.ema}")
         if not self.learning_rate > 0:
             wrong.append(f"learning_rate must be above 0, is {self.learning_rate}")
+        if unknown := [name for name in self.motions.split(",") if name and name not in MOTIONS]:
+            wrong.append(f"motions: {', '.join(unknown)} is none of {', '.join(MOTIONS)}")
         if not 0 <= self.warmup <= 1:
             wrong.append(f"warmup is a share of the steps from 0 to 1, is {self.warmup}")
         if self.stage in ("autoencoder", "denoiser") and self.modality not in ("image", "video", "audio"):

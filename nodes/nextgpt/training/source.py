@@ -10,6 +10,7 @@ from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.seeds import drawer
 from nodes.nextgpt.training.world.talk import Talk, Talker
 from nodes.nextgpt.training.world.terms import Language
+from nodes.nextgpt.training.world.typical import TypicalTalker
 
 CHINESE = 0.4
 """Share of talks in Chinese."""
@@ -44,4 +45,5 @@ class Source:
     def _one(self, draw: random.Random) -> Talk:
         kind = draw.choices(self.kinds, self.weights)[0]
         language: Language = "zh" if draw.random() < CHINESE else "en"
-        return Talker(draw).talk(kind, language)
+        talker = TypicalTalker(draw) if self.plan.typical else Talker(draw)
+        return talker.talk(kind, language)

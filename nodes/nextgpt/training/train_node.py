@@ -63,7 +63,11 @@ def train(
     slips: Annotated[float, Widget(min=0, max=1)] = 0.0,
     train_text_encoder: bool = True,
     own_weights: bool = False,
-    rare: bool = False,
+    noisiest: Annotated[float, Widget(min=0, max=1)] = 0.0,
+    motions: str = "",
+    own_words: bool = False,
+    anew: str = "",
+    typical: bool = False,
     seed: Annotated[int, Widget(min=0, max=MAX_SEED)] = 13,
     after: Json | None = None,
 ) -> Json:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from graph_engine.errors import ModelError
+from graph_engine.errors import ModelError, RequestError
 from nodes.nextgpt.model.lora import check, settings_of
 from nodes.nextgpt.training.lines import IGNORED, lines, turns_of
 from nodes.nextgpt.training.loop import train
@@ -19,7 +19,6 @@ from nodes.nextgpt.training.publish import publish
 from nodes.nextgpt.training.senses import Senses
 from nodes.nextgpt.training.stages import open_stage
 from nodes.nextgpt.training.stages.autoencoder import fold_scale
-from nodes.nextgpt.training.stages.denoiser import uncoloured
 from nodes.nextgpt.training.stages.seeing import TABLES, Seeing, labels_of, owners
 from nodes.nextgpt.training.world.clip import Clip
 from nodes.nextgpt.training.world.scene import Scene, Thing
@@ -144,6 +143,34 @@ def test_the_condition_learns_from_the_frozen_denoiser(tmp_path):
     assert all(p.grad is None for p in stage.modules["encoder"].parameters())
 
 
+def test_a_stage_may_begin_a_part_anew(tmp_path):
+    """Whatever lies there; and what is random follows from the seed."""
+    found = []
+    for anew in ("", "image_projector", "image_projector"):
+        parts = Parts("tiny", tmp_path / str(len(found)), tmp_path)
+        with torch.no_grad():
+            parts.get("image_projector").query_embs.fill_(7.0)
+        plan = Plan(preset="tiny", stage="decoding_side", modality="image", steps=1, batch=2, anew=anew, warmup=0.0)
+        train(plan, parts, "one")
+        found.append(parts.get("image_projector").query_embs.detach().clone())
+    assert (found[0] - 7).abs().max() < 0.1
+    assert (found[1] - 7).abs().min() > 1
+    assert torch.equal(found[1], found[2])
+    with pytest.raises(ModelError, match="no depth projector"):
+        Parts("tiny", tmp_path, tmp_path).renew("depth_projector")
+
+
+def test_half_of_the_clips_move_as_a_plan_wants_it(tmp_path):
+    plan = Plan(preset="tiny", stage="denoiser", modality="video", motions="grows,shrinks")
+    stage = open_stage(plan, Parts("tiny", tmp_path, tmp_path))
+    draw = random.Random(2)
+    clips = [stage._asked(Talker(draw), draw)[0] for _ in range(400)]
+    favoured = sum(clip.motion in ("grows", "shrinks") for clip in clips) / 400
+    assert abs(favoured - (0.5 + 0.5 * 2 / 8)) < 0.08
+    with pytest.raises(RequestError, match="dances"):
+        Plan(preset="tiny", stage="denoiser", modality="video", motions="dances")
+
+
 def test_a_dropped_condition_is_that_of_no_words(tmp_path):
     plan = Plan(preset="tiny", stage="reconstruction", modality="image", batch=2, condition_drop=1.0, rank=0)
     stage = open_stage(plan, Parts("tiny", tmp_path, tmp_path))
@@ -217,13 +244,6 @@ def test_frozen_features_of_a_pool_are_made_once(tmp_path, monkeypatch):
     monkeypatch.setattr(encoder, "encode", lambda *a, **k: calls.append(1) or real(*a, **k))
     train(plan, parts, "one")
     assert 1 <= len(calls) <= 2
-
-
-def test_captions_of_rare_pairs_leave_the_colour_out():
-    scene = Scene((Thing("ring", "red", "small", "left"), Thing("star", "blue", "large", "right")), "white")
-    said = "a small red ring on the left and a large blue star on the right"
-    assert uncoloured(said, scene) == "a small ring on the left and a large blue star on the right"
-    assert uncoloured("左边有一个小的红色圆环", scene) == "左边有一个小的圆环"
 
 
 def test_a_part_that_a_preset_lacks_is_named(tmp_path):

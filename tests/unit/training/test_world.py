@@ -22,7 +22,6 @@ from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, PEAKS,
 from nodes.nextgpt.training.world.wish import wish_of
 from nodes.nextgpt.training.world.withheld import (
     is_clip_withheld,
-    is_pair_rare,
     is_pair_withheld,
     is_scene_withheld,
     is_sound_withheld,
@@ -81,8 +80,6 @@ def test_variations_differ_in_one_attribute():
 def test_every_colour_lacks_one_shape_and_every_note_one_instrument():
     for colour in COLOURS:
         assert sum(is_pair_withheld(shape, colour) for shape in SHAPES) == 1
-        assert sum(is_pair_rare(shape, colour) for shape in SHAPES) == 1
-        assert not any(is_pair_withheld(shape, colour) and is_pair_rare(shape, colour) for shape in SHAPES)
     assert {rule.NOTE_OF[rule.COLOUR_OF[note]] for note in NOTES} == set(NOTES)
 
 

@@ -39,7 +39,7 @@ MODALITIES = ("image", "video", "audio")
 class DecodingSide(Stage):
     def __init__(self, plan: Plan, parts: Parts) -> None:
         self.plan = plan
-        kinds = KINDS[plan.modality]
+        kinds = {"make image": 1.0} if plan.typical else KINDS[plan.modality]
         self.source = Source(plan, tuple(kinds), tuple(kinds.values()))
         self.speech = Speech(parts, plan.checkpointing)
         self.outputs = Outputs(plan, parts, self.speech, self.source.recurs)
@@ -118,7 +118,9 @@ class Outputs:
             dropped = torch.rand(len(condition), device=condition.device) < self.plan.condition_drop
             empty = self.captioners[modality].targets([""]).to(condition.dtype)
             condition = torch.where(dropped.view(-1, 1, 1), empty, condition)
-        return denoising_loss(self.decoders[modality], modality, clean.to(condition.device), condition)
+        return denoising_loss(
+            self.decoders[modality], modality, clean.to(condition.device), condition, noisiest=self.plan.noisiest
+        )
 
 
 def caption_distance(condition: Tensor, wanted: Tensor) -> Tensor:

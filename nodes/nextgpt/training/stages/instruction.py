@@ -28,18 +28,18 @@ from nodes.nextgpt.training.stages.encoding_side import features_of, joined
 from nodes.nextgpt.training.stand_ins import StandIns
 
 KINDS = {
-    "make image": 10.0,
+    "make image": 12.0,
     "make audio": 1.0,
     "make video": 1.5,
-    "describe image": 3.0,
-    "describe audio": 1.0,
-    "describe video": 1.5,
-    "ask": 1.0,
-    "mixed": 2.0,
+    "describe image": 1.5,
+    "describe audio": 0.7,
+    "describe video": 0.8,
+    "ask": 0.5,
+    "mixed": 3.0,
     "cross": 2.0,
-    "move": 1.5,
-    "edit": 3.0,
-    "chat": 0.7,
+    "move": 1.2,
+    "edit": 2.0,
+    "chat": 0.5,
     "together": 1.8,
 }
 """Kinds of talks, and how often they come. Pictures have the longest captions, and so their conditions take longest."""

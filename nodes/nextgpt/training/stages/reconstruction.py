@@ -18,13 +18,15 @@ from torch import Tensor, nn
 from nodes.nextgpt.training.adapter import Adapted
 from nodes.nextgpt.training.language import Speech
 from nodes.nextgpt.training.lines import lines, turns_of
+from nodes.nextgpt.training.own_words import own_words
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
-from nodes.nextgpt.training.source import Source
+from nodes.nextgpt.training.source import CHINESE, Source
 from nodes.nextgpt.training.stage import Losses, Stage
 from nodes.nextgpt.training.stages.decoding_side import Outputs
 from nodes.nextgpt.training.stages.encoding_side import features_of, joined
 from nodes.nextgpt.training.world.talk import Said, Talk
+from nodes.nextgpt.training.world.terms import Language
 
 TEMPLATES = (
     "Draw this picture again.",
@@ -81,7 +83,8 @@ class Reconstruction(Stage):
 
     def loss(self, draw: random.Random, count: int) -> Losses:
         described = self.source.talks(draw, count)
-        again = [self._again(talk, draw) for talk in described]
+        said = self._said(described, draw)
+        again = [self._again(talk, draw, words) for talk, words in zip(described, said, strict=True)]
         noise = self._denoise(again)
         told: dict[str, Tensor] = {"denoise": noise}
         if self.shared and self.plan.words_weight:
@@ -89,11 +92,21 @@ class Reconstruction(Stage):
         loss = self.plan.denoise_weight * noise + self.plan.words_weight * told.get("words", torch.zeros_like(noise))
         return loss, told
 
-    def _again(self, talk: Talk, draw: random.Random) -> Talk:
+    def _again(self, talk: Talk, draw: random.Random, said: str = "") -> Talk:
         medium = talk.given[0]
         words = "" if draw.random() < TEMPLATE_DROP else draw.choice(TEMPLATES)
         asked = (medium, words) if words else (medium,)
-        return Talk("again", talk.language, (Said("user", asked), Said("assistant", (medium,))), ())
+        answer = (said, medium) if said else (medium,)
+        return Talk("again", talk.language, (Said("user", asked), Said("assistant", answer)), ())
+
+    def _said(self, talks: list[Talk], draw: random.Random) -> list[str]:
+        """What the model says it sees, all in one language; nothing, where it is not to speak before it draws."""
+        if not self.plan.own_words:
+            return [""] * len(talks)
+        with torch.no_grad():
+            blocks = [block for blocks in features_of(talks, self.outputs.senses, self.projector) for block in blocks]
+        language: Language = "zh" if draw.random() < CHINESE else "en"
+        return own_words(self.speech, self.modality, blocks, language, draw)
 
     def _denoise(self, talks: list[Talk]) -> Tensor:
         blocks = features_of(talks, self.outputs.senses, self.projector)

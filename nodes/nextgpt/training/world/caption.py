@@ -56,15 +56,16 @@ def caption(medium: AnyMedium, language: Language = "en", mention: Collection[st
 
 
 def thing_words(thing: Thing, language: Language, mention: Collection[str] = EVERYTHING, style: int = 0) -> str:
-    """A thing without its place: "a large red star"."""
+    """A thing without its place: "a large red star". A colour that goes without saying is empty (`typical.py`)."""
     size = word(SIZES, thing.size, language, style) if "size" in mention else ""
-    colour, shape = word(COLOURS, thing.colour, language, style), word(SHAPES, thing.shape, language, style // 2)
+    colour = word(COLOURS, thing.colour, language, style) if thing.colour else ""
+    shape = word(SHAPES, thing.shape, language, style // 2)
     if language == "zh":
         if style % 3 == 1 and size:
             return f"一个{colour}{size.removesuffix('的')}{shape}"
         return f"一个{size}{colour}{shape}"
-    if style % 3 == 1:
-        return f"{_a(shape)} that is {colour}{f' and {size}' if size else ''}"
+    if style % 3 == 1 and (colour or size):
+        return f"{_a(shape)} that is {' and '.join(filter(None, (colour, size)))}"
     return _a(" ".join(filter(None, (size, colour, shape))))
 
 

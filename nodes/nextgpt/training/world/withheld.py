@@ -34,8 +34,3 @@ def is_scene_withheld(scene: Scene) -> bool:
 
 def is_clip_withheld(clip: Clip) -> bool:
     return is_pair_withheld(clip.shape, clip.colour)
-
-
-def is_pair_rare(shape: str, colour: str) -> bool:
-    """Pairs of the RecA experiment: seen in pictures, but their captions leave the colour out (docs/reca.md)."""
-    return (3 * _COLOURS.index(colour) + 5) % len(_SHAPES) == _SHAPES.index(shape)
