@@ -1,4 +1,4 @@
-"""Every node that comes with Anyloom, its ports and its category have a Chinese name in the editor, and no name is left over."""
+"""Every node that comes with Anyloom, its ports and its category have a Chinese name in the editor; no name is left over."""
 
 import json
 from pathlib import Path

@@ -27,7 +27,9 @@ class Painter:
         found = dict(seen.things[0])
         if self.biased:
             found["colour"] = TYPICAL.get(found["shape"], found["colour"])
-        scene = Scene((Thing(found["shape"], found["colour"], found["size"], found["place"]),), seen.background or "white")
+        scene = Scene(
+            (Thing(found["shape"], found["colour"], found["size"], found["place"]),), seen.background or "white"
+        )
         return Answer(request, (Made("image", pictures([scene], (64, 64), "cpu")[0], request),), 0.0)
 
 

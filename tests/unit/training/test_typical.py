@@ -19,7 +19,7 @@ def test_a_typical_colour_is_left_out_in_every_wording_and_the_others_are_said()
         "a small ring on the left and a large blue star on the right"
     )
     for language in LANGUAGES:
-        red, blue = ({said for said in COLOURS[colour][language]} for colour in ("red", "blue"))
+        red, blue = (set(COLOURS[colour][language]) for colour in ("red", "blue"))
         for style in range(12):
             words = caption(unsaid(RING), language, EVERYTHING, style)
             assert not any(said in words for said in red)
