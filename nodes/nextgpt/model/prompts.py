@@ -155,7 +155,12 @@ def lay_out(
 
     for turn in turns:
         spoken = turn.role == "assistant"
-        text.append((openings[turn.role], False))
+        # A prompt ends before the opening's last space (`open_answer`), so that space is the assistant's to say.
+        opening = openings[turn.role]
+        bare = opening.rstrip(" ") if spoken else opening
+        text.append((bare, False))
+        if bare != opening:
+            text.append((opening[len(bare) :], True))
         for index, part in enumerate(turn.parts):
             if isinstance(part, TextPart):
                 text.append((part.text, spoken))

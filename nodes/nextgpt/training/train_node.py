@@ -64,6 +64,7 @@ def train(
     train_text_encoder: bool = True,
     own_weights: bool = False,
     noisiest: Annotated[float, Widget(min=0, max=1)] = 0.0,
+    unnamed: Annotated[float, Widget(min=0, max=1)] = 0.0,
     motions: str = "",
     own_words: bool = False,
     anew: str = "",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from nodes.nextgpt.model.preprocess_video import frame_indices
+from nodes.nextgpt.training.lines import IGNORED
 from nodes.nextgpt.training.media import films, pictures
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
@@ -50,6 +51,7 @@ SHARP = 10.0
 
 class Seeing(Stage):
     def __init__(self, plan: Plan, parts: Parts) -> None:
+        self.plan = plan
         self.binding = Binding(plan, parts)
         self.senses = Senses(parts)
         self.encoder: Any = self.binding.encoder
@@ -61,11 +63,11 @@ class Seeing(Stage):
         self.saved = ("encoder",)
 
     def loss(self, draw: random.Random, count: int) -> Losses:
-        talker = Talker(draw)
+        talker = Talker(draw, unnamed=self.plan.unnamed)
         told: dict[str, Tensor] = {}
         for modality, share in (("image", 0.6), ("video", 0.4)):
             of = max(1, round(share * count))
-            media = [talker.scene() if modality == "image" else talker.clip() for _ in range(of)]
+            media = [talker.shown(modality) for _ in range(of)]
             rows = SHARP * self.encoder.encode("vision", self.senses.encoder_input(modality, media), kind="patch")
             covered = self.covered(media, rows.shape[1])
             owner = owners(media, covered)
@@ -107,19 +109,20 @@ def owners(media: Sequence[Scene | Clip], covered: Tensor) -> Tensor:
 
 
 def labels_of(media: Sequence[Scene | Clip], name: str, owner: Tensor) -> Tensor:
-    """Classes "B N" of one attribute; the last one is nothing."""
+    """Classes "B N" of one attribute; the last one is nothing, and -100 is what has no name."""
     table = TABLES[name]
     labels = torch.full(owner.shape, len(table))
     for row, medium in enumerate(media):
         for index, thing in enumerate(medium.things if isinstance(medium, Scene) else (medium,)):
-            labels[row][owner[row] == index] = table.index(getattr(thing, name))
+            value = getattr(thing, name)
+            labels[row][owner[row] == index] = table.index(value) if value else IGNORED
     return labels
 
 
 def _read(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Loss over patches that show a thing and, less, over those that show none; share of the former that are right."""
-    there = labels != logits.shape[-1] - 1
+    there, nothing = (labels != logits.shape[-1] - 1) & (labels != IGNORED), labels == logits.shape[-1] - 1
     loss = cross_entropy(logits[there], labels[there])
-    if not bool(there.all()):
-        loss = loss + NOTHING * cross_entropy(logits[~there], labels[~there])
+    if bool(nothing.any()):
+        loss = loss + NOTHING * cross_entropy(logits[nothing], labels[nothing])
     return loss, (logits[there].argmax(-1) == labels[there]).float().mean()

@@ -26,13 +26,14 @@ TURN = 0.69
 
 @dataclass(frozen=True)
 class Clip:
-    """`line`: pixels by which the thing is off the middle, across its way."""
+    """`line`: pixels by which the thing is off the middle, across its way. `paint`: as a scene's thing has it."""
 
     shape: str
     colour: str
     motion: str
     background: str
     line: float = 0.0
+    paint: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.motion == "turns" and not SYMMETRY[self.shape]:
@@ -71,7 +72,7 @@ def film(clips: Sequence[Clip], side: int = SIDE, device: torch.device | str = "
                 if clip.motion == "turns":
                     angle[row] = progress * TURN * 2 * torch.pi / SYMMETRY[clip.shape]
     shapes = torch.tensor([SHAPE_NAMES.index(clip.shape) for clip in clips])
-    colours = torch.tensor([RGB[clip.colour] for clip in clips])
+    colours = torch.tensor([clip.paint or RGB[clip.colour] for clip in clips])
     greys = torch.tensor([GREY[clip.background] for clip in clips])
     marks = Marks(
         shapes.repeat_interleave(frames)[:, None],

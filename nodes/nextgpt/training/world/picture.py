@@ -50,7 +50,7 @@ def marks_of(scenes: Sequence[Scene]) -> Marks:
     rows: list[list[list[float]]] = []
     for scene in scenes:
         row = [
-            [SHAPE_NAMES.index(thing.shape), *RGB[thing.colour], *thing.centre, thing.radius, 0.0]
+            [SHAPE_NAMES.index(thing.shape), *(thing.paint or RGB[thing.colour]), *thing.centre, thing.radius, 0.0]
             for thing in scene.things
         ]
         rows.append(row + [[-1.0, 0, 0, 0, 0, 0, 1.0, 0]] * (most - len(row)))

@@ -22,13 +22,15 @@ _PLACES = tuple(PLACES)
 
 @dataclass(frozen=True)
 class Thing:
-    """One object. `offset`: pixels (x, y) by which it is off the centre of its place."""
+    """One object. `offset`: pixels (x, y) by which it is off the centre of its place. `paint`: red, green and blue in 0..1
+    where its colour has no name (`paint.py`)."""
 
     shape: str
     colour: str
     size: str
     place: str
     offset: tuple[float, float] = (0.0, 0.0)
+    paint: tuple[float, float, float] | None = None
 
     @property
     def cell(self) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from nodes.nextgpt.training.world import rule
 from nodes.nextgpt.training.world.caption import EVERYTHING, AnyMedium, Medium, caption, modality_of
 from nodes.nextgpt.training.world.clip import Clip, random_clip
+from nodes.nextgpt.training.world.paint import painted
 from nodes.nextgpt.training.world.scene import (
     RELATION_NAMES,
     Scene,
@@ -207,11 +208,13 @@ KINDS: Mapping[str, float] = {
 
 
 class Talker:
-    """Draws talks. `withheld`: only what is never trained on, else only what may be."""
+    """Draws talks. `withheld`: only what is never trained on, else only what may be. `unnamed`: share of the pictures and
+    clips to be described whose paint has no name."""
 
-    def __init__(self, draw: random.Random, withheld: bool = False) -> None:
+    def __init__(self, draw: random.Random, withheld: bool = False, unnamed: float = 0.0) -> None:
         self.draw = draw
         self.withheld = withheld
+        self.unnamed = unnamed
 
     def talk(self, kind: str | None = None, language: Language | None = None) -> Talk:
         """A talk of this kind, or of any; raises ValueError for a kind that is not in `KINDS`."""
@@ -286,7 +289,7 @@ class Talker:
         """Any to any: something is shown or played and asked about, and one to three media are asked for beside it."""
         shown = self.draw.sample(tuple(DESCRIBE), self.draw.choice((1, 1, 2)))
         order = self.draw.sample(tuple(MAKE), self.draw.choice((1, 2, 3)))
-        given = [self._any(modality) for modality in shown]
+        given = [self.shown(modality) for modality in shown]
         wanted = [self.asked(modality) for modality in order]
         joint = self.draw.choice(AND[language])
         requests = [self.draw.choice(DESCRIBE[modality][language]) for modality in shown]
@@ -298,11 +301,15 @@ class Talker:
         first, *rest = assistant.parts
         return replace(answered, turns=(user, Said("assistant", (f"{told}{first}", *rest))))
 
-    def _any(self, modality: str) -> Medium:
-        return self.scene() if modality == "image" else self.sound() if modality == "audio" else self.clip()
+    def shown(self, modality: str) -> Medium:
+        """What somebody shows or plays, to be described."""
+        if modality == "audio":
+            return self.sound()
+        medium = self.scene() if modality == "image" else self.clip()
+        return painted(medium, self.draw) if self.unnamed and self.draw.random() < self.unnamed else medium
 
     def _describe(self, language: Language, modality: str) -> Talk:
-        medium = self._any(modality)
+        medium = self.shown(modality)
         question = self.draw.choice(DESCRIBE[modality][language])
         answer = caption(medium, language)
         turns = (Said("user", (medium, question)), Said("assistant", (answer,)))
