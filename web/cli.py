@@ -237,6 +237,9 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write the figures, one flat object")
     evaluate.add_argument("--page", type=Path, metavar="DIR", help="write a report with sample sheets")
     evaluate.add_argument("--device", metavar="NAME", help="cpu, cuda:0 ... (default: the first that is there)")
+    evaluate.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="on the CPU, answer N prompts at a time"
+    )
     evaluate.add_argument("--quiet", action="store_true", help="only the figures")
     add_engine_flags(evaluate)
 

@@ -8,6 +8,7 @@ import shlex
 import sys
 from typing import Any
 
+from graph_engine.errors import RequestError
 from graph_engine.memory.devices import find_devices
 from web.commands.flags import settings_of
 
@@ -20,11 +21,23 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from nodes.nextgpt.training.evaluation.page import write_page
     from nodes.nextgpt.training.evaluation.prompts import read_prompts, withheld
     from nodes.nextgpt.training.evaluation.speaker import Speaker
+    from nodes.nextgpt.training.evaluation.speakers import answers
     from nodes.nextgpt.training.parts import Parts
 
     settings = settings_of(arguments)
+    if arguments.processes > 1 and arguments.device not in (None, "cpu"):
+        raise RequestError(
+            f"--processes {arguments.processes} is for the CPU, not for {arguments.device}.",
+            remedy="Leave out one of --processes and --device.",
+            code="bad_request",
+        )
     folder = arguments.folder or settings.models_path / "training" / arguments.preset
-    parts = Parts(arguments.preset, folder, settings.models_path, arguments.device or find_devices()[0])
+    parts = Parts(
+        arguments.preset,
+        folder,
+        settings.models_path,
+        arguments.device or ("cpu" if arguments.processes > 1 else find_devices()[0]),
+    )
     lacking = [name for name in parts.preset.parts if name != "video_upscaler" and not parts.path(name).is_file()]
     if lacking and not parts.preset.made:
         specs_of(arguments.preset, lacking, settings.models_path)  # raises, and says what is missing
@@ -34,7 +47,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
         word = "right" if outcome.good else "wrong"
         print(f"{done}/{total} {outcome.prompt.kind} ({outcome.prompt.language}): {word}", file=sys.stderr, flush=True)
 
-    found = judge_all(Speaker(parts), prompts, None if arguments.quiet else told)
+    given = None
+    if arguments.processes > 1:
+        given = answers(arguments.processes, arguments.preset, folder, settings.models_path, prompts)
+    found = judge_all(Speaker(parts), prompts, None if arguments.quiet else told, given=given)
     if arguments.json:
         arguments.json.write_text(json.dumps(found.figures, indent=1) + "\n", encoding="utf-8")
     if arguments.page:

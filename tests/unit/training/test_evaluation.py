@@ -17,6 +17,7 @@ from nodes.nextgpt.training.evaluation.figures import BARS, Outcome, bleu, figur
 from nodes.nextgpt.training.evaluation.page import write_page
 from nodes.nextgpt.training.evaluation.prompts import COUNTS, Prompt, read_prompts, withheld
 from nodes.nextgpt.training.evaluation.speaker import Answer, Made, Speaker
+from nodes.nextgpt.training.evaluation.speakers import answers
 from nodes.nextgpt.training.media import as_value
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.seeds import drawer
@@ -119,9 +120,26 @@ def test_bleu_and_distance():
         frechet(points[:1], points)
 
 
+def test_several_processes_answer_as_one_does(tmp_path):
+    """In the same order, with the same media; the figures are those of the answers that are given."""
+    prompts = [prompt for prompt in withheld(scale=0.01) if prompt.kind in ("make image", "make audio")]
+    speaker = Speaker(Parts("mini", tmp_path, tmp_path))
+    alone = evaluate(speaker, prompts)
+    shared = list(answers(2, "mini", tmp_path, tmp_path, prompts))
+    together = evaluate(speaker, prompts, given=shared)
+    assert [answer.text for answer in alone.answers] == [answer.text for answer in together.answers]
+    for one, other in zip(alone.answers, together.answers, strict=True):
+        assert len(one.made) == len(other.made) == 1
+        assert torch.allclose(one.made[0].value, other.made[0].value, atol=1e-3)
+    assert together.outcomes == tuple(
+        replace(o, seconds=a.seconds) for o, a in zip(alone.outcomes, shared, strict=True)
+    )
+    assert main(["evaluate", "mini", "--processes", "2", "--device", "cuda:0"]) == 1
+
+
 def test_an_untrained_model_is_evaluated_and_reported(tmp_path):
     """The whole way: prompts, answers, verdicts, figures, page. An untrained model must not look like a good one."""
-    parts = Parts("mini", tmp_path, tmp_path)
+    parts = Parts("mini", tmp_path, tmp_path, anew=True)
     prompts = [prompt for prompt in withheld(scale=0.01) if prompt.kind in ("make image", "describe audio")][:3]
     speaker = Speaker(parts)
     shown = speaker.decode("audio", torch.randn(1, 1, 128), 0)

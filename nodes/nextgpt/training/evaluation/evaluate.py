@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,14 +37,14 @@ def evaluate(
     prompts: Sequence[Prompt],
     progress: Progress | None = None,
     stopped: Callable[[], bool] | None = None,
+    given: Iterable[Answer] | None = None,
 ) -> Evaluation:
-    """Answers and judges all prompts. `stopped()` ends it early, with the figures of what was answered."""
+    """Answers and judges all prompts. `stopped()` ends it early, with the figures of what was answered. given: the answers in
+    the order of the prompts, where others give them (`speakers.py`); the speaker then only looks at them."""
     outcomes: list[Outcome] = []
     answers: list[Answer] = []
-    for prompt in prompts:
-        if stopped is not None and stopped():
-            break
-        answer = speaker.answer(prompt.turns)
+    given = (speaker.answer(prompt.turns) for prompt in prompts) if given is None else given
+    for prompt, answer in zip(prompts, given, strict=True):
         outcome = Outcome(
             prompt,
             answer.text,
@@ -56,6 +56,8 @@ def evaluate(
         answers.append(answer)
         if progress is not None:
             progress(len(outcomes), len(prompts), outcome)
+        if stopped is not None and stopped():
+            break
     found = figures(outcomes)
     found |= _in_space(speaker, prompts[: len(outcomes)], answers)
     return Evaluation(tuple(outcomes), tuple(answers), found)

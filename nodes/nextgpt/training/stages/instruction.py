@@ -28,16 +28,16 @@ from nodes.nextgpt.training.stages.encoding_side import features_of, joined
 from nodes.nextgpt.training.stand_ins import StandIns
 
 KINDS = {
-    "make image": 12.0,
+    "make image": 8.0,
     "make audio": 1.0,
     "make video": 1.5,
-    "describe image": 1.5,
-    "describe audio": 0.7,
-    "describe video": 0.8,
-    "ask": 0.5,
+    "describe image": 4.0,
+    "describe audio": 1.5,
+    "describe video": 2.5,
+    "ask": 0.7,
     "mixed": 3.0,
-    "cross": 2.0,
-    "move": 1.2,
+    "cross": 3.0,
+    "move": 2.0,
     "edit": 2.0,
     "chat": 0.5,
     "together": 1.8,
