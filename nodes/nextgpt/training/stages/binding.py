@@ -131,7 +131,12 @@ def _varied_clip(clip: Clip, draw: random.Random) -> Clip:
     while True:
         other = Talker(draw).clip()
         name = draw.choice(("shape", "colour", "motion", "background"))
-        values = {"shape": clip.shape, "colour": clip.colour, "motion": clip.motion, "background": clip.background}
+        values: dict[str, Any] = {
+            "shape": clip.shape,
+            "colour": clip.colour,
+            "motion": clip.motion,
+            "background": clip.background,
+        }
         values[name] = getattr(other, name)
         if values["motion"] == "turns" and not SYMMETRY[values["shape"]]:
             continue

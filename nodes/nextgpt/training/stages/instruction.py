@@ -28,8 +28,8 @@ from nodes.nextgpt.training.stages.encoding_side import features_of, joined
 from nodes.nextgpt.training.stand_ins import StandIns
 
 KINDS = {
-    "make image": 8.0,
-    "make audio": 1.0,
+    "make image": 5.0,
+    "make audio": 1.5,
     "make video": 1.5,
     "describe image": 4.0,
     "describe audio": 1.5,
@@ -40,7 +40,7 @@ KINDS = {
     "move": 2.0,
     "edit": 2.0,
     "chat": 0.5,
-    "together": 1.8,
+    "together": 4.0,
 }
 """Kinds of talks, and how often they come. Pictures have the longest captions, and so their conditions take longest."""
 

@@ -67,7 +67,7 @@ class Seeing(Stage):
         told: dict[str, Tensor] = {}
         for modality, share in (("image", 0.6), ("video", 0.4)):
             of = max(1, round(share * count))
-            media = [talker.shown(modality) for _ in range(of)]
+            media: list[Any] = [talker.shown(modality) for _ in range(of)]
             rows = SHARP * self.encoder.encode("vision", self.senses.encoder_input(modality, media), kind="patch")
             covered = self.covered(media, rows.shape[1])
             owner = owners(media, covered)
