@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from nodes.nextgpt.glyphs import draw_line
+from nodes.nextgpt.glyphs import draw_line, line
 
 TILE = 128
 _FONT = 11
@@ -55,17 +56,16 @@ def sheet(entries: Sequence[tuple[str, str, Tensor, bool | None]], columns: int 
         canvas.paste(picture, (left, top))
         colour = {True: "#2e8b57", False: "#c0392b", None: "#888888"}[good]
         draw.rectangle((left - 2, top - 2, left + picture.width + 1, top + TILE + 1), outline=colour, width=2)
-        for line, text in enumerate(_wrapped(caption, width // 6)[:3]):
-            draw_line(draw, (left, top + TILE + 3 + _FONT + line * (_FONT + 2)), text, _FONT, "#222222")
+        for row, text in enumerate(_wrapped(caption, width - 12)[:3]):
+            draw_line(draw, (left, top + TILE + 3 + _FONT + row * (_FONT + 2)), text, _FONT, "#222222")
     return canvas
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    lines, line = [], ""
-    for word in text.split():
-        if len(line) + len(word) + 1 > width and line:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return [*lines, line]
+    """Lines of at most so many pixels; broken between words, and between any two characters that are not Latin."""
+    lines = [""]
+    for piece in re.findall(r"[\x21-\x7e]+|\s|\S", text):
+        if lines[-1] and line(lines[-1] + piece, _FONT).width > width:
+            lines.append("")
+        lines[-1] = (lines[-1] + piece).lstrip()
+    return lines
