@@ -25,6 +25,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from nodes.nextgpt.training.parts import Parts
 
     settings = settings_of(arguments)
+    if arguments.processes < 1:
+        raise RequestError(
+            f"--processes must be at least 1, is {arguments.processes}.",
+            remedy="Give the number of prompts to answer at a time.",
+            code="bad_request",
+        )
     if arguments.processes > 1 and arguments.device not in (None, "cpu"):
         raise RequestError(
             f"--processes {arguments.processes} is for the CPU, not for {arguments.device}.",

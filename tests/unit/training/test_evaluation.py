@@ -134,7 +134,15 @@ def test_several_processes_answer_as_one_does(tmp_path):
     assert together.outcomes == tuple(
         replace(o, seconds=a.seconds) for o, a in zip(alone.outcomes, shared, strict=True)
     )
-    assert main(["evaluate", "mini", "--processes", "2", "--device", "cuda:0"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [(("2", "--device", "cuda:0"), "--processes 2 is for the CPU"), (("0",), "--processes must be at least 1")],
+)
+def test_processes_that_cannot_be_are_refused(tmp_path, capsys, flags, told):
+    assert main(["evaluate", "mini", "--data", str(tmp_path), "--processes", *flags]) != 0
+    assert told in capsys.readouterr().err
 
 
 def test_an_untrained_model_is_evaluated_and_reported(tmp_path):

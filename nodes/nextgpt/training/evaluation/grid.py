@@ -1,19 +1,14 @@
 """The attribute grid of the RecA experiment (docs/reca.md): every shape is asked for in every colour.
 
-    python -m nodes.nextgpt.training.evaluation.grid BEFORE [AFTER ...] [--count N] [--picture FILE.png] [--json FILE]
-
-BEFORE and AFTER are training folders of the preset mini. Shares of pictures whose first thing has the colour that was
-asked for: of rare pairs (a shape that has a typical colour, in another), of typical ones, and of shapes that have none.
+Shares of pictures that have the attributes that were asked for: of rare pairs (a shape that has a typical colour, in
+another), of typical ones, and of shapes that have none.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
@@ -23,7 +18,6 @@ from nodes.nextgpt.glyphs import draw_line
 from nodes.nextgpt.training.evaluation.sheet import TILE, tile
 from nodes.nextgpt.training.evaluation.speaker import Speaker
 from nodes.nextgpt.training.judges.verdict import judge
-from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.seeds import drawer
 from nodes.nextgpt.training.world.caption import caption
 from nodes.nextgpt.training.world.scene import Scene, Thing
@@ -102,28 +96,3 @@ def drawn(grids: Sequence[tuple[str, Sequence[Square]]]) -> Image.Image:
         for index, shape in enumerate(rows):
             draw_line(draw, (left + 4, _EDGE + index * side + side // 2 + 5), shape, 12, "#333333")
     return canvas
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folders", type=Path, nargs="+", help="training folders of the preset mini, before and after")
-    parser.add_argument("--count", type=int, default=4, help="pictures of each pair (default: 4)")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--picture", type=Path, help="write the grids as one picture")
-    parser.add_argument("--json", type=Path, help="write the shares as one object per folder")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    told, grids = {}, []
-    for folder in arguments.folders:
-        squares = grid(Speaker(Parts("mini", folder, folder / "models", arguments.device)), arguments.count)
-        told[folder.name] = shares(squares)
-        grids.append((folder.name, squares))
-        print(folder.name, *(f"{name} {value:.3f}" for name, value in told[folder.name].items()), sep="\n  ")
-    if arguments.picture:
-        drawn(grids).save(arguments.picture)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

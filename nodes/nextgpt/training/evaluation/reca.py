@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+import workflows
 from graph_engine.graph.document import load_json, parse
 from nodes.nextgpt.training.evaluation.evaluate import evaluate
 from nodes.nextgpt.training.evaluation.grid import drawn, grid, shares
@@ -26,7 +27,7 @@ from nodes.nextgpt.training.loop import train
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan, plans_of
 
-RECIPE = Path("workflows/train/mini-reca.json")
+RECIPE = Path(workflows.__file__).parent / "train" / "mini-reca.json"
 KINDS = ("make image", "edit", "cross", "mixed")
 """Kinds of prompts that ask for pictures; what the stages leave alone answers all others as before."""
 
