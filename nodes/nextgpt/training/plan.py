@@ -55,7 +55,7 @@ class Plan:
                      `mini` begins with random ones else
     noisiest         share of the samples of denoising losses in the last timesteps, where only the condition tells what there
                      is to be (`denoising.py`)
-    unnamed          share of the pictures and clips that are looked at whose paint has no name (`world/paint.py`)
+    unnamed          share of what is looked at or listened to whose paint or pitch has no name (`world/paint.py`)
     motions          of a denoiser of films: half of the clips move in one of these ways ("grows,shrinks"), the rest in any
     typical          of stage 2 with pictures: four shapes mostly have one colour, which no words tell (the bias that RecA is
                      to undo; `world/typical.py`)

@@ -1,4 +1,4 @@
-"""Stand-ins and slips: exercises for a language model that says what it is told or shown, not what usually goes together.
+"""Stand-ins, slips and guesses: exercises for a model that says what it is told or shown, not what usually goes together.
 
 A world has few words, and a model soon knows which go together: told of a withheld pair, it said the nearest one it had
 been trained on ("a green star" became "a green square"). Stand-ins are other words in place of those that are copied:
@@ -6,17 +6,26 @@ where any word may stand beside any other, only copying helps. No withheld pair 
 world is none of these words itself. Slips are wrong colours among the words that the model hears itself say; what it is to
 say next stays true to what it was asked, so it learns not to guess a shape from the colour before it. So a colour can be
 heard before a shape that it is withheld from, as a mistake; no request, caption or medium has such a pair.
+
+Guesses are the colours and notes of what has none (`world/paint.py`): heard like any word, and never learned to be said. When
+captions left them out instead, a model left them out of withheld pairs as well: an orange ring looks like a ring between
+orange and yellow more than like anything else.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+import torch
+from torch import Tensor
+
 from nodes.nextgpt.model.tokenizer import Tokenizer
 from nodes.nextgpt.training.lines import IGNORED, Lines
+from nodes.nextgpt.training.world.paint import is_unnamed
+from nodes.nextgpt.training.world.talk import Talk
 from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, SHAPES, TIMBRES, Words
 
 EACH = 0.7
@@ -30,6 +39,7 @@ class StandIns:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.others = _others(tokenizer)
         self.colours = _colours(tokenizer)
+        self.guesses = _guesses(tokenizer)
 
     def replaced(self, batch: Lines, draw: random.Random, share: float) -> Lines:
         """A batch in which `share` of the talks have stand-ins, the same ones for user and assistant. Only words that the
@@ -61,6 +71,18 @@ class StandIns:
                     ids[row, place] = draw.choice(others)
         return replace(batch, ids=ids)
 
+    def unlearned(self, batch: Lines, talks: Sequence[Talk]) -> Lines:
+        """A batch in which nobody learns the guesses: colours and notes are no labels in talks that show something without a
+        name, and signals of such a medium are not among `runs`."""
+        rows = [row for row, talk in enumerate(talks) if talk.is_guess]
+        if not rows:
+            return batch
+        labels = batch.labels.clone()
+        labels[rows] = labels[rows].masked_fill(torch.isin(labels[rows], self.guesses.to(labels.device)), IGNORED)
+        media = [medium for talk in talks for medium in talk.made]
+        runs = tuple(run for run in batch.runs if not is_unnamed(media[run.medium]))
+        return replace(batch, labels=labels, runs=runs)
+
 
 Kind = tuple[bool, bool, bool]
 """How a token is written: with Latin letters, with a space before them, with a capital. Only the like is exchanged."""
@@ -75,6 +97,13 @@ def _colours(tokenizer: Tokenizer) -> Mapping[int, tuple[int, ...]]:
         if token is not None:
             kinds.setdefault(_kind(spelling), []).append(token)
     return {token: tuple(other for other in alike if other != token) for alike in kinds.values() for token in alike}
+
+
+@lru_cache(maxsize=4)
+def _guesses(tokenizer: Tokenizer) -> Tensor:
+    """Every colour and note that is one token."""
+    tokens = {tokenizer.id_of(spelling) for spelling in _spellings(COLOURS) | _spellings(NOTES)}
+    return torch.tensor(sorted(token for token in tokens if token is not None))
 
 
 @lru_cache(maxsize=4)

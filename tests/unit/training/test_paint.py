@@ -1,19 +1,29 @@
-"""Paint without a name: between the colours, of every shape, and never told."""
+"""Paint and pitch without a name: between two colours or notes, and never learned to be said."""
 
 import colorsys
 import random
+import re
+from dataclasses import replace
 
+import pytest
 import torch
 
+from nodes.nextgpt.training.language import Speech
 from nodes.nextgpt.training.lines import IGNORED, lines, turns_of
+from nodes.nextgpt.training.parts import Parts
+from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.stages import open_stage
 from nodes.nextgpt.training.stages.seeing import TABLES, labels_of
+from nodes.nextgpt.training.stand_ins import StandIns
+from nodes.nextgpt.training.world import rule
 from nodes.nextgpt.training.world.caption import caption
 from nodes.nextgpt.training.world.clip import Clip, film
-from nodes.nextgpt.training.world.paint import between, painted
+from nodes.nextgpt.training.world.paint import between, guessed, is_unnamed, mixed, painted
 from nodes.nextgpt.training.world.picture import draw_scenes
 from nodes.nextgpt.training.world.scene import Scene, Thing
+from nodes.nextgpt.training.world.sound import Sound, half_way
 from nodes.nextgpt.training.world.talk import Said, Talker
-from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, RGB
+from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, RGB
 from nodes.nextgpt.words import words_of
 
 torch.set_num_threads(1)
@@ -23,10 +33,12 @@ HUES = sorted(colorsys.rgb_to_hsv(*RGB[name])[0] for name in COLOURS)
 def test_a_paint_lies_between_two_colours_and_is_neither():
     draw, seen = random.Random(1), set()
     for _ in range(300):
-        hue = colorsys.rgb_to_hsv(*between(draw))[0]
+        colour, paint = between(draw)
+        hue = colorsys.rgb_to_hsv(*paint)[0]
         below = max((known for known in HUES if known <= hue), default=HUES[-1] - 1)
         above = min((known for known in HUES if known > hue), default=HUES[0] + 1)
         assert 0.34 < (hue - below) / (above - below) < 0.66
+        assert colorsys.rgb_to_hsv(*RGB[colour])[0] % 1 == pytest.approx(below % 1)
         seen.add(round(below, 3))
     assert len(seen) == len(COLOURS)
 
@@ -53,8 +65,10 @@ def test_a_share_of_what_is_shown_is_painted():
     shown = [talker.shown(modality) for modality in ("image", "video") for _ in range(200)]
     paints = [medium.paint if isinstance(medium, Clip) else medium.things[0].paint for medium in shown]
     assert 0.32 < sum(paint is not None for paint in paints) / 400 < 0.48
+    heard = [talker.shown("audio") for _ in range(200)]
+    assert 0.3 < sum(bool(sound.bend) for sound in heard) / 200 < 0.5
     plain = Talker(random.Random(3))
-    assert not any(thing.paint for _ in range(50) for thing in plain.shown("image").things)
+    assert not any(is_unnamed(plain.shown(modality)) for modality in ("image", "video", "audio") for _ in range(30))
 
 
 def test_a_reading_is_not_asked_for_a_colour_that_has_no_name():
@@ -62,6 +76,94 @@ def test_a_reading_is_not_asked_for_a_colour_that_has_no_name():
     owner = torch.tensor([[-1, 0]])
     assert labels_of([clip], "colour", owner).tolist() == [[len(TABLES["colour"]), IGNORED]]
     assert labels_of([clip], "shape", owner).tolist() == [[len(TABLES["shape"]), TABLES["shape"].index("circle")]]
+
+
+def test_a_reading_is_not_asked_for_a_note_that_has_no_name():
+    sounds = [replace(sound := Sound("D", "low", "bell", "once", "rising", "loud"), bend=half_way("D")), sound]
+    owner = torch.zeros(2, 1, dtype=torch.long)
+    assert labels_of(sounds, "note", owner).tolist() == [[IGNORED], [1]]
+    assert labels_of(sounds, "timbre", owner).tolist() == [[3], [3]]
+    assert labels_of(sounds, "direction", owner).tolist() == [[1], [1]]
+
+
+def test_a_guess_is_one_of_the_two_neighbours():
+    draw = random.Random(5)
+    scene = painted(Scene((Thing("square", "red", "large", "centre"),), "white"), draw)
+    clip = painted(Clip("circle", "red", "still", "black"), draw)
+    pairs = (
+        (scene.things[0].colour, {guessed(scene, draw).things[0].colour for _ in range(30)}, tuple(COLOURS)),
+        (clip.colour, {guessed(clip, draw).colour for _ in range(30)}, tuple(COLOURS)),
+        (
+            "B",
+            {guessed(Sound("B", "low", "bell", "once", "steady", "loud", 0.1), draw).note for _ in range(30)},
+            tuple(NOTES),
+        ),
+    )
+    for lower, guesses, names in pairs:
+        assert guesses == {lower, names[(names.index(lower) + 1) % len(names)]}
+    named = Clip("circle", "red", "still", "black")
+    assert guessed(named, draw) is named
+    assert not is_unnamed(guessed(scene, draw))
+
+
+def test_what_lies_between_two_colours_sounds_between_two_notes():
+    clip = painted(Clip("circle", "red", "up", "black"), random.Random(6))
+    sound = rule.sound_of_clip(clip)
+    above = Sound("C", "high", "flute", "once", "steady", "loud") if sound.note == "B" else None
+    upper = above or replace(sound, note=tuple(NOTES)[tuple(NOTES).index(sound.note) + 1], bend=0.0)
+    assert sound.hz**2 == pytest.approx(replace(sound, bend=0.0).hz * upper.hz)
+    thing = rule.thing_of(sound, random.Random(7))
+    assert thing.colour == clip.colour
+    assert thing.paint == mixed(clip.colour, 0.5)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nobody_learns_a_guess_and_everybody_hears_it(language, tmp_path):
+    words = words_of({"tokenizer": "mini", "spelling": "current", "template": "current"}, tmp_path)
+    stand_ins = StandIns(words.tokenizer)
+    for unnamed in (1.0, 0.0):
+        talker = Talker(random.Random(8), unnamed=unnamed)
+        talks = [
+            talker.talk(kind, language)
+            for kind in ("describe image", "describe audio", "move", "cross", "together") * 3
+        ]
+        blocks = [[torch.zeros(2, 4) for _ in talk.given] for talk in talks]
+        batch = lines([turns_of(t.turns, b) for t, b in zip(talks, blocks, strict=True)], words, "cpu")
+        left = stand_ins.unlearned(batch, talks)
+        assert torch.equal(left.ids, batch.ids)
+        media = [medium for talk in talks for medium in talk.made]
+        if not unnamed:
+            assert left is batch
+            continue
+        assert [run for run in batch.runs if not is_unnamed(media[run.medium])] == list(left.runs) != list(batch.runs)
+        for row, talk in enumerate(talks):
+            masked = batch.ids[row][left.labels[row] != batch.labels[row]]
+            silent = {words.tokenizer.decode([token]).strip() for token in masked.tolist()}
+            said = "".join(part for part in talk.turns[-1].parts if isinstance(part, str))
+            assert silent == {
+                spoken
+                for table in (COLOURS, NOTES)
+                for entry in table.values()
+                for spoken in entry[language]
+                if (re.search(rf"\b{spoken}\b", said) if language == "en" else spoken in said)
+            }
+
+
+@pytest.mark.parametrize("stage", ["encoding_side", "instruction"])
+def test_a_stage_asks_for_no_guess(stage, tmp_path, monkeypatch):
+    learned = []
+    says = Speech.says
+    monkeypatch.setattr(
+        Speech, "says", lambda self, states, labels: learned.append(labels) or says(self, states, labels)
+    )
+    plan = Plan("mini", stage=stage, unnamed=1.0, denoise_weight=0.0, anew=True)
+    parts = Parts("mini", tmp_path, tmp_path / "models", anew=True)
+    trained = open_stage(plan, parts)
+    trained.source.kinds, trained.source.weights = ("describe image", "describe audio"), None
+    trained.loss(random.Random(9), 6)
+    guesses = StandIns(words_of(parts.extras("language_model"), tmp_path).tokenizer).guesses
+    assert (learned[0] != IGNORED).sum() > 50
+    assert not torch.isin(learned[0], guesses).any()
 
 
 def test_the_first_token_of_an_answer_is_learned_in_every_language(tmp_path):

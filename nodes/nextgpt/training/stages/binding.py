@@ -63,7 +63,7 @@ class Binding(Stage):
         for _ in range(8 * count):
             scene = talker.scene(1)
             sound = rule.sound_of(scene.things[0])
-            if sound not in sounds:
+            if sound not in sounds and not is_sound_withheld(sound):
                 scenes.append(scene)
                 sounds.append(sound)
             if len(scenes) == count:

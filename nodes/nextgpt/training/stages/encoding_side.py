@@ -43,6 +43,7 @@ class EncodingSide(Stage):
         )
         if self.plan.slips:
             batch = self.stand_ins.slipped(batch, draw, self.plan.slips)
+        batch = self.stand_ins.unlearned(batch, talks)
         loss, accuracy = self.speech.says(self.speech.read(batch, joined(blocks)), batch.labels)
         return loss, {"accuracy": accuracy}
 

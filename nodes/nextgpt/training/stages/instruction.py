@@ -75,6 +75,7 @@ class Instruction(Stage):
             batch = self.stand_ins.replaced(batch, draw, self.plan.stand_ins)
         if self.plan.slips:
             batch = self.stand_ins.slipped(batch, draw, self.plan.slips)
+        batch = self.stand_ins.unlearned(batch, talks)
         states = self.speech.read(batch, joined(blocks))
         words, accuracy = self.speech.says(states, batch.labels)
         told = {"words": words, "accuracy": accuracy, **self.outputs.losses(talks, batch, states)}

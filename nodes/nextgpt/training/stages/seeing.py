@@ -1,4 +1,5 @@
-"""Seeing: every patch of a picture or clip says which thing it shows, by linear readings that are thrown away at the end.
+"""Seeing: every patch of a picture or clip says which thing it shows, and all of a sound's together say what is played, by
+linear readings that are thrown away at the end.
 
 Contrast alone is a slow teacher of a small encoder: after 700 steps of it colours and sizes could be read from the mean patch,
 of shapes and places hardly more than chance. ImageBind begins with an encoder that can see (OpenCLIP's); this is how the
@@ -23,10 +24,24 @@ from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.senses import Senses
 from nodes.nextgpt.training.stage import Losses, Stage
 from nodes.nextgpt.training.stages.binding import Binding
+from nodes.nextgpt.training.world.caption import Medium
 from nodes.nextgpt.training.world.clip import FPS, FRAMES, Clip
 from nodes.nextgpt.training.world.scene import SIDE, Scene
+from nodes.nextgpt.training.world.sound import Sound
 from nodes.nextgpt.training.world.talk import Talker
-from nodes.nextgpt.training.world.terms import COLOURS, MOTIONS, PLACES, SHAPES, SIZES
+from nodes.nextgpt.training.world.terms import (
+    BEATS,
+    COLOURS,
+    DIRECTIONS,
+    LOUDNESS,
+    MOTIONS,
+    NOTES,
+    OCTAVES,
+    PLACES,
+    SHAPES,
+    SIZES,
+    TIMBRES,
+)
 
 TABLES: Mapping[str, tuple[str, ...]] = {
     "shape": tuple(SHAPES),
@@ -34,11 +49,22 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "size": tuple(SIZES),
     "place": tuple(PLACES),
     "motion": tuple(MOTIONS),
+    "note": tuple(NOTES),
+    "octave": tuple(OCTAVES),
+    "timbre": tuple(TIMBRES),
+    "beats": tuple(BEATS),
+    "direction": tuple(DIRECTIONS),
+    "loudness": tuple(LOUDNESS),
 }
 READ: Mapping[str, tuple[str, ...]] = {
     "image": ("shape", "colour", "size", "place"),
     "video": ("shape", "colour", "motion"),
+    "audio": ("note", "octave", "timbre", "beats", "direction", "loudness"),
 }
+SHARES = {"image": 0.5, "video": 0.3, "audio": 0.2}
+"""Of a batch."""
+NAMES = {"colour", "note"}
+"""What a medium between two of them has none of."""
 COVERED = 0.05
 """Mean chroma of a patch from which on it shows a thing."""
 NOTHING = 0.3
@@ -65,12 +91,15 @@ class Seeing(Stage):
     def loss(self, draw: random.Random, count: int) -> Losses:
         talker = Talker(draw, unnamed=self.plan.unnamed)
         told: dict[str, Tensor] = {}
-        for modality, share in (("image", 0.6), ("video", 0.4)):
+        for modality, share in SHARES.items():
             of = max(1, round(share * count))
             media: list[Any] = [talker.shown(modality) for _ in range(of)]
-            rows = SHARP * self.encoder.encode("vision", self.senses.encoder_input(modality, media), kind="patch")
-            covered = self.covered(media, rows.shape[1])
-            owner = owners(media, covered)
+            trunk = "audio" if modality == "audio" else "vision"
+            rows = SHARP * self.encoder.encode(trunk, self.senses.encoder_input(modality, media), kind="patch")
+            if modality == "audio":
+                rows, owner = rows.mean(1, keepdim=True), torch.zeros(of, 1, dtype=torch.long)
+            else:
+                owner = owners(media, self.covered(media, rows.shape[1]))
             for name in READ[modality]:
                 labels = labels_of(media, name, owner).to(rows.device)
                 loss, right = _read(self.readings[name](rows), labels)
@@ -108,14 +137,14 @@ def owners(media: Sequence[Scene | Clip], covered: Tensor) -> Tensor:
     return torch.where(covered, found, -1)
 
 
-def labels_of(media: Sequence[Scene | Clip], name: str, owner: Tensor) -> Tensor:
+def labels_of(media: Sequence[Medium], name: str, owner: Tensor) -> Tensor:
     """Classes "B N" of one attribute; the last one is nothing, and -100 is what has no name."""
     table = TABLES[name]
     labels = torch.full(owner.shape, len(table))
     for row, medium in enumerate(media):
         for index, thing in enumerate(medium.things if isinstance(medium, Scene) else (medium,)):
-            value = getattr(thing, name)
-            labels[row][owner[row] == index] = table.index(value) if value else IGNORED
+            is_nameless = name in NAMES and (thing.bend if isinstance(thing, Sound) else thing.paint)
+            labels[row][owner[row] == index] = IGNORED if is_nameless else table.index(getattr(thing, name))
     return labels
 
 

@@ -56,9 +56,10 @@ def caption(medium: AnyMedium, language: Language = "en", mention: Collection[st
 
 
 def thing_words(thing: Thing, language: Language, mention: Collection[str] = EVERYTHING, style: int = 0) -> str:
-    """A thing without its place: "a large red star". A colour that goes without saying is empty (`typical.py`)."""
+    """A thing without its place: "a large red star". Paint without a name (`paint.py`) and a colour
+    that goes without saying (empty, `typical.py`) are left out."""
     size = word(SIZES, thing.size, language, style) if "size" in mention else ""
-    colour = word(COLOURS, thing.colour, language, style) if thing.colour else ""
+    colour = word(COLOURS, thing.colour, language, style) if thing.colour and not thing.paint else ""
     shape = word(SHAPES, thing.shape, language, style // 2)
     if language == "zh":
         if style % 3 == 1 and size:
@@ -128,7 +129,7 @@ def _sound(sound: Sound, language: Language, mention: Collection[str], style: in
 
 def _clip(clip: Clip, language: Language, mention: Collection[str], style: int) -> str:
     motion = word(MOTIONS, clip.motion, language, style)
-    thing = Thing(clip.shape, clip.colour, "small", "centre")
+    thing = Thing(clip.shape, clip.colour, "small", "centre", paint=clip.paint)
     what = thing_words(thing, language, (), 2 * (style // 2) if style % 3 == 1 else style)
     ground = word(BACKGROUNDS, clip.background, language, style) if "background" in mention else ""
     if language == "zh":

@@ -9,6 +9,7 @@ round shapes                   flute
 shapes with right angles       organ
 shapes with sharp points       violin
 curved shapes with a point     bell
+between two colours            between two notes
 moves up, grows                rising
 moves down, shrinks            falling
 =============================  ==========================
@@ -20,8 +21,9 @@ import random
 from collections.abc import Mapping
 
 from nodes.nextgpt.training.world.clip import Clip
+from nodes.nextgpt.training.world.paint import Paint, mixed
 from nodes.nextgpt.training.world.scene import Thing
-from nodes.nextgpt.training.world.sound import Sound
+from nodes.nextgpt.training.world.sound import Sound, half_way
 from nodes.nextgpt.training.world.terms import COLOURS, NOTES
 
 NOTE_OF: Mapping[str, str] = dict(zip(COLOURS, NOTES, strict=True))
@@ -55,15 +57,23 @@ DIRECTION_OF: Mapping[str, str] = {
 
 def sound_of(thing: Thing) -> Sound:
     """How a thing sounds: once, loud, and steady."""
-    return Sound(NOTE_OF[thing.colour], OCTAVE_OF[thing.size], TIMBRE_OF[thing.shape], "once", "steady", "loud")
+    note, bend = _pitch(thing.colour, thing.paint)
+    return Sound(note, OCTAVE_OF[thing.size], TIMBRE_OF[thing.shape], "once", "steady", "loud", bend)
 
 
 def sound_of_clip(clip: Clip) -> Sound:
     """How a clip sounds. What glides is low, because it ends an octave higher."""
-    return Sound(NOTE_OF[clip.colour], "low", TIMBRE_OF[clip.shape], "once", DIRECTION_OF[clip.motion], "loud")
+    note, bend = _pitch(clip.colour, clip.paint)
+    return Sound(note, "low", TIMBRE_OF[clip.shape], "once", DIRECTION_OF[clip.motion], "loud", bend)
 
 
 def thing_of(sound: Sound, draw: random.Random) -> Thing:
     """A thing that sounds so; two shapes have each timbre, one is drawn."""
-    shape = draw.choice(SHAPES_OF[sound.timbre])
-    return Thing(shape, COLOUR_OF[sound.note], SIZE_OF[sound.octave], "centre")
+    shape, colour = draw.choice(SHAPES_OF[sound.timbre]), COLOUR_OF[sound.note]
+    return Thing(shape, colour, SIZE_OF[sound.octave], "centre", paint=mixed(colour, 0.5) if sound.bend else None)
+
+
+def _pitch(colour: str, paint: Paint | None) -> tuple[str, float]:
+    """The note, and octaves above it: what lies between two colours sounds between two notes."""
+    note = NOTE_OF[colour]
+    return note, half_way(note) if paint else 0.0

@@ -23,7 +23,7 @@ _PLACES = tuple(PLACES)
 @dataclass(frozen=True)
 class Thing:
     """One object. `offset`: pixels (x, y) by which it is off the centre of its place. `paint`: red, green and blue in 0..1
-    where its colour has no name (`paint.py`)."""
+    where its colour has no name: it lies between `colour` and the next (`paint.py`)."""
 
     shape: str
     colour: str

@@ -94,8 +94,16 @@ def random_sound(draw: random.Random) -> Sound:
 def between(draw: random.Random) -> Sound:
     """Any instrument half way from one note to the next."""
     sound = random_sound(draw)
-    lower, upper = draw.choice(tuple(pairwise(NOTES)))
-    return replace(sound, note=lower, bend=math.log2(STEPS[upper] / STEPS[lower]) / 2)
+    lower, _ = draw.choice(tuple(pairwise(NOTES)))
+    return replace(sound, note=lower, bend=half_way(lower))
+
+
+def half_way(note: str) -> float:
+    """Octaves from a note half way to the next one; from the last to the first of the next octave."""
+    notes = tuple(NOTES)
+    index = notes.index(note) + 1
+    above = STEPS[notes[index]] if index < len(notes) else 2 * STEPS[notes[0]]
+    return math.log2(above / STEPS[note]) / 2
 
 
 def play(sounds: Sequence[Sound], device: torch.device | str = "cpu") -> Tensor:

@@ -7,14 +7,14 @@ of a request is what the request said, no more.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from nodes.nextgpt.training.world import rule
 from nodes.nextgpt.training.world.caption import EVERYTHING, AnyMedium, Medium, caption, modality_of
 from nodes.nextgpt.training.world.clip import Clip, random_clip
-from nodes.nextgpt.training.world.paint import painted
+from nodes.nextgpt.training.world.paint import guessed, is_unnamed, painted
 from nodes.nextgpt.training.world.scene import (
     RELATION_NAMES,
     Scene,
@@ -22,7 +22,7 @@ from nodes.nextgpt.training.world.scene import (
     random_thing,
     related_scene,
 )
-from nodes.nextgpt.training.world.sound import Sound, random_sound
+from nodes.nextgpt.training.world.sound import Sound, between, random_sound
 from nodes.nextgpt.training.world.terms import (
     COLOURS,
     LANGUAGES,
@@ -40,9 +40,11 @@ from nodes.nextgpt.training.world.withheld import (
     is_pair_trained,
     is_scene_withheld,
     is_sound_withheld,
+    is_withheld,
 )
 
 Part = str | AnyMedium
+Looked = TypeVar("Looked", Scene, Clip)
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ class Talk:
     def given(self) -> list[AnyMedium]:
         """The media of the user's turns, in order."""
         return [part for turn in self.turns if turn.role == "user" for part in turn.parts if not isinstance(part, str)]
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether colours or notes in the answer are of something that has no name."""
+        return any(map(is_unnamed, (*self.given, *self.made)))
 
 
 MAKE: Mapping[str, Mapping[Language, tuple[str, ...]]] = {
@@ -208,8 +215,8 @@ KINDS: Mapping[str, float] = {
 
 
 class Talker:
-    """Draws talks. `withheld`: only what is never trained on, else only what may be. `unnamed`: share of the pictures and
-    clips to be described whose paint has no name."""
+    """Draws talks. `withheld`: only what is never trained on, else only what may be. `unnamed`: share of what is
+    shown or played whose paint or pitch has no name (`paint.py`)."""
 
     def __init__(self, draw: random.Random, withheld: bool = False, unnamed: float = 0.0) -> None:
         self.draw = draw
@@ -297,28 +304,38 @@ class Talker:
         answered = self._answered(language, (*given, joint.join(requests)), wanted)
         user, assistant = answered.turns
         stop = ". " if language == "en" else "。"
-        told = "".join(f"{caption(medium, language)}{stop}" for medium in given)
+        told = "".join(f"{self._told(medium, language)}{stop}" for medium in given)
         first, *rest = assistant.parts
         return replace(answered, turns=(user, Said("assistant", (f"{told}{first}", *rest))))
 
     def shown(self, modality: str) -> Medium:
-        """What somebody shows or plays, to be described."""
+        """What somebody shows or plays."""
         if modality == "audio":
-            return self.sound()
-        medium = self.scene() if modality == "image" else self.clip()
-        return painted(medium, self.draw) if self.unnamed and self.draw.random() < self.unnamed else medium
+            return between(self.draw) if self._is_unnamed() else self.sound()
+        return self._painted(self.scene()) if modality == "image" else self._painted(self.clip())
+
+    def _is_unnamed(self) -> bool:
+        return bool(self.unnamed) and self.draw.random() < self.unnamed
+
+    def _painted(self, medium: Looked) -> Looked:
+        return painted(medium, self.draw) if self._is_unnamed() else medium  # type: ignore[return-value]
+
+    def _told(self, medium: Medium, language: Language, mention: Collection[str] = EVERYTHING) -> str:
+        return caption(guessed(medium, self.draw), language, mention)
 
     def _describe(self, language: Language, modality: str) -> Talk:
         medium = self.shown(modality)
         question = self.draw.choice(DESCRIBE[modality][language])
-        answer = caption(medium, language)
+        answer = self._told(medium, language)
         turns = (Said("user", (medium, question)), Said("assistant", (answer,)))
         return Talk("", language, turns, ({"modality": "text", "about": wish_of(medium, EVERYTHING)},))
 
     def _ask(self, language: Language) -> Talk:
         """One attribute of one thing in a picture."""
-        scene = self.scene(1)
-        thing = scene.things[0]
+        scene = self._painted(self.scene(1))
+        guess = guessed(scene, self.draw)
+        assert isinstance(guess, Scene)
+        thing = guess.things[0]
         shape = word(SHAPES, thing.shape, language)
         what = self.draw.choice(("colour", "place", "size"))
         table: Mapping[str, Any] = {"colour": COLOURS, "place": PLACES, "size": SIZES}[what]
@@ -347,26 +364,31 @@ class Talker:
 
     def _translated(self, source: str) -> tuple[Medium, Medium, frozenset[str]]:
         sounds = frozenset({"octave", "timbre", "direction"})
-        if source == "image":
-            scene = self.scene(1)
-            return scene, rule.sound_of(scene.things[0]), sounds
-        if source == "video":
-            clip = self.clip()
-            return clip, rule.sound_of_clip(clip), sounds
+        given: Medium
+        made: Medium
         while True:
-            sound = replace(random_sound(self.draw), direction="steady", beats="once", loudness="loud")
-            thing = rule.thing_of(sound, self.draw)
-            if self.withheld or is_pair_trained(thing.shape, thing.colour):
-                return sound, Scene((thing,), "white"), frozenset({"size"})
+            if source == "image":
+                scene = self._painted(self.scene(1))
+                given, made = scene, rule.sound_of(scene.things[0])
+            elif source == "video":
+                clip = self._painted(self.clip())
+                given, made = clip, rule.sound_of_clip(clip)
+            else:
+                heard = between(self.draw) if self._is_unnamed() else random_sound(self.draw)
+                sound = replace(heard, direction="steady", beats="once", loudness="loud")
+                given, made = sound, Scene((rule.thing_of(sound, self.draw),), "white")
+            # The law can lead from what is trained to what is not.
+            if self.withheld or not (is_withheld(given) or is_withheld(made)):
+                return given, made, frozenset({"size"}) if source == "audio" else sounds
 
     def _move(self, language: Language) -> Talk:
         """A thing in a picture begins to move."""
         while True:
-            scene = self.scene(1)
+            scene = self._painted(self.scene(1))
             thing, motion = scene.things[0], self.draw.choice(tuple(MOTIONS))
             if motion != "turns" or SYMMETRY[thing.shape]:
                 break
-        clip = Clip(thing.shape, thing.colour, motion, scene.background, self.draw.uniform(-10, 10))
+        clip = Clip(thing.shape, thing.colour, motion, scene.background, self.draw.uniform(-10, 10), thing.paint)
         question = self.draw.choice(MOVE[motion][language])
         return self._answered(language, (scene, question), [(clip, frozenset({"background"}))])
 
@@ -424,7 +446,7 @@ class Talker:
         that the law allows as well."""
         parts: list[Part] = []
         for medium, mention in made:
-            parts += [caption(medium, language, mention), medium]
+            parts += [self._told(medium, language, mention), medium]
         wishes = [dict(wish_of(medium, mention)) for medium, mention in made]
         if loose:
             for wish, (medium, _) in zip(wishes, made, strict=True):

@@ -6,7 +6,9 @@ per note. Nothing of either is in any exercise; evaluation asks for nothing else
 
 from __future__ import annotations
 
+from nodes.nextgpt.training.world.caption import Medium
 from nodes.nextgpt.training.world.clip import Clip
+from nodes.nextgpt.training.world.paint import is_unnamed
 from nodes.nextgpt.training.world.scene import Scene
 from nodes.nextgpt.training.world.sound import Sound
 from nodes.nextgpt.training.world.terms import COLOURS, NOTES, SHAPES, TIMBRES
@@ -34,3 +36,12 @@ def is_scene_withheld(scene: Scene) -> bool:
 
 def is_clip_withheld(clip: Clip) -> bool:
     return is_pair_withheld(clip.shape, clip.colour)
+
+
+def is_withheld(medium: Medium) -> bool:
+    """What has no name never is."""
+    if is_unnamed(medium):
+        return False
+    if isinstance(medium, Scene):
+        return is_scene_withheld(medium)
+    return is_sound_withheld(medium) if isinstance(medium, Sound) else is_clip_withheld(medium)
