@@ -46,14 +46,22 @@ class Speech:
         back = torch.tensor([row for rows in groups for row in rows], device=embeds.device).argsort()
         return torch.cat(states)[back]
 
-    def says(self, states: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def says(self, states: Tensor, labels: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean cross entropy of what is to be said, each token from the state before it, and the share of it that is the
-        model's first choice (the original's gen_acc). labels: "B L", `IGNORED` where nothing is; there no logits are made."""
+        model's first choice (the original's gen_acc). labels: "B L", `IGNORED` where nothing is; there no logits are made.
+        beside: "B L K", tokens that do not count as wrong at each place (`unseen.py`), negative ones for none."""
         wanted = labels[:, 1:]
         counted = wanted != IGNORED
         logits = self.model.causal.get_output_embeddings()(states[:, :-1][counted]).float()
         truth = wanted[counted]
-        return cross_entropy(logits, truth), (logits.argmax(-1) == truth).sum() / max(1, len(truth))
+        right = (logits.argmax(-1) == truth).sum() / max(1, len(truth))
+        if beside is not None:
+            left = beside[:, 1:][counted]
+            rows, places = (left >= 0).nonzero(as_tuple=True)
+            outside = torch.zeros_like(logits, dtype=torch.bool)
+            outside[rows, left[rows, places]] = True
+            logits = logits.masked_fill(outside, -torch.inf)
+        return cross_entropy(logits, truth), right
 
     def free_embeddings(self, which: str) -> dict[str, Rows]:
         """Let token embeddings be trained: all, those of signals, or none. Returns the rows, "language_model.NAME".

@@ -14,9 +14,10 @@ from nodes.nextgpt.training.senses import Senses
 from nodes.nextgpt.training.source import Source
 from nodes.nextgpt.training.stage import Losses, Stage
 from nodes.nextgpt.training.stand_ins import StandIns
+from nodes.nextgpt.training.unseen import Unseen
 from nodes.nextgpt.training.world.talk import Talk
 
-KINDS = {"describe image": 3.0, "describe video": 1.5, "describe audio": 0.7, "ask": 1.0}
+KINDS = {"describe image": 3.0, "describe video": 1.5, "describe audio": 1.5, "ask": 1.0}
 
 
 class EncodingSide(Stage):
@@ -26,6 +27,7 @@ class EncodingSide(Stage):
         self.senses = Senses(parts, self.source.recurs)
         self.speech = Speech(parts, plan.checkpointing)
         self.stand_ins = StandIns(self.speech.words.tokenizer)
+        self.unseen = None if plan.data else Unseen(self.speech.words.tokenizer)
         self.projector = parts.get("input_projector").requires_grad_(True).train()
         self.rows = self.speech.free_embeddings(plan.embeddings)
         self.modules = {
@@ -44,7 +46,8 @@ class EncodingSide(Stage):
         if self.plan.slips:
             batch = self.stand_ins.slipped(batch, draw, self.plan.slips)
         batch = self.stand_ins.unlearned(batch, talks)
-        loss, accuracy = self.speech.says(self.speech.read(batch, joined(blocks)), batch.labels)
+        beside = self.unseen.beside(batch.labels) if self.unseen else None
+        loss, accuracy = self.speech.says(self.speech.read(batch, joined(blocks)), batch.labels, beside)
         return loss, {"accuracy": accuracy}
 
 

@@ -26,13 +26,14 @@ from nodes.nextgpt.training.stage import Losses, Stage
 from nodes.nextgpt.training.stages.decoding_side import Outputs, total
 from nodes.nextgpt.training.stages.encoding_side import features_of, joined
 from nodes.nextgpt.training.stand_ins import StandIns
+from nodes.nextgpt.training.unseen import Unseen
 
 KINDS = {
     "make image": 5.0,
-    "make audio": 1.5,
+    "make audio": 2.0,
     "make video": 1.5,
-    "describe image": 4.0,
-    "describe audio": 1.5,
+    "describe image": 3.5,
+    "describe audio": 3.0,
     "describe video": 2.5,
     "ask": 0.7,
     "mixed": 3.0,
@@ -51,6 +52,7 @@ class Instruction(Stage):
         self.source = Source(plan, tuple(KINDS), tuple(KINDS.values()))
         self.speech = Speech(parts, plan.checkpointing)
         self.stand_ins = StandIns(self.speech.words.tokenizer)
+        self.unseen = None if plan.data else Unseen(self.speech.words.tokenizer)
         self.outputs = Outputs(plan, parts, self.speech, self.source.recurs)
         self.projector: Any = parts.get("input_projector").requires_grad_(True).train()
         self.outputs.free()
@@ -77,7 +79,8 @@ class Instruction(Stage):
             batch = self.stand_ins.slipped(batch, draw, self.plan.slips)
         batch = self.stand_ins.unlearned(batch, talks)
         states = self.speech.read(batch, joined(blocks))
-        words, accuracy = self.speech.says(states, batch.labels)
+        beside = self.unseen.beside(batch.labels) if self.unseen else None
+        words, accuracy = self.speech.says(states, batch.labels, beside)
         told = {"words": words, "accuracy": accuracy, **self.outputs.losses(talks, batch, states)}
         return total(self.plan, told), told
 

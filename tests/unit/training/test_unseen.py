@@ -1,0 +1,102 @@
+"""What training never shows is not denied, and nothing else is let off."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import cross_entropy
+
+from nodes.nextgpt.model.tokenizer import Tokenizer
+from nodes.nextgpt.training.language import Speech
+from nodes.nextgpt.training.lines import IGNORED
+from nodes.nextgpt.training.parts import Parts
+from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.stages import open_stage
+from nodes.nextgpt.training.unseen import Unseen
+from nodes.nextgpt.training.world.caption import caption
+from nodes.nextgpt.training.world.talk import Talker
+from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, SHAPES, TIMBRES, word
+from nodes.nextgpt.training.world.withheld import is_pair_withheld, is_sound_withheld
+
+torch.set_num_threads(1)
+TOKENS = Tokenizer.mini()
+UNSEEN = Unseen(TOKENS)
+
+
+def beside(text: str) -> dict[str, set[str]]:
+    """What is let off beside each word of a text, by the word."""
+    ids = TOKENS.encode(text)
+    found = UNSEEN.beside(torch.tensor([ids]))[0].tolist()
+    return {
+        TOKENS.decode([token]).strip(): {TOKENS.decode([other]).strip() for other in others if other >= 0}
+        for token, others in zip(ids, found, strict=True)
+        if max(others) >= 0
+    }
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_beside_a_pair_stands_what_either_half_never_goes_with(language):
+    for number in range(200):
+        talker = Talker(random.Random(number))
+        said, expected = caption(scene := talker.scene(1), language), {}
+        thing = scene.things[0]
+        colours = {c for c in COLOURS if is_pair_withheld(thing.shape, c)}
+        shapes = {s for s in SHAPES if is_pair_withheld(s, thing.colour)}
+        expected[word(COLOURS, thing.colour, language)] = {word(COLOURS, c, language) for c in colours}
+        expected[word(SHAPES, thing.shape, language)] = {word(SHAPES, s, language) for s in shapes}
+        lead = " " if language == "en" else ""
+        assert beside(lead + said) == {spoken: others for spoken, others in expected.items() if others}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_only_low_sounds_lack_an_instrument(language):
+    for number in range(200):
+        sound = Talker(random.Random(number)).sound()
+        found = beside((" " if language == "en" else "") + caption(sound, language))
+        if sound.octave == "high":
+            assert found == {}
+            continue
+        like = [type(sound)(note, "low", timbre, "once", "steady", "loud") for note in NOTES for timbre in TIMBRES]
+        lacking = [other for other in like if is_sound_withheld(other)]
+        timbres = {word(TIMBRES, other.timbre, language) for other in lacking if other.note == sound.note}
+        notes = {other.note for other in lacking if other.timbre == sound.timbre}
+        assert found == {word(TIMBRES, sound.timbre, language): timbres, sound.note: notes}
+
+
+def test_what_is_said_after_all_is_counted():
+    """A pair that is withheld stands in the labels: of files, or of a slip of whoever wrote the world."""
+    assert beside(" a red triangle") == {}
+
+
+def test_what_is_let_off_has_no_share_in_the_loss(tmp_path: Path):
+    parts = Parts("mini", tmp_path, tmp_path, anew=True)
+    speech = Speech(parts)
+    states = torch.randn(1, 3, speech.model.causal.config.hidden_size)
+    labels = torch.tensor([[IGNORED, 300, 301]])
+    others = torch.full((1, 3, 2), -1)
+    others[0, 1, 0], others[0, 2] = 400, torch.tensor([401, 402])
+    logits = speech.model.causal.get_output_embeddings()(states[:, :-1])[0].detach().clone()
+    plain, right = speech.says(states, labels)
+    assert torch.allclose(plain, cross_entropy(logits, labels[0, 1:]))
+    logits[0, 400] = logits[1, 401] = logits[1, 402] = -torch.inf
+    fewer, same = speech.says(states, labels, others)
+    assert torch.allclose(fewer, cross_entropy(logits, labels[0, 1:]))
+    assert fewer < plain
+    assert same == right
+
+
+@pytest.mark.parametrize("stage", ["encoding_side", "instruction"])
+def test_the_world_s_talks_let_off_and_those_of_files_do_not(stage, tmp_path, monkeypatch):
+    asked = []
+    says = Speech.says
+    monkeypatch.setattr(Speech, "says", lambda self, *rest: asked.append(rest[2]) or says(self, *rest))
+    (tmp_path / "pairs.json").write_text('[{"caption": "a red triangle", "image_name": "a.png"}]')
+    (tmp_path / "image").mkdir()
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "image" / "a.png")
+    for data in ("", str(tmp_path / "pairs.json")):
+        plan = Plan("mini", stage=stage, denoise_weight=0.0, anew=True, data=data)
+        open_stage(plan, Parts("mini", tmp_path, tmp_path, anew=True)).loss(random.Random(1), 4)
+    assert (asked[0] >= 0).any()
+    assert asked[1] is None
