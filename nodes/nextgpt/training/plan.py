@@ -55,6 +55,7 @@ class Plan:
                      `mini` begins with random ones else
     noisiest         share of the samples of denoising losses in the last timesteps, where only the condition tells what there
                      is to be (`denoising.py`)
+    focus            of a denoiser: how much more the cells of a latent count in which there is something; 0: all alike
     unnamed          share of what is looked at or listened to whose paint or pitch has no name (`world/paint.py`)
     motions          of a denoiser of films: half of the clips move in one of these ways ("grows,shrinks"), the rest in any
     typical          of stage 2 with pictures: four shapes mostly have one colour, which no words tell (the bias that RecA is
@@ -89,6 +90,7 @@ class Plan:
     words_weight: float = 1.0
     condition_drop: float = 0.1
     snr_gamma: float = 5.0
+    focus: float = 4.0
     spectra_weight: float = 1.0
     rank: int = 32
     alpha: float = 32.0
@@ -118,6 +120,8 @@ class Plan:
             wrong.append(f"a batch of {self.batch} cannot be split into {self.accumulate} equal passes")
         if not 0 <= self.ema < 1:
             wrong.append(f"ema must be at least 0 and below 1, is {self.ema}")
+        if not self.focus >= 0:
+            wrong.append(f"focus must be at least 0, is {self.focus}")
         if not self.learning_rate > 0:
             wrong.append(f"learning_rate must be above 0, is {self.learning_rate}")
         if unknown := [name for name in self.motions.split(",") if name and name not in MOTIONS]:

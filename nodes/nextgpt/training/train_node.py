@@ -53,6 +53,7 @@ def train(
     words_weight: Annotated[float, Widget(min=0, max=1000)] = 1.0,
     condition_drop: Annotated[float, Widget(min=0, max=1)] = 0.1,
     snr_gamma: Annotated[float, Widget(min=0, max=1000)] = 5.0,
+    focus: Annotated[float, Widget(min=0, max=1000)] = 4.0,
     spectra_weight: Annotated[float, Widget(min=0, max=1000)] = 1.0,
     rank: Annotated[int, Widget(min=0, max=1024)] = 32,
     alpha: Annotated[float, Widget(min=0, max=4096)] = 32.0,

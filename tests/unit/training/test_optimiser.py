@@ -16,8 +16,9 @@ from nodes.nextgpt.training.optimiser import optimiser, orthogonal
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.precision import precision
-from nodes.nextgpt.training.stages import open_stage
+from nodes.nextgpt.training.stages import denoiser, open_stage
 from nodes.nextgpt.training.world.scene import Scene, Thing
+from nodes.nextgpt.training.world.terms import PLACES
 
 torch.set_num_threads(1)
 
@@ -116,6 +117,26 @@ def test_cells_in_which_things_are_count_more(tmp_path):
 
     assert loss(2 * importance) == pytest.approx(2 * loss(importance))
     assert loss(importance) != loss(None)
+
+
+def test_what_counts_more_is_expected_more_and_without_a_focus_nothing_does(tmp_path, monkeypatch):
+    """Nine scenes with a thing in one place each: of a cell, the best guess of who sees none of them is a ninth, but a third
+    where the thing's cells count more. With a focus of 0 the loss gets no importance at all."""
+    parts = Parts("tiny", tmp_path, tmp_path)
+    plan = Plan(preset="tiny", stage="denoiser", modality="image")
+    stage = open_stage(plan, parts)
+    scenes = [Scene((Thing("square", "red", "large", place),), "white") for place in PLACES]
+    weight = stage._importance(scenes, torch.zeros(9, 4, 8, 8))[:, 0, 1, 1]
+    there = torch.tensor([place == "top left" for place in PLACES]).float()
+    assert float((weight * there).sum() / weight.sum()) > 0.3
+    given = []
+    monkeypatch.setattr(
+        denoiser, "denoising_loss", lambda *_, **named: given.append(named["importance"]) or torch.zeros(())
+    )
+    for focus in (4.0, 0.0):
+        open_stage(replace(plan, focus=focus), parts).loss(random.Random(1), 2)
+    assert given[0] is not None
+    assert given[1] is None
 
 
 def test_cells_of_a_spectrogram_in_which_something_is_heard_count_more(tmp_path):

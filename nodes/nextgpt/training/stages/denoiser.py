@@ -24,9 +24,6 @@ from nodes.nextgpt.training.world.talk import Talker
 CANONICAL = 0.75
 """Share of captions in canonical English, which is what conditions are imitated from."""
 
-FOCUS = 4.0
-"""Things fill a tenth of a picture, partials a tenth of a spectrogram, and all that a caption says is about them."""
-
 UNNAMED = 0.4
 """Share of sounds between the notes, whose captions name none. There are so few sounds that a denoiser learns by heart
 which instrument and octave come with which note: of withheld ones it played the note right in 94 of 100, the instrument in
@@ -83,7 +80,7 @@ class Denoiser(Stage):
             clean,
             self.captioner.conditions(captions) if self.plan.train_text_encoder else self.captioner.targets(captions),
             gamma=self.plan.snr_gamma,
-            importance=self._importance(media, clean),
+            importance=self._importance(media, clean) if self.plan.focus else None,
             noisiest=self.plan.noisiest,
         )
         return loss, {}
@@ -98,10 +95,15 @@ class Denoiser(Stage):
         return medium, mention
 
     def _importance(self, media: list[Medium], clean: Tensor) -> Tensor:
-        """ "B 1 h w" ("B 1 F h w" of films), 1 on the mean: cells in which something is seen or heard count `FOCUS` more."""
+        """ "B 1 h w" ("B 1 F h w" of films), 1 on the mean: cells in which something is seen or heard count `focus` more.
+
+        Things fill a tenth of a picture, partials a tenth of a spectrogram, and all that a caption says is about them. But
+        what counts more is expected more: where noise leaves it open which of nine places a thing has, its cells win five
+        to one and it comes twice. So a denoiser ends with a focus of 0.
+        """
         cells = (clean.shape[-2], clean.shape[-1])
         seen = torch.stack(self.senses.kept(media, lambda lacking: self._seen(lacking, cells), "seen"))
-        found = 1 + FOCUS * seen
+        found = 1 + self.plan.focus * seen
         return found / found.mean()
 
     def _seen(self, media: Sequence[AnyMedium], cells: tuple[int, int]) -> Tensor:
