@@ -56,7 +56,8 @@ class Plan:
     noisiest         share of the samples of denoising losses in the last timesteps, where only the condition tells what there
                      is to be (`denoising.py`)
     focus            of a denoiser: how much more the cells of a latent count in which there is something; 0: all alike
-    unnamed          share of what is looked at or listened to whose paint or pitch has no name (`world/paint.py`)
+    unnamed          share of what is looked at or listened to whose paint or pitch has no name (`world/paint.py`), and
+                     of the pictures and films that a denoiser makes of captions without a colour
     motions          of a denoiser of films: half of the clips move in one of these ways ("grows,shrinks"), the rest in any
     typical          of stage 2 with pictures: four shapes mostly have one colour, which no words tell (the bias that RecA is
                      to undo; `world/typical.py`)

@@ -173,3 +173,16 @@ def test_the_first_token_of_an_answer_is_learned_in_every_language(tmp_path):
         first = int((batch.labels[0] != IGNORED).nonzero()[0])
         assert words.tokenizer.decode(batch.ids[0, :first].tolist()).endswith("ASSISTANT:")
         assert words.tokenizer.decode(batch.ids[0, first:].tolist()).startswith(f" {answer}")
+
+
+@pytest.mark.parametrize("modality", ["image", "video"])
+def test_a_denoiser_makes_what_has_no_name_of_captions_without_a_colour(modality, tmp_path):
+    plan = Plan("tiny", stage="denoiser", modality=modality, unnamed=0.5, condition_drop=0.0)
+    stage = open_stage(plan, Parts("tiny", tmp_path, tmp_path / "models"))
+    draw = random.Random(10)
+    asked = [stage._asked(Talker(draw), draw) for _ in range(80)]
+    assert 0.3 < sum(is_unnamed(medium) for medium, _ in asked) / 80 < 0.7
+    colours = {spoken for words in COLOURS.values() for language in LANGUAGES for spoken in words[language]}
+    for medium, mention in asked:
+        told = stage._caption(draw, medium, mention)
+        assert is_unnamed(medium) != any(colour in told for colour in colours)

@@ -18,7 +18,8 @@ from nodes.nextgpt.training.senses import Senses
 from nodes.nextgpt.training.stage import Losses, Stage
 from nodes.nextgpt.training.world.caption import AnyMedium, Medium, caption
 from nodes.nextgpt.training.world.clip import Clip
-from nodes.nextgpt.training.world.sound import between
+from nodes.nextgpt.training.world.paint import painted
+from nodes.nextgpt.training.world.sound import Sound, between
 from nodes.nextgpt.training.world.talk import Talker
 
 CANONICAL = 0.75
@@ -92,6 +93,8 @@ class Denoiser(Stage):
             medium = replace(medium, motion=draw.choice(self.motions))
         if self.plan.modality == "audio" and draw.random() < UNNAMED:
             medium = between(draw)
+        elif not isinstance(medium, Sound) and draw.random() < self.plan.unnamed:
+            medium = painted(medium, draw)
         return medium, mention
 
     def _importance(self, media: list[Medium], clean: Tensor) -> Tensor:
