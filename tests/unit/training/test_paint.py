@@ -18,12 +18,12 @@ from nodes.nextgpt.training.stand_ins import StandIns
 from nodes.nextgpt.training.world import rule
 from nodes.nextgpt.training.world.caption import caption
 from nodes.nextgpt.training.world.clip import Clip, film
-from nodes.nextgpt.training.world.paint import between, guessed, is_unnamed, mixed, painted
+from nodes.nextgpt.training.world.paint import between, guessed, is_unnamed, mixed, next_to, painted
 from nodes.nextgpt.training.world.picture import draw_scenes
 from nodes.nextgpt.training.world.scene import Scene, Thing
 from nodes.nextgpt.training.world.sound import Sound, half_way
 from nodes.nextgpt.training.world.talk import Said, Talker
-from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, RGB
+from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, RGB, word
 from nodes.nextgpt.words import words_of
 
 torch.set_num_threads(1)
@@ -147,6 +147,21 @@ def test_nobody_learns_a_guess_and_everybody_hears_it(language, tmp_path):
                 for spoken in entry[language]
                 if (re.search(rf"\b{spoken}\b", said) if language == "en" else spoken in said)
             }
+
+
+@pytest.mark.parametrize(("language", "pattern"), [("en", r"between (\w+) and (\w+)\."), ("zh", r"是(..)和(..)。")])
+def test_who_is_asked_for_a_colour_without_a_name_says_between_which_two(language, pattern):
+    talker, answers = Talker(random.Random(11), unnamed=1.0), 0
+    for _ in range(60):
+        talk = talker.talk("ask", language)
+        ((scene, _), (answer,)) = (turn.parts for turn in talk.turns)
+        assert not talk.is_guess
+        if said := re.search(pattern, answer):
+            colour, answers = scene.things[0].colour, answers + 1
+            assert said.groups() == (word(COLOURS, colour, language), word(COLOURS, next_to(colour), language))
+    assert answers > 20
+    plain = [Talker(random.Random(12)).talk("ask", language).turns[1].parts[0] for _ in range(60)]
+    assert not any(re.search(pattern, answer) for answer in plain)
 
 
 @pytest.mark.parametrize("stage", ["encoding_side", "instruction"])

@@ -17,7 +17,7 @@ from nodes.nextgpt.training.stand_ins import StandIns
 from nodes.nextgpt.training.unseen import Unseen
 from nodes.nextgpt.training.world.talk import Talk
 
-KINDS = {"describe image": 3.0, "describe video": 1.5, "describe audio": 1.5, "ask": 1.0}
+KINDS = {"describe image": 3.0, "describe video": 1.5, "describe audio": 1.5, "ask": 2.0}
 
 
 class EncodingSide(Stage):

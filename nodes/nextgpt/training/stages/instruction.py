@@ -35,7 +35,7 @@ KINDS = {
     "describe image": 3.5,
     "describe audio": 3.0,
     "describe video": 2.5,
-    "ask": 0.7,
+    "ask": 2.0,
     "mixed": 3.0,
     "cross": 3.0,
     "move": 2.0,

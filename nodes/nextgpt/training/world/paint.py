@@ -3,6 +3,7 @@
 Whoever learns to see from 49 pairs of shape and colour learns that an orange thing is no ring, because none ever was. Things in
 paint between the colours have every shape, so what is seen of a shape cannot hang on its colour. Sounds half way between two
 notes (`sound.between`) are the same for the instruments. What is said of either is a guess (`guessed`), which nobody learns.
+Only who is asked for the colour learns an answer: which two it lies between.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _WHEEL, _SCALE = tuple(COLOURS), tuple(NOTES)
 
 def mixed(colour: str, way: float) -> Paint:
     """Red, green and blue in 0..1, so much of the way from a colour to the next on the wheel."""
-    one, other = (colorsys.rgb_to_hsv(*RGB[name]) for name in (colour, _next(colour, _WHEEL)))
+    one, other = (colorsys.rgb_to_hsv(*RGB[name]) for name in (colour, next_to(colour)))
     hue = (one[0] + way * ((other[0] - one[0]) % 1)) % 1
     return colorsys.hsv_to_rgb(hue, *(a + way * (b - a) for a, b in zip(one[1:], other[1:], strict=True)))
 
@@ -66,10 +67,15 @@ def guessed(medium: Medium, draw: random.Random) -> Medium:
     if isinstance(medium, Sound):
         return replace(medium, note=draw.choice((medium.note, _next(medium.note, _SCALE))), bend=0.0)
     if isinstance(medium, Clip):
-        return replace(medium, colour=draw.choice((medium.colour, _next(medium.colour, _WHEEL))), paint=None)
-    colours = [draw.choice((thing.colour, _next(thing.colour, _WHEEL))) for thing in medium.things]
+        return replace(medium, colour=draw.choice((medium.colour, next_to(medium.colour))), paint=None)
+    colours = [draw.choice((thing.colour, next_to(thing.colour))) for thing in medium.things]
     things = (replace(thing, colour=name, paint=None) for thing, name in zip(medium.things, colours, strict=True))
     return replace(medium, things=tuple(things))
+
+
+def next_to(colour: str) -> str:
+    """The colour on the other side of a paint."""
+    return _next(colour, _WHEEL)
 
 
 def _next(name: str, names: tuple[str, ...]) -> str:

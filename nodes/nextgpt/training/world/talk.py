@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from nodes.nextgpt.training.world import rule
 from nodes.nextgpt.training.world.caption import EVERYTHING, AnyMedium, Medium, caption, modality_of
 from nodes.nextgpt.training.world.clip import Clip, random_clip
-from nodes.nextgpt.training.world.paint import guessed, is_unnamed, painted
+from nodes.nextgpt.training.world.paint import guessed, is_unnamed, next_to, painted
 from nodes.nextgpt.training.world.scene import (
     RELATION_NAMES,
     Scene,
@@ -62,6 +62,7 @@ class Talk:
     kind     one of `KINDS`
     wishes   what the last answer has to have, in its order, as JSON (`wish.py`)
     captions for each medium that is made in an answer, in order: its caption in English, the condition's words
+    exact    whether what it says of something without a name is true: which two it lies between
     """
 
     kind: str
@@ -69,6 +70,7 @@ class Talk:
     turns: tuple[Said, ...]
     wishes: tuple[Mapping[str, Any], ...]
     captions: tuple[str, ...] = ()
+    exact: bool = False
 
     @property
     def made(self) -> list[AnyMedium]:
@@ -85,7 +87,7 @@ class Talk:
     @property
     def is_guess(self) -> bool:
         """Whether colours or notes in the answer are of something that has no name."""
-        return any(map(is_unnamed, (*self.given, *self.made)))
+        return not self.exact and any(map(is_unnamed, (*self.given, *self.made)))
 
 
 MAKE: Mapping[str, Mapping[Language, tuple[str, ...]]] = {
@@ -331,15 +333,17 @@ class Talker:
         return Talk("", language, turns, ({"modality": "text", "about": wish_of(medium, EVERYTHING)},))
 
     def _ask(self, language: Language) -> Talk:
-        """One attribute of one thing in a picture."""
+        """One attribute of one thing in a picture; of a paint without a name, which two colours it lies between."""
         scene = self._painted(self.scene(1))
-        guess = guessed(scene, self.draw)
-        assert isinstance(guess, Scene)
-        thing = guess.things[0]
+        thing = scene.things[0]
         shape = word(SHAPES, thing.shape, language)
-        what = self.draw.choice(("colour", "place", "size"))
+        what = self.draw.choice(
+            ("colour", "colour", "colour", "place", "size") if thing.paint else ("colour", "place", "size")
+        )
         table: Mapping[str, Any] = {"colour": COLOURS, "place": PLACES, "size": SIZES}[what]
         value = word(table, getattr(thing, what), language)
+        if what == "colour" and thing.paint:
+            value = self._between(thing.colour, language)
         if language == "en":
             question = {
                 "colour": f"What colour is the {shape}?",
@@ -353,7 +357,11 @@ class Talker:
             ]
             answer = f"{shape}{'在' if what == 'place' else '是'}{value}。"
         turns = (Said("user", (scene, question)), Said("assistant", (answer,)))
-        return Talk("", language, turns, ({"modality": "text", "says": {what: getattr(thing, what)}},))
+        return Talk("", language, turns, ({"modality": "text", "says": {what: getattr(thing, what)}},), exact=True)
+
+    def _between(self, colour: str, language: Language) -> str:
+        lower, upper = (word(COLOURS, name, language) for name in (colour, next_to(colour)))
+        return f"between {lower} and {upper}" if language == "en" else f"{lower}和{upper}"
 
     def _cross(self, language: Language) -> Talk:
         """What is seen becomes what is heard by the law of the world, and the other way round."""
