@@ -47,8 +47,8 @@ export function Canvas() {
   const dragging = useRef(false);
   const members = useRef(new Map<string, { group: string; from: Point; groupFrom: Point }>());
   const doc = here(tab);
-  const nodes = useMemo(() => derive.nodesOf(doc, catalog, tab.selected, dragged), [derive, doc, catalog, tab.selected, dragged]);
   const far = useFlowStore((state) => isFar(state.transform[2], state.nodes.length));
+  const nodes = useMemo(() => derive.nodesOf(doc, catalog, tab.selected, dragged, far), [derive, doc, catalog, tab.selected, dragged, far]);
   const shown = useMemo(() => far ? NO_EDGES : derive.edgesOf(doc, catalog, hideLinks ? tab.selected : NONE, edges, hideLinks), [derive, doc, catalog, tab.selected, edges, hideLinks, far]);
 
   useEffect(() => {
@@ -185,7 +185,7 @@ export function Canvas() {
         selectionKeyCode={["Shift", "Control"]} multiSelectionKeyCode={["Shift", "Control", "Meta"]} snapToGrid={snap} snapGrid={SNAP} elevateEdgesOnSelect={false} elevateNodesOnSelect nodeDragThreshold={2}
         disableKeyboardA11y={false} proOptions={PRO} defaultEdgeOptions={EDGE}
       >
-        {grid && <Background variant={BackgroundVariant.Dots} gap={24} size={1.4} className="grid" />}
+        {grid && !far && <Background variant={BackgroundVariant.Dots} gap={24} size={1.4} className="grid" />}
         {far && !hideLinks && <FarLinks doc={doc} catalog={catalog} dragged={dragged} />}
       </ReactFlow>
       <Breadcrumb />
