@@ -3,6 +3,8 @@ the browser while a real pointer pans, zooms and drags: pointer events are made 
 
     first paint, bundle size · frames per second with 300 and 600 nodes, near and with everything in view · the slowest of
     20 frames while a node is dragged · the longest frame under 1,000 progress events per second · memory after 50 loads
+
+Where `comfyui-frontend-package` is installed, the official editor of ComfyUI is measured beside it.
 """
 
 from __future__ import annotations
@@ -10,25 +12,33 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import CDPSession, Page, expect, sync_playwright
+from playwright.sync_api import CDPSession, expect, sync_playwright
 
+from tests.bench import official_editor
+from tests.bench.frames import dragged, fps, frames
 from tests.editor.conftest import CHROMIUM, FLAGS
 from tests.editor.desk import Desk
 from tests.editor.serving import Serving
 from web.routes.home import EDITOR
 
 PACK = Path(__file__).parent / "pack"
-SECONDS = 2.0
 LOADS = 50
 
-FRAMES = """async ([what, seconds]) => {
+GOALS = {
+    300: {"pan": ">= 40", "zoom": ">= 40", "drag one": "p95 <= 34 ms"},
+    600: {"pan": ">= 45", "pan with all in view": ">= 25"},
+}
+
+Row = tuple[str, str, str, str]
+"""What was measured, of this editor, its goal, and of the official one."""
+
+HAND = """what => {
     const pane = document.querySelector('.react-flow__pane');
     const head = [...document.querySelectorAll('.react-flow__node-step .node-head')].find(one => {
         const box = one.getBoundingClientRect(); return box.x > 100 && box.right < 1400 && box.y > 80 && box.bottom < 800; });
@@ -38,27 +48,20 @@ FRAMES = """async ([what, seconds]) => {
         {bubbles: true, cancelable: true, view: window, clientX: x, clientY: y, buttons: type === 'mouseup' ? 0 : 1}));
     const wheel = by => pane.dispatchEvent(new WheelEvent('wheel',
         {bubbles: true, cancelable: true, clientX: 750, clientY: 450, deltaY: by}));
-    if (what !== 'zoom' && what !== 'watch') fire(what === 'drag' ? head : pane, 'mousedown', ...start);
-    const times = [];
-    const begin = performance.now();
-    await new Promise(done => {
-        const step = now => {
-            times.push(now);
-            const turn = (now - begin) / 400;
+    const holds = what !== 'zoom' && what !== 'watch';
+    return {
+        begin: () => { if (holds) fire(what === 'drag' ? head : pane, 'mousedown', ...start); },
+        move: turn => {
             if (what === 'zoom') wheel(Math.sin(turn) * 40);
-            else if (what !== 'watch')
-                fire(window, 'mousemove', start[0] + Math.sin(turn) * 320, start[1] + Math.cos(turn) * 160 - 160);
-            if (now - begin < seconds * 1000) requestAnimationFrame(step); else done();
-        };
-        requestAnimationFrame(step);
-    });
-    if (what !== 'zoom' && what !== 'watch') { fire(window, 'mousemove', ...start); fire(window, 'mouseup', ...start); }
-    return times.slice(1).map((time, index) => time - times[index]);
+            else if (holds) fire(window, 'mousemove', start[0] + Math.sin(turn) * 320, start[1] + Math.cos(turn) * 160 - 160);
+        },
+        end: () => { if (holds) { fire(window, 'mousemove', ...start); fire(window, 'mouseup', ...start); } },
+    };
 }"""
 
 
 def graph(count: int) -> dict[str, Any]:
-    """A grid of nodes with four fields each and 1.6 links per node."""
+    """A grid of nodes with three sockets and three fields each, and 1.6 links per node."""
     nodes: dict[str, Any] = {}
     for number in range(count):
         links = {"image": f"n{number - 1}.image"} if number else {}
@@ -87,10 +90,10 @@ def graph(count: int) -> dict[str, Any]:
 def main() -> None:
     if CHROMIUM is None:
         sys.exit("Chromium is not installed: `make chromium`")
-    rows: list[tuple[str, str, str]] = []
+    rows: list[Row] = [("", "this editor", "its goal", "official editor")]
     script, style = next(EDITOR.glob("assets/index-*.js")), next(EDITOR.glob("assets/index-*.css"))
     size = sum(len(gzip.compress(path.read_bytes(), 9)) for path in (script, style))
-    rows.append(("bundle before lazy parts", f"{size / 1000:.0f} kB gzipped", "<= 350 kB"))
+    rows.append(("bundle before lazy parts", f"{size / 1000:.0f} kB gzipped", "<= 350 kB", ""))
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         serving = Serving(Path(folder) / "data", "--custom-nodes", str(PACK))
         serving.start()
@@ -101,17 +104,23 @@ def main() -> None:
                 desk = Desk(context.new_page(), serving.url).open()
                 desk.page.wait_for_timeout(1500)
                 paint = desk.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-            rows.append(("first paint", f"{paint:.0f} ms", "<= 1000 ms"))
-            for count in (300, 600):
-                rows += measure(desk, Path(folder), count)
-            rows.append(flood(desk, Path(folder)))
-            rows.append(memory(desk, Path(folder)))
+            rows.append(("first paint", f"{paint:.0f} ms", "<= 1000 ms", ""))
+            ours = {count: measure(desk, Path(folder), count) for count in GOALS}
+            last = [flood(desk, Path(folder)), memory(desk, Path(folder))]
+            desk.page.close()
+            theirs = official_editor.measure(browser, {count: graph(count) for count in GOALS})
         finally:
             browser.close()
             serving.stop()
-    width = max(len(row[0]) for row in rows)
-    for name, value, goal in rows:
-        print(f"{name:<{width}}  {value:<34} {goal}")
+    for count, goals in GOALS.items():
+        for what, value in ours[count].items():
+            rows.append((f"{count} nodes, {what}", value, goals.get(what, ""), theirs.get(count, {}).get(what, "-")))
+    rows += last
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        print("  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip())
+    if not theirs:
+        print(f"\n{official_editor.GET_IT}")
     print(f"\n{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {script.name}")
 
 
@@ -123,51 +132,29 @@ def open_graph(desk: Desk, folder: Path, count: int) -> None:
     desk.page.wait_for_timeout(700)
 
 
-def measure(desk: Desk, folder: Path, count: int) -> list[tuple[str, str, str]]:
+def measure(desk: Desk, folder: Path, count: int) -> dict[str, str]:
     open_graph(desk, folder, count)
     page = desk.page
     desk.press(".")
     page.wait_for_timeout(600)
-    everything = fps(page, "pan")
+    everything = fps(page, HAND, "pan")
     for _ in range(12):
         desk.press("Alt+=")
         page.wait_for_timeout(160)
         if int(page.locator(".zoom span").inner_text().split()[0]) >= 90:
             break
-    near = fps(page, "pan")
-    zoom = fps(page, "zoom")
+    near = fps(page, HAND, "pan")
+    zoom = fps(page, HAND, "zoom")
     for _ in range(20):
         shown = int(page.locator(".zoom span").inner_text().split()[0])
         if 60 <= shown <= 130:
             break
         desk.press("Alt+=" if shown < 60 else "Alt+-")
         page.wait_for_timeout(160)
-    frames = run(page, "drag")
-    slow = statistics.quantiles(frames, n=20)[-1]
-    goals = {300: (">= 40", ">= 40", ""), 600: (">= 45", "", ">= 25")}[count]
-    return [
-        (f"{count} nodes, pan", f"{near:.0f} fps", goals[0]),
-        (f"{count} nodes, zoom", f"{zoom:.0f} fps", goals[1]),
-        (f"{count} nodes, pan with all in view", f"{everything:.0f} fps", goals[2]),
-        (
-            f"{count} nodes, drag one",
-            f"{statistics.mean(frames):.1f} ms, p95 {slow:.1f} ms",
-            "p95 <= 34 ms" if count == 300 else "",
-        ),
-    ]
+    return {"pan": near, "zoom": zoom, "pan with all in view": everything, "drag one": dragged(page, HAND)}
 
 
-def run(page: Page, what: str, seconds: float = SECONDS) -> list[float]:
-    frames: list[float] = page.evaluate(FRAMES, [what, seconds])
-    return frames
-
-
-def fps(page: Page, what: str) -> float:
-    """The median of three tries: other programs of this machine take their turns too."""
-    return statistics.median(1000 / statistics.mean(run(page, what, SECONDS / 2)) for _ in range(3))
-
-
-def flood(desk: Desk, folder: Path) -> tuple[str, str, str]:
+def flood(desk: Desk, folder: Path) -> Row:
     """Ten nodes that say progress a hundred times a second each."""
     nodes = {
         f"p{number}": {
@@ -184,12 +171,12 @@ def flood(desk: Desk, folder: Path) -> tuple[str, str, str]:
     desk.page.wait_for_timeout(700)
     desk.press("Control+Enter")
     expect(desk.page.locator(".node.running").first).to_be_visible()
-    frames = run(desk.page, "watch", 2.0)
+    longest = max(frames(desk.page, HAND, "watch"))
     desk.ended()
-    return ("1,000 progress events per second", f"longest frame {max(frames):.0f} ms", "<= 50 ms")
+    return ("1,000 progress events per second", f"longest frame {longest:.0f} ms", "<= 50 ms", "")
 
 
-def memory(desk: Desk, folder: Path) -> tuple[str, str, str]:
+def memory(desk: Desk, folder: Path) -> Row:
     session = desk.page.context.new_cdp_session(desk.page)
     first = 0.0
     for number in range(LOADS):
@@ -199,7 +186,12 @@ def memory(desk: Desk, folder: Path) -> tuple[str, str, str]:
         if number == 0:
             first = heap(session)
     last = heap(session)
-    return (f"heap after {LOADS} loads of 300 nodes", f"{last:.1f} MB, after the first {first:.1f} MB", "within 20 %")
+    return (
+        f"heap after {LOADS} loads of 300 nodes",
+        f"{last:.1f} MB, after the first {first:.1f} MB",
+        "within 20 %",
+        "",
+    )
 
 
 def heap(session: CDPSession) -> float:

@@ -147,3 +147,20 @@ def test_what_fits_lights_up_and_nothing_else_connects(desk: Desk, tmp_path: Pat
     expect(desk.page.locator(".react-flow__edge")).to_have_count(1)
     desk.link("blur", "image", "image", "width")
     expect(desk.page.locator(".react-flow__edge")).to_have_count(1)
+
+
+def test_links_are_there_when_one_comes_near(desk: Desk, tmp_path: Path) -> None:
+    """A workflow that is first seen from afar, where nodes are plates without sockets."""
+    nodes: dict[str, Any] = {"n0": {"type": "media.solid_image", "ui": at(0, 0)}}
+    for number in range(1, 160):
+        place = at(number % 16 * 330, number // 16 * 260)
+        nodes[f"n{number}"] = {"type": "media.blur_image", "links": {"image": f"n{number - 1}.image"}, "ui": place}
+    opened(desk, tmp_path, nodes)
+    desk.press(".")
+    expect(desk.page.locator(".node.far")).to_have_count(160)
+    expect(desk.page.locator(".far-links path").first).to_be_attached()
+    for _ in range(8):
+        desk.press("Alt+=")
+        desk.page.wait_for_timeout(200)
+    expect(desk.page.locator(".node.far")).to_have_count(0)
+    expect(desk.page.locator(".react-flow__edge path").first).to_be_attached()

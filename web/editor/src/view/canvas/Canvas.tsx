@@ -1,7 +1,7 @@
 /** Canvas: the workflow of the active tab. React Flow draws what is derived from the document; every change goes to the document. */
 
 import {
-  Background, BackgroundVariant, ReactFlow, SelectionMode, useReactFlow, useStore as useFlowStore, type Connection, type EdgeChange, type FinalConnectionState, type NodeChange, type OnConnectStartParams,
+  ReactFlow, SelectionMode, useReactFlow, useStore as useFlowStore, type Connection, type EdgeChange, type FinalConnectionState, type NodeChange, type OnConnectStartParams,
 } from "@xyflow/react";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 
@@ -22,6 +22,7 @@ import { active, activeOf, change, here, select, workspace } from "../../state/w
 import { Breadcrumb } from "./Breadcrumb";
 import { FarLinks } from "./FarLinks";
 import { isFar, Flow, type AnyNode, type LinkEdge } from "./flow";
+import { Grid } from "./Grid";
 import { GroupView } from "./GroupView";
 import { LinkView } from "./LinkView";
 import { Minimap } from "./Minimap";
@@ -47,8 +48,8 @@ export function Canvas() {
   const dragging = useRef(false);
   const members = useRef(new Map<string, { group: string; from: Point; groupFrom: Point }>());
   const doc = here(tab);
-  const nodes = useMemo(() => derive.nodesOf(doc, catalog, tab.selected, dragged), [derive, doc, catalog, tab.selected, dragged]);
   const far = useFlowStore((state) => isFar(state.transform[2], state.nodes.length));
+  const nodes = useMemo(() => derive.nodesOf(doc, catalog, tab.selected, dragged, far), [derive, doc, catalog, tab.selected, dragged, far]);
   const shown = useMemo(() => far ? NO_EDGES : derive.edgesOf(doc, catalog, hideLinks ? tab.selected : NONE, edges, hideLinks), [derive, doc, catalog, tab.selected, edges, hideLinks, far]);
 
   useEffect(() => {
@@ -185,7 +186,7 @@ export function Canvas() {
         selectionKeyCode={["Shift", "Control"]} multiSelectionKeyCode={["Shift", "Control", "Meta"]} snapToGrid={snap} snapGrid={SNAP} elevateEdgesOnSelect={false} elevateNodesOnSelect nodeDragThreshold={2}
         disableKeyboardA11y={false} proOptions={PRO} defaultEdgeOptions={EDGE}
       >
-        {grid && <Background variant={BackgroundVariant.Dots} gap={24} size={1.4} className="grid" />}
+        {grid && !far && <Grid />}
         {far && !hideLinks && <FarLinks doc={doc} catalog={catalog} dragged={dragged} />}
       </ReactFlow>
       <Breadcrumb />

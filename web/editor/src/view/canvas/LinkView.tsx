@@ -18,7 +18,7 @@ export const LinkView = memo(function LinkView(props: EdgeProps<LinkEdge>) {
   const points = moving ?? data?.points ?? [];
   const stops = [{ x: sourceX, y: sourceY }, ...points, { x: targetX, y: targetY }];
   const path = stops.slice(1).map((to, index) => segment(form, stops[index]!, to)).join(" ");
-  const style = { stroke: data?.color, strokeWidth: selected ? 3.5 : 2.2, opacity: data?.faint ? 0.06 : selected ? 1 : 0.82, strokeDasharray: data?.wrong ? "7 5" : undefined };
+  const style = { stroke: data?.color, strokeWidth: selected ? 3.5 : 2.2, strokeOpacity: data?.faint ? 0.06 : selected ? 1 : 0.82, strokeDasharray: data?.wrong ? "7 5" : undefined };
 
   const add = (event: React.MouseEvent): void => {
     if (!event.altKey) return;

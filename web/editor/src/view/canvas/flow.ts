@@ -7,7 +7,8 @@ import { type Catalog, type NodeType } from "../../model/nodetype";
 import { HEAD, PAD, shapeOf, type Shape } from "../../model/shape";
 import { outputKind } from "../../model/validate";
 
-/** Below this zoom nobody can read a field: nodes are plates with a name, and links are one drawing. Of many nodes earlier. */
+/** Below this zoom nobody can read a field: nodes are plates with a name, links are one drawing, and the
+ * canvas has no dots. Of many nodes earlier. */
 export function isFar(zoom: number, nodes: number): boolean {
   return zoom < (nodes > 150 ? 0.52 : 0.38);
 }
@@ -30,8 +31,13 @@ interface KeptNode {
 export class Flow {
   private nodes = new Map<string, KeptNode>();
   private edges = new Map<string, LinkEdge>();
+  private far = false;
 
-  nodesOf(doc: Doc, catalog: Catalog, selected: ReadonlySet<string>, dragged: ReadonlyMap<string, Point>): AnyNode[] {
+  nodesOf(doc: Doc, catalog: Catalog, selected: ReadonlySet<string>, dragged: ReadonlyMap<string, Point>, far: boolean): AnyNode[] {
+    // React Flow looks for the sockets of what comes into the page, and finds none on plates: links would be missing when they
+    // are nodes again. Only of a new node it takes over where its sockets are said to be.
+    if (this.far && !far) this.nodes.clear();
+    this.far = far;
     const next = new Map<string, KeptNode>();
     const list: AnyNode[] = [];
     const put = (id: string, source: unknown, type: unknown, at: Point, make: () => AnyNode): void => {
