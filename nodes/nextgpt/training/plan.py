@@ -58,6 +58,7 @@ class Plan:
     focus            of a denoiser: how much more the cells of a latent count in which there is something; 0: all alike
     unnamed          share of what is looked at or listened to whose paint or pitch has no name (`world/paint.py`), and
                      of the pictures and films that a denoiser makes of captions without a colour
+    crowded          share of the pictures to be described that have three things; of the others one in four has
     motions          of a denoiser of films: half of the clips move in one of these ways ("grows,shrinks"), the rest in any
     typical          of stage 2 with pictures: four shapes mostly have one colour, which no words tell (the bias that RecA is
                      to undo; `world/typical.py`)
@@ -104,6 +105,7 @@ class Plan:
     own_weights: bool = False
     noisiest: float = 0.0
     unnamed: float = 0.0
+    crowded: float = 0.0
     motions: str = ""
     own_words: bool = False
     anew: str = ""

@@ -45,5 +45,6 @@ class Source:
     def _one(self, draw: random.Random) -> Talk:
         kind = draw.choices(self.kinds, self.weights)[0]
         language: Language = "zh" if draw.random() < CHINESE else "en"
-        talker = TypicalTalker(draw) if self.plan.typical else Talker(draw, unnamed=self.plan.unnamed)
-        return talker.talk(kind, language)
+        if self.plan.typical:
+            return TypicalTalker(draw).talk(kind, language)
+        return Talker(draw, unnamed=self.plan.unnamed, crowded=self.plan.crowded).talk(kind, language)

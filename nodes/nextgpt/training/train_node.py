@@ -66,6 +66,7 @@ def train(
     own_weights: bool = False,
     noisiest: Annotated[float, Widget(min=0, max=1)] = 0.0,
     unnamed: Annotated[float, Widget(min=0, max=1)] = 0.0,
+    crowded: Annotated[float, Widget(min=0, max=1)] = 0.0,
     motions: str = "",
     own_words: bool = False,
     anew: str = "",

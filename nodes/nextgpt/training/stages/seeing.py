@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from nodes.nextgpt.training.stage import Losses, Stage
 from nodes.nextgpt.training.stages.binding import Binding
 from nodes.nextgpt.training.world.caption import Medium
 from nodes.nextgpt.training.world.clip import FPS, FRAMES, Clip
+from nodes.nextgpt.training.world.paint import is_unnamed
 from nodes.nextgpt.training.world.scene import SIDE, Scene
 from nodes.nextgpt.training.world.sound import Sound
 from nodes.nextgpt.training.world.talk import Talker
@@ -42,6 +44,7 @@ from nodes.nextgpt.training.world.terms import (
     SIZES,
     TIMBRES,
 )
+from nodes.nextgpt.training.world.withheld import is_pair_withheld, is_sound_withheld
 
 TABLES: Mapping[str, tuple[str, ...]] = {
     "shape": tuple(SHAPES),
@@ -61,7 +64,7 @@ READ: Mapping[str, tuple[str, ...]] = {
     "video": ("shape", "colour", "motion"),
     "audio": ("note", "octave", "timbre", "beats", "direction", "loudness"),
 }
-SHARES = {"image": 0.5, "video": 0.3, "audio": 0.2}
+SHARES = {"image": 0.4, "video": 0.25, "audio": 0.35}
 """Of a batch."""
 NAMES = {"colour", "note"}
 """What a medium between two of them has none of."""
@@ -89,7 +92,7 @@ class Seeing(Stage):
         self.saved = ("encoder",)
 
     def loss(self, draw: random.Random, count: int) -> Losses:
-        talker = Talker(draw, unnamed=self.plan.unnamed)
+        talker = Talker(draw, unnamed=self.plan.unnamed, crowded=self.plan.crowded)
         told: dict[str, Tensor] = {}
         for modality, share in SHARES.items():
             of = max(1, round(share * count))
@@ -102,7 +105,7 @@ class Seeing(Stage):
                 owner = owners(media, self.covered(media, rows.shape[1]))
             for name in READ[modality]:
                 labels = labels_of(media, name, owner).to(rows.device)
-                loss, right = _read(self.readings[name](rows), labels)
+                loss, right = _read(self.readings[name](rows), labels, unseen(media, name, owner).to(rows.device))
                 told[f"{modality}_{name}"] = loss
                 told[f"right_{modality}_{name}"] = right
         seen = torch.stack([value for name, value in told.items() if not name.startswith("right_")]).sum()
@@ -148,10 +151,30 @@ def labels_of(media: Sequence[Medium], name: str, owner: Tensor) -> Tensor:
     return labels
 
 
-def _read(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def unseen(media: Sequence[Medium], name: str, owner: Tensor) -> Tensor:
+    """Classes "B N C" that are not to be counted as wrong: what a thing or sound lacks beside the rest of it (`unseen.py`)."""
+    table = TABLES[name]
+    found = torch.zeros(*owner.shape, len(table) + 1, dtype=torch.bool)
+    if name not in ("shape", "colour", "note", "timbre"):
+        return found
+    for row, medium in enumerate(media):
+        if is_unnamed(medium):
+            continue
+        for index, thing in enumerate(medium.things if isinstance(medium, Scene) else (medium,)):
+            if isinstance(thing, Sound):
+                others = [replace(thing, note=o) if name == "note" else replace(thing, timbre=o) for o in table]
+                lacking = [is_sound_withheld(other) for other in others]
+            else:
+                pairs = [{"shape": thing.shape, "colour": thing.colour, name: other} for other in table]
+                lacking = [is_pair_withheld(**pair) for pair in pairs]
+            found[row][owner[row] == index] = torch.tensor([*lacking, False])
+    return found
+
+
+def _read(logits: Tensor, labels: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
     """Loss over patches that show a thing and, less, over those that show none; share of the former that are right."""
     there, nothing = (labels != logits.shape[-1] - 1) & (labels != IGNORED), labels == logits.shape[-1] - 1
-    loss = cross_entropy(logits[there], labels[there])
+    loss = cross_entropy(logits[there].masked_fill(unseen[there], -torch.inf), labels[there])
     if bool(nothing.any()):
         loss = loss + NOTHING * cross_entropy(logits[nothing], labels[nothing])
     return loss, (logits[there].argmax(-1) == labels[there]).float().mean()

@@ -218,12 +218,14 @@ KINDS: Mapping[str, float] = {
 
 class Talker:
     """Draws talks. `withheld`: only what is never trained on, else only what may be. `unnamed`: share of what is
-    shown or played whose paint or pitch has no name (`paint.py`)."""
+    shown or played whose paint or pitch has no name (`paint.py`). `crowded`: share of the
+    pictures shown that have three things whatever else comes."""
 
-    def __init__(self, draw: random.Random, withheld: bool = False, unnamed: float = 0.0) -> None:
+    def __init__(self, draw: random.Random, withheld: bool = False, unnamed: float = 0.0, crowded: float = 0.0) -> None:
         self.draw = draw
         self.withheld = withheld
         self.unnamed = unnamed
+        self.crowded = crowded
 
     def talk(self, kind: str | None = None, language: Language | None = None) -> Talk:
         """A talk of this kind, or of any; raises ValueError for a kind that is not in `KINDS`."""
@@ -314,7 +316,10 @@ class Talker:
         """What somebody shows or plays."""
         if modality == "audio":
             return between(self.draw) if self._is_unnamed() else self.sound()
-        return self._painted(self.scene()) if modality == "image" else self._painted(self.clip())
+        if modality == "video":
+            return self._painted(self.clip())
+        is_crowded = self.crowded and self.draw.random() < self.crowded
+        return self._painted(self.scene(3 if is_crowded else None))
 
     def _is_unnamed(self) -> bool:
         return bool(self.unnamed) and self.draw.random() < self.unnamed
