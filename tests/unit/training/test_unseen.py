@@ -1,6 +1,7 @@
 """What training never shows is not denied, and nothing else is let off."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from nodes.nextgpt.training.language import Speech
 from nodes.nextgpt.training.lines import IGNORED
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
-from nodes.nextgpt.training.stages import open_stage
+from nodes.nextgpt.training.stages import open_stage, seeing
 from nodes.nextgpt.training.unseen import Unseen
 from nodes.nextgpt.training.world.caption import caption
+from nodes.nextgpt.training.world.paint import painted
+from nodes.nextgpt.training.world.scene import Scene, Thing
 from nodes.nextgpt.training.world.talk import Talker
 from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, SHAPES, TIMBRES, word
 from nodes.nextgpt.training.world.withheld import is_pair_withheld, is_sound_withheld
@@ -100,3 +103,40 @@ def test_the_world_s_talks_let_off_and_those_of_files_do_not(stage, tmp_path, mo
         open_stage(plan, Parts("mini", tmp_path, tmp_path, anew=True)).loss(random.Random(1), 4)
     assert (asked[0] >= 0).any()
     assert asked[1] is None
+
+
+def test_a_reading_does_not_deny_what_is_never_shown_either():
+    owner = torch.zeros(1, 1, dtype=torch.long)
+
+    def left(medium, name):
+        found = seeing.unseen([medium], name, owner)[0, 0].tolist()
+        return {entry for entry, out in zip((*seeing.TABLES[name], "nothing"), found, strict=True) if out}
+
+    for number in range(60):
+        talker = Talker(random.Random(number))
+        for thing in (talker.clip(), talker.scene(1)):
+            what = thing.things[0] if isinstance(thing, Scene) else thing
+            assert left(thing, "shape") == {s for s in SHAPES if is_pair_withheld(s, what.colour)}
+            assert left(thing, "colour") == {c for c in COLOURS if is_pair_withheld(what.shape, c)}
+            assert left(painted(thing, random.Random(number)), "shape") == set()
+        sound = talker.sound()
+        assert left(sound, "timbre") == {t for t in TIMBRES if is_sound_withheld(replace(sound, timbre=t))}
+        assert left(sound, "note") == {n for n in NOTES if is_sound_withheld(replace(sound, note=n))}
+        assert left(sound, "beats") == left(sound, "octave") == set()
+
+
+def test_each_thing_of_a_picture_has_its_own():
+    scene = Scene((Thing("triangle", "green", "small", "left"), Thing("star", "orange", "small", "right")), "white")
+    found = seeing.unseen([scene], "colour", torch.tensor([[0, 1, -1]]))[0]
+    assert [[seeing.TABLES["colour"][i] for i in row.nonzero().flatten().tolist()] for row in found] == [
+        ["red"],
+        ["green"],
+        [],
+    ]
+
+
+def test_a_share_of_pictures_is_crowded():
+    for crowded, expected in ((0.0, 0.25), (0.6, 0.7)):
+        talker = Talker(random.Random(1), crowded=crowded)
+        counts = [len(talker.shown("image").things) for _ in range(400)]
+        assert abs(sum(count == 3 for count in counts) / 400 - expected) < 0.07
