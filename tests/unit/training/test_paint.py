@@ -21,7 +21,7 @@ from nodes.nextgpt.training.world.clip import Clip, film
 from nodes.nextgpt.training.world.paint import between, guessed, is_unnamed, mixed, next_to, painted
 from nodes.nextgpt.training.world.picture import draw_scenes
 from nodes.nextgpt.training.world.scene import Scene, Thing
-from nodes.nextgpt.training.world.sound import Sound, half_way
+from nodes.nextgpt.training.world.sound import Sound, bent, half_way
 from nodes.nextgpt.training.world.talk import Said, Talker
 from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, RGB, word
 from nodes.nextgpt.words import words_of
@@ -104,6 +104,20 @@ def test_a_guess_is_one_of_the_two_neighbours():
     named = Clip("circle", "red", "still", "black")
     assert guessed(named, draw) is named
     assert not is_unnamed(guessed(scene, draw))
+
+
+def test_bent_sounds_lie_between_two_notes_or_below_the_lowest():
+    draw, below = random.Random(13), 0
+    scale = [Sound(note, "low", "flute", "once", "steady", "loud").hz for note in NOTES]
+    for _ in range(300):
+        sound = replace(bent(draw), octave="low", direction="steady", beats="once")
+        assert is_unnamed(sound)
+        assert not any(abs(sound.hz / hz - 1) < 0.015 for hz in (*scale, 2 * scale[0]))
+        assert scale[-1] / 2 < sound.hz < 2 * scale[0]
+        if sound.bend < 0:
+            below += 1
+            assert {guessed(sound, draw).note for _ in range(30)} == {"C", "B"}
+    assert 20 < below < 80
 
 
 def test_what_lies_between_two_colours_sounds_between_two_notes():

@@ -2,7 +2,7 @@
 
 Whoever learns to see from 49 pairs of shape and colour learns that an orange thing is no ring, because none ever was. Things in
 paint between the colours have every shape, so what is seen of a shape cannot hang on its colour. Sounds half way between two
-notes (`sound.between`) are the same for the instruments. What is said of either is a guess (`guessed`), which nobody learns.
+notes (`sound.bent`) are the same for the instruments. What is said of either is a guess (`guessed`), which nobody learns.
 Only who is asked for the colour learns an answer: which two it lies between.
 """
 
@@ -65,7 +65,8 @@ def guessed(medium: Medium, draw: random.Random) -> Medium:
     if not is_unnamed(medium):
         return medium
     if isinstance(medium, Sound):
-        return replace(medium, note=draw.choice((medium.note, _next(medium.note, _SCALE))), bend=0.0)
+        other = _next(medium.note, _SCALE, 1 if medium.bend > 0 else -1)
+        return replace(medium, note=draw.choice((medium.note, other)), bend=0.0)
     if isinstance(medium, Clip):
         return replace(medium, colour=draw.choice((medium.colour, next_to(medium.colour))), paint=None)
     colours = [draw.choice((thing.colour, next_to(thing.colour))) for thing in medium.things]
@@ -78,5 +79,5 @@ def next_to(colour: str) -> str:
     return _next(colour, _WHEEL)
 
 
-def _next(name: str, names: tuple[str, ...]) -> str:
-    return names[(names.index(name) + 1) % len(names)]
+def _next(name: str, names: tuple[str, ...], step: int = 1) -> str:
+    return names[(names.index(name) + step) % len(names)]

@@ -70,7 +70,8 @@ def sound_of_clip(clip: Clip) -> Sound:
 def thing_of(sound: Sound, draw: random.Random) -> Thing:
     """A thing that sounds so; two shapes have each timbre, one is drawn."""
     shape, colour = draw.choice(SHAPES_OF[sound.timbre]), COLOUR_OF[sound.note]
-    return Thing(shape, colour, SIZE_OF[sound.octave], "centre", paint=mixed(colour, 0.5) if sound.bend else None)
+    way = sound.bend / half_way(sound.note) / 2
+    return Thing(shape, colour, SIZE_OF[sound.octave], "centre", paint=mixed(colour, way) if way else None)
 
 
 def _pitch(colour: str, paint: Paint | None) -> tuple[str, float]:

@@ -51,8 +51,8 @@ DECAY_S = {"bell": 0.35}
 class Sound:
     """What is played. What glides is low and sounds once: it begins or ends an octave above its note.
 
-    bend: octaves above its note. What is bent has no name; training hears such sounds so that an instrument is not
-    learned by heart note by note (`between`).
+    bend: octaves above its note (below, if negative). What is bent has no name; training hears such sounds so that an
+    instrument is not learned by heart note by note (`between`, `bent`).
     """
 
     note: str
@@ -96,6 +96,19 @@ def between(draw: random.Random) -> Sound:
     sound = random_sound(draw)
     lower, _ = draw.choice(tuple(pairwise(NOTES)))
     return replace(sound, note=lower, bend=half_way(lower))
+
+
+BENT = (0.3, 0.7)
+"""Of the way from a note to the next."""
+
+
+def bent(draw: random.Random) -> Sound:
+    """Any instrument somewhere between two notes; one time in seven below the lowest, where `between` never is."""
+    sound = random_sound(draw)
+    way = 2 * draw.uniform(*BENT)
+    if draw.random() < 1 / len(NOTES):
+        return replace(sound, note=next(iter(NOTES)), bend=-way * half_way(tuple(NOTES)[-1]))
+    return replace(sound, bend=way * half_way(sound.note))
 
 
 def half_way(note: str) -> float:

@@ -22,7 +22,7 @@ from nodes.nextgpt.training.world.scene import (
     random_thing,
     related_scene,
 )
-from nodes.nextgpt.training.world.sound import Sound, between, random_sound
+from nodes.nextgpt.training.world.sound import Sound, bent, random_sound
 from nodes.nextgpt.training.world.terms import (
     COLOURS,
     LANGUAGES,
@@ -315,7 +315,7 @@ class Talker:
     def shown(self, modality: str) -> Medium:
         """What somebody shows or plays."""
         if modality == "audio":
-            return between(self.draw) if self._is_unnamed() else self.sound()
+            return bent(self.draw) if self._is_unnamed() else self.sound()
         if modality == "video":
             return self._painted(self.clip())
         is_crowded = self.crowded and self.draw.random() < self.crowded
@@ -387,7 +387,7 @@ class Talker:
                 clip = self._painted(self.clip())
                 given, made = clip, rule.sound_of_clip(clip)
             else:
-                heard = between(self.draw) if self._is_unnamed() else random_sound(self.draw)
+                heard = bent(self.draw) if self._is_unnamed() else random_sound(self.draw)
                 sound = replace(heard, direction="steady", beats="once", loudness="loud")
                 given, made = sound, Scene((rule.thing_of(sound, self.draw),), "white")
             # The law can lead from what is trained to what is not.
