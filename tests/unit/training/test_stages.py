@@ -266,3 +266,17 @@ def test_each_part_learns_at_its_own_rate(tmp_path):
     }
     projectors = ("input_projector", "image_projector", "video_projector", "audio_projector")
     assert scales == {"language_model": 1.0, **dict.fromkeys(projectors, 0.1)}
+
+
+@pytest.mark.parametrize("stage", ["encoding_side", "instruction", "reconstruction"])
+def test_the_input_projector_learns_as_it_is_used(stage, tmp_path):
+    """Its groups are drawn in training mode, and what comes out is then something else than in use."""
+    parts = Parts("tiny-v1.5", tmp_path, tmp_path)
+    opened = open_stage(
+        Plan(preset="tiny-v1.5", stage=stage, modality="image" if stage == "reconstruction" else "all"), parts
+    )
+    patches = torch.randn(2, 12, opened.projector.config.in_dim)
+    assert torch.equal(opened.projector(patches), opened.projector(patches))
+    assert all(parameter.requires_grad for parameter in opened.projector.parameters())
+    opened.projector.train()
+    assert not torch.equal(opened.projector(patches), opened.projector(patches))

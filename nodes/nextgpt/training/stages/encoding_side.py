@@ -28,7 +28,8 @@ class EncodingSide(Stage):
         self.speech = Speech(parts, plan.checkpointing)
         self.stand_ins = StandIns(self.speech.words.tokenizer)
         self.unseen = None if plan.data else Unseen(self.speech.words.tokenizer)
-        self.projector = parts.get("input_projector").requires_grad_(True).train()
+        # As it is used: in training mode its choices of groups are drawn, and other groups come of it.
+        self.projector = parts.get("input_projector").requires_grad_(True).eval()
         self.rows = self.speech.free_embeddings(plan.embeddings)
         self.modules = {
             "encoder": parts.get("encoder"),

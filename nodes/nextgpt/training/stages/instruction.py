@@ -33,7 +33,7 @@ KINDS = {
     "make audio": 2.0,
     "make video": 1.5,
     "describe image": 3.5,
-    "describe audio": 3.0,
+    "describe audio": 6.0,
     "describe video": 2.5,
     "ask": 2.0,
     "mixed": 3.0,
@@ -54,7 +54,8 @@ class Instruction(Stage):
         self.stand_ins = StandIns(self.speech.words.tokenizer)
         self.unseen = None if plan.data else Unseen(self.speech.words.tokenizer)
         self.outputs = Outputs(plan, parts, self.speech, self.source.recurs)
-        self.projector: Any = parts.get("input_projector").requires_grad_(True).train()
+        # As it is used: in training mode its choices of groups are drawn, and other groups come of it.
+        self.projector: Any = parts.get("input_projector").requires_grad_(True).eval()
         self.outputs.free()
         self.adapted = Adapted(self.speech.model, plan)
         self.rows = self.speech.free_embeddings(plan.embeddings)

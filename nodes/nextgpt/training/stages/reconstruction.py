@@ -64,7 +64,7 @@ class Reconstruction(Stage):
         self.outputs.projectors[name].requires_grad_(True).train()
         self.adapted = Adapted(self.speech.model, plan) if plan.rank else None
         if plan.projector_rate:
-            self.projector.requires_grad_(True).train()
+            self.projector.requires_grad_(True).eval()  # as it is used, see `encoding_side`
         self.rows = self.speech.free_embeddings(plan.embeddings)
         self.modules: dict[str, nn.Module] = {
             "encoder": parts.get("encoder"),
