@@ -29,8 +29,5 @@ def test_its_words_its_picture_and_its_clip_are_right(demo):
     assert not any("WRONG" in line for line in demo.judged if not line.startswith("judged .wav"))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="of five things asked for at once the strokes of the sound are lost (docs/training.md)"
-)
 def test_everything_in_it_is_right(demo):
     assert not any("WRONG" in line for line in demo.judged)

@@ -93,7 +93,9 @@ async def test_a_picture_becomes_the_sound_that_belongs_to_it(client, tmp_path):
     assert all(verdict.values()), verdict
 
 
-@pytest.mark.xfail(strict=True, reason="five things in one request are more than mini has learned (docs/training.md)")
+@pytest.mark.xfail(
+    strict=True, reason="of five things asked for at once the star of the clip does not turn (docs/training.md)"
+)
 async def test_words_a_picture_a_clip_and_a_sound_in_one_answer(client, tmp_path):
     for name in ("heart.png", "violin.wav"):
         await client.upload(MEDIA / name)
