@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nodes.nextgpt.model.prompts import FeaturePart, TextPart, Turn, build_inputs
 from nodes.nextgpt.training.language import Speech
-from nodes.nextgpt.training.world.talk import DESCRIBE
+from nodes.nextgpt.training.world.phrases import DESCRIBE
 from nodes.nextgpt.training.world.terms import Language
 
 MOST = 48

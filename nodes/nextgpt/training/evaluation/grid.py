@@ -20,8 +20,9 @@ from nodes.nextgpt.training.evaluation.speaker import Speaker
 from nodes.nextgpt.training.judges.verdict import judge
 from nodes.nextgpt.training.seeds import drawer
 from nodes.nextgpt.training.world.caption import caption
+from nodes.nextgpt.training.world.phrases import MAKE
 from nodes.nextgpt.training.world.scene import Scene, Thing
-from nodes.nextgpt.training.world.talk import MAKE, Said
+from nodes.nextgpt.training.world.talk import Said
 from nodes.nextgpt.training.world.terms import BACKGROUNDS, COLOURS, PLACES, SHAPES, SIZES
 from nodes.nextgpt.training.world.typical import TYPICAL, is_pair_rare
 from nodes.nextgpt.training.world.wish import wish_of
