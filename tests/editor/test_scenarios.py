@@ -88,6 +88,7 @@ def test_a_broken_link_is_told_on_the_node_and_led_to(desk: Desk) -> None:
 def test_a_picture_leads_back_to_its_workflow(desk: Desk, serving: Serving, tmp_path: Path) -> None:
     desk.open()
     desk.page.get_by_role("button", name="Text to image").click()
+    expect(desk.node("save_draw")).to_be_visible()
     desk.run()
     made = max((serving.data_dir / "output").glob("picture_*.png"), key=lambda path: path.stat().st_mtime)
     before = desk.document()
