@@ -59,6 +59,7 @@ class Plan:
     unnamed          share of what is looked at or listened to whose paint or pitch has no name (`world/paint.py`), and
                      of the pictures and films that a denoiser makes of captions without a colour
     crowded          share of the pictures to be described that have three things; of the others one in four has
+    things           most things in a picture that is shown
     motions          of a denoiser of films: half of the clips move in one of these ways ("grows,shrinks"), the rest in any
     typical          of stage 2 with pictures: four shapes mostly have one colour, which no words tell (the bias that RecA is
                      to undo; `world/typical.py`)
@@ -106,6 +107,7 @@ class Plan:
     noisiest: float = 0.0
     unnamed: float = 0.0
     crowded: float = 0.0
+    things: int = 3
     motions: str = ""
     own_words: bool = False
     anew: str = ""
@@ -123,6 +125,8 @@ class Plan:
             wrong.append(f"a batch of {self.batch} cannot be split into {self.accumulate} equal passes")
         if not 0 <= self.ema < 1:
             wrong.append(f"ema must be at least 0 and below 1, is {self.ema}")
+        if not 1 <= self.things <= 3:
+            wrong.append(f"things must be 1, 2 or 3, is {self.things}")
         if not self.focus >= 0:
             wrong.append(f"focus must be at least 0, is {self.focus}")
         if not self.learning_rate > 0:

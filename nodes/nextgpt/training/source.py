@@ -47,4 +47,6 @@ class Source:
         language: Language = "zh" if draw.random() < CHINESE else "en"
         if self.plan.typical:
             return TypicalTalker(draw).talk(kind, language)
-        return Talker(draw, unnamed=self.plan.unnamed, crowded=self.plan.crowded).talk(kind, language)
+        return Talker(draw, unnamed=self.plan.unnamed, crowded=self.plan.crowded, things=self.plan.things).talk(
+            kind, language
+        )

@@ -67,6 +67,7 @@ def train(
     noisiest: Annotated[float, Widget(min=0, max=1)] = 0.0,
     unnamed: Annotated[float, Widget(min=0, max=1)] = 0.0,
     crowded: Annotated[float, Widget(min=0, max=1)] = 0.0,
+    things: Annotated[int, Widget(min=1, max=3)] = 3,
     motions: str = "",
     own_words: bool = False,
     anew: str = "",

@@ -140,3 +140,8 @@ def test_a_share_of_pictures_is_crowded():
         talker = Talker(random.Random(1), crowded=crowded)
         counts = [len(talker.shown("image").things) for _ in range(400)]
         assert abs(sum(count == 3 for count in counts) / 400 - expected) < 0.07
+
+
+def test_pictures_can_be_kept_to_so_many_things():
+    talker = Talker(random.Random(1), things=2)
+    assert {len(talker.shown("image").things) for _ in range(60)} == {1, 2}

@@ -112,13 +112,16 @@ KINDS: Mapping[str, float] = {
 class Talker:
     """Draws talks. `withheld`: only what is never trained on, else only what may be. `unnamed`: share of what is
     shown or played whose paint or pitch has no name (`paint.py`). `crowded`: share of the
-    pictures shown that have three things whatever else comes."""
+    pictures shown that have three things whatever else comes; with `things` below 3 they have at most so many."""
 
-    def __init__(self, draw: random.Random, withheld: bool = False, unnamed: float = 0.0, crowded: float = 0.0) -> None:
+    def __init__(
+        self, draw: random.Random, withheld: bool = False, unnamed: float = 0.0, crowded: float = 0.0, things: int = 3
+    ) -> None:
         self.draw = draw
         self.withheld = withheld
         self.unnamed = unnamed
         self.crowded = crowded
+        self.things = things
 
     def talk(self, kind: str | None = None, language: Language | None = None) -> Talk:
         """A talk of this kind, or of any; raises ValueError for a kind that is not in `KINDS`."""
@@ -212,7 +215,10 @@ class Talker:
         if modality == "video":
             return self._painted(self.clip())
         is_crowded = self.crowded and self.draw.random() < self.crowded
-        return self._painted(self.scene(3 if is_crowded else None))
+        count = 3 if is_crowded else None
+        if self.things < 3:
+            count = self.draw.randint(1, self.things)
+        return self._painted(self.scene(count))
 
     def _is_unnamed(self) -> bool:
         return bool(self.unnamed) and self.draw.random() < self.unnamed
