@@ -25,9 +25,5 @@ def test_the_demo_ends_by_itself_with_words_a_picture_a_clip_and_a_sound(demo):
     assert "server stopped" in demo.told
 
 
-def test_its_words_its_picture_and_its_clip_are_right(demo):
-    assert not any("WRONG" in line for line in demo.judged if not line.startswith("judged .wav"))
-
-
 def test_everything_in_it_is_right(demo):
     assert not any("WRONG" in line for line in demo.judged)

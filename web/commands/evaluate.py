@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 from graph_engine.errors import RequestError
@@ -60,7 +61,14 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         arguments.json.write_text(json.dumps(found.figures, indent=1) + "\n", encoding="utf-8")
     if arguments.page:
-        print(write_page(found, arguments.page, f"Evaluation of {arguments.preset}", shlex.join(sys.argv)))
+        print(
+            write_page(
+                found,
+                arguments.page,
+                f"Evaluation of {arguments.preset}",
+                shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            )
+        )
     # Other prompts ask for some things only; then only what they ask for is held against the bars.
     lacked = [name for name in missed(found.figures) if name in found.figures or not arguments.prompts]
     for name in sorted({*found.figures, *(() if arguments.prompts else BARS)}):

@@ -127,6 +127,8 @@ class Plan:
             wrong.append(f"ema must be at least 0 and below 1, is {self.ema}")
         if not 1 <= self.things <= 3:
             wrong.append(f"things must be 1, 2 or 3, is {self.things}")
+        if self.crowded and self.things < 3:
+            wrong.append(f"crowded pictures have three things, and things allows {self.things}")
         if not self.focus >= 0:
             wrong.append(f"focus must be at least 0, is {self.focus}")
         if not self.learning_rate > 0:

@@ -5,11 +5,11 @@ been trained on ("a green star" became "a green square"). Stand-ins are other wo
 where any word may stand beside any other, only copying helps. No withheld pair comes up: what stands in for a word of the
 world is none of these words itself. Slips are wrong colours among the words that the model hears itself say; what it is to
 say next stays true to what it was asked, so it learns not to guess a shape from the colour before it. So a colour can be
-heard before a shape that it is withheld from, as a mistake; no request, caption or medium has such a pair.
+heard before a shape that it is withheld from, as a mistake; no request and no medium has such a pair.
 
 Guesses are the colours and notes of what has none (`world/paint.py`): heard like any word, and never learned to be said. When
 captions left them out instead, a model left them out of withheld pairs as well: an orange ring looks like a ring between
-orange and yellow more than like anything else.
+orange and yellow more than like anything else. So a withheld pair can be heard in a guess too, its shape learned after it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Cross entropy says of every word but the right one that it is wrong. Where no triangle ever is red it says of each triangle
 that it is not red, and a red one, seen well, was called green. So the words that are withheld from a pair's other half are
-left out of the sum over the vocabulary; nothing says that they are right either.
+left out of the sum over the vocabulary; nothing says that they are right either. This takes knowing what training lacks, which
+can be counted in what it has; here the rule is asked (`world/withheld.py`).
 """
 
 from __future__ import annotations

@@ -214,11 +214,10 @@ class Talker:
             return bent(self.draw) if self._is_unnamed() else self.sound()
         if modality == "video":
             return self._painted(self.clip())
-        is_crowded = self.crowded and self.draw.random() < self.crowded
-        count = 3 if is_crowded else None
         if self.things < 3:
-            count = self.draw.randint(1, self.things)
-        return self._painted(self.scene(count))
+            return self._painted(self.scene(self.draw.randint(1, self.things)))
+        is_crowded = self.crowded and self.draw.random() < self.crowded
+        return self._painted(self.scene(3 if is_crowded else None))
 
     def _is_unnamed(self) -> bool:
         return bool(self.unnamed) and self.draw.random() < self.unnamed
