@@ -32,7 +32,8 @@ class Plan:
     """What is trained, on what, and how.
 
     stage            one of `STAGES`
-    modality         of the decoder that a part of it belongs to; "all" for stages over every modality
+    modality         of the decoder that a part of it belongs to, or (`seeing`) whose trunk learns; "all" for stages over every
+                     modality
     data             a folder of data (`data/`), or "" for the small world
     pool             so many samples of the world are drawn once and kept with their frozen embeddings; 0 draws anew
     steps, batch     optimiser steps, and samples of each; `accumulate` splits a batch into so many passes

@@ -23,7 +23,8 @@ from nodes.nextgpt.training.world.picture import draw_scenes
 from nodes.nextgpt.training.world.scene import Scene, Thing
 from nodes.nextgpt.training.world.sound import Sound, bent, half_way
 from nodes.nextgpt.training.world.talk import Said, Talker
-from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, RGB, word
+from nodes.nextgpt.training.world.terms import COLOURS, LANGUAGES, NOTES, RGB, TIMBRES, word
+from nodes.nextgpt.training.world.withheld import is_sound_withheld
 from nodes.nextgpt.words import words_of
 
 torch.set_num_threads(1)
@@ -215,3 +216,23 @@ def test_a_denoiser_makes_what_has_no_name_of_captions_without_a_colour(modality
     for medium, mention in asked:
         told = stage._caption(draw, medium, mention)
         assert is_unnamed(medium) != any(colour in told for colour in colours)
+
+
+def test_a_denoiser_of_sounds_reads_every_notes_name_beside_every_instruments(tmp_path):
+    """Between two notes, of which captions name neither or both, so that no caption asks for a withheld sound."""
+    plan = Plan("tiny", stage="denoiser", modality="audio", condition_drop=0.0)
+    stage = open_stage(plan, Parts("tiny", tmp_path, tmp_path / "models"))
+    draw, beside, neither = random.Random(10), set(), 0
+    for _ in range(600):
+        medium, mention = stage._asked(Talker(draw), draw)
+        named = [name for name in NOTES if name in re.findall(r"[A-Z]", caption(medium, "en", mention))]
+        if not is_unnamed(medium):
+            assert named == [medium.note]
+            assert not is_sound_withheld(medium)
+        elif named:
+            assert set(named) == set(medium.neighbours)
+            beside |= {(medium.timbre, name) for name in named}
+        else:
+            neither += 1
+    assert len(beside) == len(TIMBRES) * len(NOTES)
+    assert 60 < neither < 180

@@ -123,6 +123,17 @@ def test_patches_are_told_which_thing_they_show(tmp_path):
     assert set(labels_of([clip], "motion", owners([clip], shown))[shown].tolist()) == {TABLES["motion"].index("grows")}
 
 
+def test_ears_learn_alone(tmp_path):
+    """So that a projector that reads the eyes stays true to them."""
+    stage = Seeing(Plan(preset="mini", stage="seeing", modality="audio"), Parts("mini", tmp_path, tmp_path, anew=True))
+    loss, told = stage.loss(random.Random(0), 8)
+    loss.backward()
+    learned = {name.split(".")[1] for name, p in stage.encoder.named_parameters() if p.grad is not None}
+    assert learned == {"audio"}
+    assert {"audio_note", "binding"} <= set(told)
+    assert not any(name.startswith(("image", "video")) for name in told)
+
+
 def test_a_language_model_learns_the_language(tmp_path):
     plan = Plan(preset="tiny", stage="wording", steps=25, batch=6, learning_rate=5e-3, schedule="constant")
     report = train(plan, Parts("tiny", tmp_path, tmp_path), "words")

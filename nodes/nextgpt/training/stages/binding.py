@@ -47,11 +47,12 @@ class Binding(Stage):
     def loss(self, draw: random.Random, count: int) -> Losses:
         told: dict[str, Tensor] = {}
         for modality in ("image", "video", "audio"):
-            told[modality] = self._pairs(draw, modality, max(2, count // 3))
+            told[modality] = self.pairs(draw, modality, max(2, count // 3))
         told["law"] = self._law(draw, max(2, count // 6))
         return torch.stack(list(told.values())).sum(), told
 
-    def _pairs(self, draw: random.Random, modality: str, count: int) -> Tensor:
+    def pairs(self, draw: random.Random, modality: str, count: int) -> Tensor:
+        """Contrast of so many media of a modality with their captions."""
         media = relatives(draw, modality, count)
         texts = self._texts([caption(medium, draw.choice(LANGUAGES), style=draw.randrange(12)) for medium in media])
         readings = self._media(media)

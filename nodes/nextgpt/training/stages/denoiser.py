@@ -26,9 +26,12 @@ CANONICAL = 0.75
 """Share of captions in canonical English, which is what conditions are imitated from."""
 
 UNNAMED = 0.4
-"""Share of sounds between the notes, whose captions name none. There are so few sounds that a denoiser learns by heart
-which instrument and octave come with which note: of withheld ones it played the note right in 94 of 100, the instrument in
-44, and the octave in 53."""
+"""Share of sounds between the notes, whose captions name none, or the two. There are so few sounds that a denoiser learns by
+heart which instrument and octave come with which note: of withheld ones it played the note right in 94 of 100, the instrument
+in 44, and the octave in 53."""
+
+NEIGHBOURS = 0.5
+"""Share of them whose captions name the two, so that every note's name is read beside every instrument's."""
 
 FAVOURED = 0.5
 """Share of clips that move as the plan's `motions` say."""
@@ -93,6 +96,7 @@ class Denoiser(Stage):
             medium = replace(medium, motion=draw.choice(self.motions))
         if self.plan.modality == "audio" and draw.random() < UNNAMED:
             medium = between(draw)
+            mention |= {"neighbours"} if draw.random() < NEIGHBOURS else frozenset()
         elif not isinstance(medium, Sound) and draw.random() < self.plan.unnamed:
             medium = painted(medium, draw)
         return medium, mention

@@ -65,7 +65,7 @@ READ: Mapping[str, tuple[str, ...]] = {
     "audio": ("note", "octave", "timbre", "beats", "direction", "loudness"),
 }
 SHARES = {"image": 0.4, "video": 0.25, "audio": 0.35}
-"""Of a batch."""
+"""Of a batch; with a modality in the plan it is all of that one."""
 NAMES = {"colour", "note"}
 """What a medium between two of them has none of."""
 COVERED = 0.05
@@ -88,17 +88,24 @@ class Seeing(Stage):
         # Nothing is the last class of each.
         self.readings = nn.ModuleDict({name: nn.Linear(width, len(table) + 1) for name, table in TABLES.items()})
         self.readings.to(parts.device)
+        self.shares = SHARES if plan.modality == "all" else {plan.modality: 1.0}
+        if plan.modality != "all":
+            # So that what reads the other trunks stays true to them.
+            trunk = trunk_of(plan.modality)
+            for name, parameter in self.encoder.named_parameters():
+                parameter.requires_grad_(name.split(".")[1] == trunk)
         self.modules = {"encoder": self.encoder, "readings": self.readings}
         self.saved = ("encoder",)
 
     def loss(self, draw: random.Random, count: int) -> Losses:
         talker = Talker(draw, unnamed=self.plan.unnamed, crowded=self.plan.crowded)
         told: dict[str, Tensor] = {}
-        for modality, share in SHARES.items():
+        for modality, share in self.shares.items():
             of = max(1, round(share * count))
             media: list[Any] = [talker.shown(modality) for _ in range(of)]
-            trunk = "audio" if modality == "audio" else "vision"
-            rows = SHARP * self.encoder.encode(trunk, self.senses.encoder_input(modality, media), kind="patch")
+            rows = SHARP * self.encoder.encode(
+                trunk_of(modality), self.senses.encoder_input(modality, media), kind="patch"
+            )
             if modality == "audio":
                 rows, owner = rows.mean(1, keepdim=True), torch.zeros(of, 1, dtype=torch.long)
             else:
@@ -109,8 +116,13 @@ class Seeing(Stage):
                 told[f"{modality}_{name}"] = loss
                 told[f"right_{modality}_{name}"] = right
         seen = torch.stack([value for name, value in told.items() if not name.startswith("right_")]).sum()
-        told["binding"], _ = self.binding.loss(draw, max(2, count // 4))
+        told["binding"] = self._bound(draw, max(2, count // 4))
         return seen + BOUND * told["binding"], told
+
+    def _bound(self, draw: random.Random, count: int) -> Tensor:
+        if self.plan.modality == "all":
+            return self.binding.loss(draw, count)[0]
+        return self.binding.pairs(draw, self.plan.modality, count)
 
     def covered(self, media: Sequence[Scene | Clip], patches: int) -> Tensor:
         """Which patches show something, "B N", row by row."""
@@ -123,6 +135,11 @@ class Seeing(Stage):
         chroma = (planes.amax(-1) - planes.amin(-1)).amax(1)
         cells = avg_pool2d(chroma[:, None], round(side / patches**0.5))
         return cells.flatten(1) > COVERED
+
+
+def trunk_of(modality: str) -> str:
+    """Of the encoder: pictures and films share one."""
+    return "audio" if modality == "audio" else "vision"
 
 
 def owners(media: Sequence[Scene | Clip], covered: Tensor) -> Tensor:

@@ -35,7 +35,8 @@ Medium = Scene | Sound | Clip
 AnyMedium = Medium | MediaFile
 
 EVERYTHING = frozenset({"size", "place", "background", "octave", "timbre", "beats", "direction", "loudness"})
-"""All that a caption may leave out. With "relation" instead of "place" two things are said to stand to each other."""
+"""All that a caption may leave out. With "relation" instead of "place" two things are said to stand to each other; with
+"neighbours" a pitch without a name is said to lie between two notes, of which nothing is said else."""
 
 
 def modality_of(medium: AnyMedium) -> str:
@@ -107,6 +108,9 @@ def _listed(items: list[str], language: Language, style: int) -> str:
 def _sound(sound: Sound, language: Language, mention: Collection[str], style: int) -> str:
     gliding = sound.direction != "steady"
     note = "" if sound.bend else word(NOTES, sound.note, language)
+    if sound.bend and "neighbours" in mention:
+        lower, upper = (word(NOTES, name, language) for name in sound.neighbours)
+        note = f"between {lower} and {upper}" if language == "en" else f"{lower}和{upper}"
     loudness = word(LOUDNESS, sound.loudness, language, style) if "loudness" in mention else ""
     octave = word(OCTAVES, sound.octave, language, style) if "octave" in mention and not gliding else ""
     timbre = word(TIMBRES, sound.timbre, language) if "timbre" in mention else ""

@@ -17,13 +17,13 @@ from nodes.nextgpt.training.world.caption import AnyMedium, Medium
 from nodes.nextgpt.training.world.clip import Clip
 from nodes.nextgpt.training.world.scene import Scene
 from nodes.nextgpt.training.world.sound import Sound
-from nodes.nextgpt.training.world.terms import COLOURS, NOTES, RGB
+from nodes.nextgpt.training.world.terms import COLOURS, RGB
 
 BETWEEN = (0.35, 0.65)
 """Of the way from a colour to the next."""
 
 Paint = tuple[float, float, float]
-_WHEEL, _SCALE = tuple(COLOURS), tuple(NOTES)
+_WHEEL = tuple(COLOURS)
 
 
 def mixed(colour: str, way: float) -> Paint:
@@ -65,8 +65,7 @@ def guessed(medium: Medium, draw: random.Random) -> Medium:
     if not is_unnamed(medium):
         return medium
     if isinstance(medium, Sound):
-        other = _next(medium.note, _SCALE, 1 if medium.bend > 0 else -1)
-        return replace(medium, note=draw.choice((medium.note, other)), bend=0.0)
+        return replace(medium, note=draw.choice(medium.neighbours), bend=0.0)
     if isinstance(medium, Clip):
         return replace(medium, colour=draw.choice((medium.colour, next_to(medium.colour))), paint=None)
     colours = [draw.choice((thing.colour, next_to(thing.colour))) for thing in medium.things]
@@ -76,8 +75,4 @@ def guessed(medium: Medium, draw: random.Random) -> Medium:
 
 def next_to(colour: str) -> str:
     """The colour on the other side of a paint."""
-    return _next(colour, _WHEEL)
-
-
-def _next(name: str, names: tuple[str, ...], step: int = 1) -> str:
-    return names[(names.index(name) + step) % len(names)]
+    return _WHEEL[(_WHEEL.index(colour) + 1) % len(_WHEEL)]

@@ -68,6 +68,12 @@ class Sound:
             raise ValueError("a rising or falling sound is low and sounds once")
 
     @property
+    def neighbours(self) -> tuple[str, str]:
+        """The notes between which it lies, if it is bent: its own and the next one that way round the scale."""
+        notes = tuple(NOTES)
+        return self.note, notes[(notes.index(self.note) + (1 if self.bend > 0 else -1)) % len(notes)]
+
+    @property
     def hz(self) -> float:
         """Of its note, wherever a glide begins or ends."""
         return BASE_HZ[self.octave] * STEPS[self.note] / 8 * 2**self.bend
