@@ -134,6 +134,16 @@ def test_ears_learn_alone(tmp_path):
     assert not any(name.startswith(("image", "video")) for name in told)
 
 
+def test_a_denoiser_is_told_how_things_stand_as_often_as_its_plan_says(tmp_path):
+    for relations, expected in ((0.0, 0.2), (0.5, 0.6)):
+        plan = Plan(preset="tiny", stage="denoiser", modality="image", relations=relations)
+        stage, draw = open_stage(plan, Parts("tiny", tmp_path, tmp_path)), random.Random(3)
+        asked = [stage._asked(Talker(draw), draw) for _ in range(300)]
+        related = [medium for medium, mention in asked if "relation" in mention]
+        assert expected - 0.08 < len(related) / 300 < expected + 0.08
+        assert all(medium.relation for medium in related)
+
+
 def test_a_language_model_learns_the_language(tmp_path):
     plan = Plan(preset="tiny", stage="wording", steps=25, batch=6, learning_rate=5e-3, schedule="constant")
     report = train(plan, Parts("tiny", tmp_path, tmp_path), "words")

@@ -30,7 +30,7 @@ UNNAMED = 0.4
 heart which instrument and octave come with which note: of withheld ones it played the note right in 94 of 100, the instrument
 in 44, and the octave in 53."""
 
-NEIGHBOURS = 0.5
+NEIGHBOURS = 0.7
 """Share of them whose captions name the two, so that every note's name is read beside every instrument's."""
 
 FAVOURED = 0.5
@@ -91,6 +91,8 @@ class Denoiser(Stage):
 
     def _asked(self, talker: Talker, draw: random.Random) -> tuple[Medium, frozenset[str]]:
         medium, mention = talker.asked(self.plan.modality)
+        if self.plan.modality == "image" and draw.random() < self.plan.relations:
+            medium, mention = talker.asked_related()
         if self.motions and isinstance(medium, Clip) and draw.random() < FAVOURED:
             # Whatever moves so is as good as any other: every shape grows.
             medium = replace(medium, motion=draw.choice(self.motions))

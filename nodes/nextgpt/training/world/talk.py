@@ -164,7 +164,7 @@ class Talker:
         """A medium, and what a request mentions of it beside the least."""
         if modality == "image":
             if self.draw.random() < 0.2:
-                return self.related(), frozenset({"relation", *self._some("size", "background")})
+                return self.asked_related()
             # Where a thing is can be left out of one only: of several it tells them apart.
             scene = self.scene()
             return scene, frozenset(
@@ -173,6 +173,10 @@ class Talker:
         if modality == "audio":
             return self.sound(), frozenset({"direction", *self._some("octave", "timbre", "beats", "loudness")})
         return self.clip(), frozenset(self._some("background"))
+
+    def asked_related(self) -> tuple[Scene, frozenset[str]]:
+        """Two things of which a request says how they stand to each other, and not where."""
+        return self.related(), frozenset({"relation", *self._some("size", "background")})
 
     def _some(self, *names: str) -> list[str]:
         everything = self.draw.random() < 0.35
