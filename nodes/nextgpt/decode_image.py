@@ -40,7 +40,8 @@ def decode_image(
     """Draw a condition "B 77 width": IMAGE "B H W 3". Steps, guidance and sides of 0 are the decoder's own.
 
     negative: what to move away from when guidance is above 1; without it what the text encoder makes of no words, as in
-    the original; without that, zeros. scheduler, spacing: how a step is taken, and where the steps stop.
+    the original; without that, zeros. scheduler, spacing: how a step is taken ("default": as the decoder has it), and where
+    the steps stop.
     """
     latent = sample(context, "image", condition, decoder, sampling, size=pixels(decoder, width, height))
     return latent_to_image(context, latent, decoder)

@@ -40,7 +40,8 @@ def decode_video(
     """Film a condition "1 77 width": VIDEO {frames "F H W 3", fps}. Numbers of 0 are the decoder's own.
 
     negative: what to move away from when guidance is above 1; without it what the text encoder makes of no words, as in
-    the original; without that, zeros. scheduler, spacing: how a step is taken, and where the steps stop.
+    the original; without that, zeros. scheduler, spacing: how a step is taken ("default": as the decoder has it), and where
+    the steps stop.
     """
     size = pixels(decoder, width, height)
     latent = sample(context, "video", condition, decoder, sampling, size=size, frames=frames or None)

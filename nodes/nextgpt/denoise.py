@@ -62,6 +62,7 @@ class Sampling:
     text_encoder    without `negative`, the encoding of "" by this is the negative, as in the original pipelines; without
                     either, zeros are
     steps, guidance 0 is the decoder's own
+    scheduler       "default" is the decoder's own
     kernels         which kernels compute: `auto` is the fastest of the device, the others are for comparing
     """
 
@@ -70,7 +71,7 @@ class Sampling:
     seed: Seed = 0
     steps: Steps = 0
     guidance: Guidance = 0.0
-    scheduler: Scheduler = "ddim"
+    scheduler: Literal["default", Scheduler] = "default"
     spacing: Spacing = "default"
     kernels: Kernels = "auto"
 
@@ -141,7 +142,7 @@ def sample(
             steps=sampling.steps or None,
             guidance=sampling.guidance or None,
             seed=sampling.seed,
-            scheduler=sampling.scheduler,
+            scheduler=None if sampling.scheduler == "default" else sampling.scheduler,
             spacing=sampling.spacing,
             latent=None if start is None else start.to(context.device),
             strength=strength,

@@ -53,7 +53,7 @@ def input_projector() -> Mapping[str, Any]:
     from nodes.nextgpt.model.input_projector import InputProjectorConfig
 
     return InputProjectorConfig(
-        "group", EMBEDDING, HIDDEN, width=88, heads=4, stage_depths=(1, 1, 1), group_tokens=(16, 8)
+        "group", EMBEDDING, HIDDEN, width=88, heads=4, stage_depths=(1, 1, 1), group_tokens=(32, 16)
     ).to_dict()
 
 
@@ -118,6 +118,8 @@ def decoder(modality: str) -> Mapping[str, Any]:
             size=(64, 64),
             steps=16,
             guidance=2.5,
+            # Adds noise at every step: without that, two places that are equally likely stay both, and a thing comes twice.
+            scheduler="euler_ancestral",
         )
     elif modality == "video":
         config = DiffusionConfig(

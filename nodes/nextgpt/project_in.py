@@ -11,7 +11,7 @@ from nodes.nextgpt.refusal import refusals
 def project_in(context: NodeContext, embedding: Embedding, projector: InputProjector) -> Tokens:
     """Map an embedding "B N D" into the language model's space: "B M H".
 
-    M = N for a linear projector, a fixed number (8) for a grouping one, whatever N is.
+    M = N for a linear projector, a fixed number for a grouping one (8 in v1.5, 16 in mini), whatever N is.
     """
     width, wanted = embedding["tensor"].shape[-1], projector.config.get("in_dim", 1024)
     if width != wanted:

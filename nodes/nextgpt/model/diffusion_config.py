@@ -30,7 +30,8 @@ class DiffusionConfig:
 
     `condition` is the shape of one condition: (rows, width) for cross-attention, (width,) for a class embedding.
     `size` is the default height and width in pixels (image, video), `frames` the default count (video), `seconds` the
-    default length (audio). `steps` and `guidance` are NExT-GPT's defaults.
+    default length (audio). `steps`, `guidance` and `scheduler` (a name of `schedulers`) are how it draws unless it is told
+    otherwise, by default as NExT-GPT does.
     """
 
     modality: Modality
@@ -46,6 +47,7 @@ class DiffusionConfig:
     sample_rate: int = 16000
     steps: int = 50
     guidance: float = 7.5
+    scheduler: str = "ddim"
 
     def __post_init__(self) -> None:
         if (self.vocoder is not None) != (self.modality == "audio"):

@@ -74,7 +74,7 @@ def sample(
     steps: int | None = None,
     guidance: float | None = None,
     seed: int = 0,
-    scheduler: str = "ddim",
+    scheduler: str | None = None,
     spacing: str = "default",
     size: tuple[int, int] | None = None,
     latent: Tensor | None = None,
@@ -84,7 +84,7 @@ def sample(
 ) -> Tensor:
     """Condition `[B, 77, width]` to a clean latent `[B, 4, h/8, w/8]`; `size` is (height, width) in pixels.
 
-    None takes the configuration's steps, guidance or size. `latent` and `strength` edit an existing latent, whose
+    None takes the configuration's value. `latent` and `strength` edit an existing latent, whose
     size then counts (see `sampling.denoise`, also for the errors).
     """
     config = decoder.config
@@ -102,7 +102,7 @@ def sample(
         steps=config.steps if steps is None else steps,
         guidance=config.guidance if guidance is None else guidance,
         seed=seed,
-        scheduler=scheduler,
+        scheduler=config.scheduler if scheduler is None else scheduler,
         spacing=spacing,
         latent=latent,
         strength=strength,

@@ -118,7 +118,7 @@ class InputProjectorConfig:
 class InputProjector(nn.Module):
     """``InputProjector(config)`` is the projector of ``config.mode``; calling it maps ``"B N in" -> "B M out"``.
 
-    M is `InputProjectorConfig.token_count` of N: 8 for "group" whatever N is, else N.
+    M is `InputProjectorConfig.token_count` of N: the last of `group_tokens` for "group" whatever N is, else N.
     """
 
     config: InputProjectorConfig

@@ -61,8 +61,8 @@ class Plan:
                      of the pictures and films that a denoiser makes of captions without a colour
     crowded          share of the pictures to be described that have three things; of the others one in four has
     things           most things in a picture that is shown
-    relations        share of the pictures of a denoiser whose captions say how two things stand to each other and not where,
-                     beside those that come anyhow
+    placeless        share of the pictures of a denoiser whose captions do not say where: one thing, or two that stand to each
+                     other in some way; beside those that come anyhow
     motions          of a denoiser of films: half of the clips move in one of these ways ("grows,shrinks"), the rest in any
     typical          of stage 2 with pictures: four shapes mostly have one colour, which no words tell (the bias that RecA is
                      to undo; `world/typical.py`)
@@ -111,7 +111,7 @@ class Plan:
     unnamed: float = 0.0
     crowded: float = 0.0
     things: int = 3
-    relations: float = 0.0
+    placeless: float = 0.0
     motions: str = ""
     own_words: bool = False
     anew: str = ""

@@ -68,7 +68,7 @@ def train(
     unnamed: Annotated[float, Widget(min=0, max=1)] = 0.0,
     crowded: Annotated[float, Widget(min=0, max=1)] = 0.0,
     things: Annotated[int, Widget(min=1, max=3)] = 3,
-    relations: Annotated[float, Widget(min=0, max=1)] = 0.0,
+    placeless: Annotated[float, Widget(min=0, max=1)] = 0.0,
     motions: str = "",
     own_words: bool = False,
     anew: str = "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from nodes.nextgpt.training.stages.seeing import TABLES, Seeing, labels_of, owne
 from nodes.nextgpt.training.world.clip import Clip
 from nodes.nextgpt.training.world.scene import Scene, Thing
 from nodes.nextgpt.training.world.talk import Said, Talker
+from nodes.nextgpt.training.world.terms import SHAPES
 from nodes.nextgpt.words import words_of
 
 torch.set_num_threads(1)
@@ -134,14 +136,15 @@ def test_ears_learn_alone(tmp_path):
     assert not any(name.startswith(("image", "video")) for name in told)
 
 
-def test_a_denoiser_is_told_how_things_stand_as_often_as_its_plan_says(tmp_path):
-    for relations, expected in ((0.0, 0.2), (0.5, 0.6)):
-        plan = Plan(preset="tiny", stage="denoiser", modality="image", relations=relations)
+def test_a_denoiser_is_not_told_where_as_often_as_its_plan_says(tmp_path):
+    for placeless, expected in ((0.0, 0.3), (0.5, 0.65)):
+        plan = Plan(preset="tiny", stage="denoiser", modality="image", placeless=placeless)
         stage, draw = open_stage(plan, Parts("tiny", tmp_path, tmp_path)), random.Random(3)
         asked = [stage._asked(Talker(draw), draw) for _ in range(300)]
-        related = [medium for medium, mention in asked if "relation" in mention]
-        assert expected - 0.08 < len(related) / 300 < expected + 0.08
-        assert all(medium.relation for medium in related)
+        free = [(medium, mention) for medium, mention in asked if "place" not in mention]
+        assert expected - 0.08 < len(free) / 300 < expected + 0.08
+        assert {len(medium.things) for medium, _ in free} == {1, 2}
+        assert all(len(medium.things) == 1 or ("relation" in mention and medium.relation) for medium, mention in free)
 
 
 def test_a_language_model_learns_the_language(tmp_path):
@@ -188,6 +191,9 @@ def test_half_of_the_clips_move_as_a_plan_wants_it(tmp_path):
     clips = [stage._asked(Talker(draw), draw)[0] for _ in range(400)]
     favoured = sum(clip.motion in ("grows", "shrinks") for clip in clips) / 400
     assert abs(favoured - (0.5 + 0.5 * 2 / 8)) < 0.08
+    turning = open_stage(replace(plan, motions="turns"), Parts("tiny", tmp_path, tmp_path))
+    clips = [turning._asked(Talker(draw), draw)[0] for _ in range(400)]
+    assert {clip.shape for clip in clips if clip.motion == "turns"} == set(SHAPES) - {"circle", "ring"}
     with pytest.raises(RequestError, match="dances"):
         Plan(preset="tiny", stage="denoiser", modality="video", motions="dances")
 

@@ -21,6 +21,7 @@ from nodes.nextgpt.training.world.clip import Clip
 from nodes.nextgpt.training.world.paint import painted
 from nodes.nextgpt.training.world.sound import Sound, between
 from nodes.nextgpt.training.world.talk import Talker
+from nodes.nextgpt.training.world.terms import SYMMETRY
 
 CANONICAL = 0.75
 """Share of captions in canonical English, which is what conditions are imitated from."""
@@ -91,11 +92,12 @@ class Denoiser(Stage):
 
     def _asked(self, talker: Talker, draw: random.Random) -> tuple[Medium, frozenset[str]]:
         medium, mention = talker.asked(self.plan.modality)
-        if self.plan.modality == "image" and draw.random() < self.plan.relations:
-            medium, mention = talker.asked_related()
+        if self.plan.modality == "image" and draw.random() < self.plan.placeless:
+            medium, mention = talker.asked_placeless()
         if self.motions and isinstance(medium, Clip) and draw.random() < FAVOURED:
-            # Whatever moves so is as good as any other: every shape grows.
-            medium = replace(medium, motion=draw.choice(self.motions))
+            # Every shape grows; only circles and rings cannot be seen to turn.
+            able = [motion for motion in self.motions if motion != "turns" or SYMMETRY[medium.shape]]
+            medium = replace(medium, motion=draw.choice(able)) if able else medium
         if self.plan.modality == "audio" and draw.random() < UNNAMED:
             medium = between(draw)
             mention |= {"neighbours"} if draw.random() < NEIGHBOURS else frozenset()

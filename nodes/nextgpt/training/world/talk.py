@@ -164,7 +164,7 @@ class Talker:
         """A medium, and what a request mentions of it beside the least."""
         if modality == "image":
             if self.draw.random() < 0.2:
-                return self.asked_related()
+                return self._related_request()
             # Where a thing is can be left out of one only: of several it tells them apart.
             scene = self.scene()
             return scene, frozenset(
@@ -174,8 +174,13 @@ class Talker:
             return self.sound(), frozenset({"direction", *self._some("octave", "timbre", "beats", "loudness")})
         return self.clip(), frozenset(self._some("background"))
 
-    def asked_related(self) -> tuple[Scene, frozenset[str]]:
-        """Two things of which a request says how they stand to each other, and not where."""
+    def asked_placeless(self) -> tuple[Scene, frozenset[str]]:
+        """A picture of which a request does not say where: one thing, or two that stand to each other in some way."""
+        if self.draw.random() < 0.5:
+            return self._related_request()
+        return self.scene(1), frozenset(self._some("size", "background"))
+
+    def _related_request(self) -> tuple[Scene, frozenset[str]]:
         return self.related(), frozenset({"relation", *self._some("size", "background")})
 
     def _some(self, *names: str) -> list[str]:
