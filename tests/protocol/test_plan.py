@@ -20,7 +20,11 @@ from web.outlook import summary
 from web.routes.plan import answer
 from web.state import House
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [
+    pytest.mark.asyncio,
+    # diffusers hands torch tensors to numpy in the old way.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 PLAN = ("/plan", "post")
 
 

@@ -1,6 +1,7 @@
 """Samplers and spacings: every combination that diffusers offers runs, every other is refused with what can be done."""
 
 import warnings
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -10,6 +11,7 @@ from graph_engine.errors import NodeError
 from nodes.nextgpt.decode_image import decode_image
 from nodes.nextgpt.denoise import Scheduler, Spacing
 from nodes.nextgpt.model.diffusion_config import DiffusionConfig, TrainingSchedule
+from nodes.nextgpt.model.image_decoder import ImageDecoder, sample
 from nodes.nextgpt.model.sampling import denoise, film_of, frames_of
 from nodes.nextgpt.model.schedulers import ALIASES, SCHEDULERS, SPACINGS, make_scheduler, spacings_of
 from nodes.nextgpt.refusal import refusals
@@ -155,8 +157,23 @@ def test_nothing_is_warned_about():
             make_scheduler(name, DiffusionConfig.sd2().schedule, spacing).set_timesteps(8)
 
 
+def test_a_decoder_says_which_sampler_it_wants_and_who_asks_for_another_gets_that():
+    """At every step euler_ancestral adds noise, which ddim does not: the same start ends elsewhere."""
+    decoder = ImageDecoder.random(replace(DiffusionConfig.tiny("image"), scheduler="euler_ancestral"), 1).eval()
+    condition = torch.zeros(1, *decoder.config.condition)
+
+    def drawn(scheduler: str | None):
+        return sample(decoder, condition, seed=3, steps=4, scheduler=scheduler)
+
+    assert torch.equal(drawn(None), drawn("euler_ancestral"))
+    assert not torch.allclose(drawn(None), drawn("ddim"))
+    assert DiffusionConfig.from_json(decoder.config.to_json()) == decoder.config
+    assert DiffusionConfig.sd15().scheduler == "ddim", "as NExT-GPT draws"
+
+
 def test_the_widgets_offer_the_same_names():
     assert get_args(Scheduler) == (*SCHEDULERS, *ALIASES)
     assert get_args(Spacing) == tuple(SPACINGS)
     port = decode_image.node_type.input("scheduler")
+    assert port.default == "default", "the decoder's own"
     assert port.literal("dpmpp_2m_karras") == "dpmpp_2m_karras", "older workflows open"
