@@ -143,6 +143,8 @@ class Plan:
             wrong.append(f"warmup is a share of the steps from 0 to 1, is {self.warmup}")
         if self.stage in ("autoencoder", "denoiser") and self.modality not in ("image", "video", "audio"):
             wrong.append(f"{self.stage} is of one modality: image, video or audio, not {self.modality!r}")
+        elif self.modality not in ("all", "image", "video", "audio"):
+            wrong.append(f"modality {self.modality!r} is none of all, image, video, audio")
         if wrong:
             raise RequestError(
                 f"the plan cannot be followed: {'; '.join(wrong)}.", remedy="Correct the recipe.", code="bad_recipe"

@@ -62,6 +62,7 @@ def test_stages_come_in_the_order_of_their_links():
         ({"preset": "tiny", "stage": "wording", "steps": 0}, "steps must be at least 1"),
         ({"preset": "tiny", "stage": "wording", "batch": 5, "accumulate": 2}, "two|split into 2"),
         ({"preset": "tiny", "stage": "denoiser"}, "of one modality"),
+        ({"preset": "tiny", "stage": "seeing", "modality": "smell"}, "modality 'smell' is none of all, image"),
         ({"preset": "tiny", "stage": "denoiser", "modality": "image", "focus": -1.0}, "focus must be at least 0"),
         ({"preset": "tiny", "stage": "seeing", "things": 4}, "things must be 1, 2 or 3"),
         ({"preset": "tiny", "stage": "seeing", "things": 2, "crowded": 0.5}, "crowded pictures have three things"),
