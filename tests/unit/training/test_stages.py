@@ -210,6 +210,22 @@ def test_a_dropped_condition_is_that_of_no_words(tmp_path):
     assert losses[0] == losses[1]
 
 
+def test_noise_levels_count_as_the_plan_says(tmp_path):
+    """Min-SNR weights all but leave out the noisiest steps of velocities; a plan that asks for these switches them off."""
+    parts = Parts("mini", tmp_path, tmp_path, anew=True)
+    media = [Talker(random.Random(3)).scene() for _ in range(8)]
+    losses = []
+    for gamma in (5.0, 0.0):
+        plan = Plan(preset="mini", stage="reconstruction", modality="image", rank=0, condition_drop=0.0, noisiest=1.0)
+        stage = open_stage(replace(plan, snr_gamma=gamma), parts)
+        torch.manual_seed(1)
+        condition = stage.outputs.captioners["image"].targets([""] * len(media))
+        losses.append(float(stage.outputs.denoise("image", media, condition)))
+    weighted, even = losses
+    assert even > 0.1
+    assert weighted < 0.1 * even
+
+
 def test_signals_are_found_behind_features(tmp_path):
     """Positions are of the expanded sequence; the original counted before features were put in."""
     words = words_of({"tokenizer": "mini", "spelling": "current", "template": "current"}, tmp_path)

@@ -119,7 +119,12 @@ class Outputs:
             empty = self.captioners[modality].targets([""]).to(condition.dtype)
             condition = torch.where(dropped.view(-1, 1, 1), empty, condition)
         return denoising_loss(
-            self.decoders[modality], modality, clean.to(condition.device), condition, noisiest=self.plan.noisiest
+            self.decoders[modality],
+            modality,
+            clean.to(condition.device),
+            condition,
+            gamma=self.plan.snr_gamma,
+            noisiest=self.plan.noisiest,
         )
 
 
