@@ -132,7 +132,7 @@ class Ahead:
                 if task.loading is None:
                     outline = self._pool.outline(task.spec, task.device)
                     with self._changed:
-                        self._pool.outlines[task.device, task.spec.key] = outline
+                        self._pool.hollow.outlines[task.device, task.spec.key] = outline
                 else:
                     self._pool.load_ahead(task, task.loading, self._go_on)
             except Dropped:
@@ -160,10 +160,10 @@ class Ahead:
         for spec, coming in uses:
             if (device, spec.key) in pool.loading or not pool.may_come_ahead(spec):
                 continue
-            if spec.key not in pool.prepared and spec.key not in pool.residency(device).residents:
+            if spec.key not in pool.hollow.prepared and spec.key not in pool.residency(device).residents:
                 break  # a job's thread builds it first
-            if pool.in_pieces(device, spec):
-                outline = pool.outlines.get((device, spec.key))
+            if pool.movers.in_pieces(device, spec):
+                outline = pool.hollow.outlines.get((device, spec.key))
                 if outline is not None:
                     coming = coming._replace(bytes=outline.bytes, least_bytes=outline.least_room)
                 elif coming.key not in pool.residency(device).residents:
@@ -176,7 +176,7 @@ class Ahead:
         pool.make_way(device, leaving)
         spec = next(use.spec for use in uses if use.spec.key == key)
         loading = pool.loading[device, key] = Loading(ahead=True)
-        return Task(device, spec, room, pool.outlines.pop((device, key), None), loading)
+        return Task(device, spec, room, pool.hollow.outlines.pop((device, key), None), loading)
 
     def _go_on(self, loading: Loading) -> None:
         """Between two pieces: jobs' own loads come first. Raises Dropped when the rest is not wanted any more."""

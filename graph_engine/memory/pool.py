@@ -17,10 +17,12 @@ from graph_engine.memory import devices
 from graph_engine.memory.ahead import Ahead, Dropped, Expected, Loading, Task
 from graph_engine.memory.budget import weight_budget
 from graph_engine.memory.devices import device_memory, torch_name
+from graph_engine.memory.hollow import Hollow
+from graph_engine.memory.movers import Movers
 from graph_engine.memory.residency import Residency
 from graph_engine.memory.watched import WatchedMover
 from graph_engine.models.catalog import Catalog
-from graph_engine.models.load import empty, materialise, module_bytes
+from graph_engine.models.load import materialise, module_bytes
 from graph_engine.models.spec import ModelSpec
 from graph_engine.telemetry import Telemetry
 
@@ -28,12 +30,6 @@ if TYPE_CHECKING:
     from graph_engine.memory.mover import Mover
     from graph_engine.memory.offload import Streamed
     from graph_engine.memory.outline import Outline
-    from graph_engine.memory.slabs import Slabs
-
-
-OUTLINES_KEPT = 32
-COMPUTED_KEPT = 64 << 20
-"""Bytes of weights that no file holds, which an outline has in memory."""
 
 
 class ModelPool:
@@ -43,7 +39,8 @@ class ModelPool:
         self, catalog: Catalog, budgets: Mapping[str, int], movers: Callable[[Outline], Mover] | None = None
     ) -> None:
         """movers: what brings the blocks of a model, on every device; default: CUDA's own, and mapped files on the host."""
-        self._catalog, self._budgets, self._movers = catalog, budgets, movers
+        self._catalog, self._budgets = catalog, budgets
+        self.movers, self.hollow = Movers(catalog, budgets, movers), Hollow(catalog)
         self.telemetry = Telemetry()
         self._lock = threading.Lock()
         self._ahead = Ahead(self, self._lock)
@@ -60,16 +57,6 @@ class ModelPool:
         """What was brought ahead and no job used yet."""
         self._beside: set[tuple[str, str]] = set()
         """Models for which something is counted beside their weights."""
-        self._orders: dict[str, list[str]] = {}
-        """The order in which the layers of streamed models are called, from their earlier lives."""
-        self.outlines: dict[tuple[str, str], Outline] = {}
-        """Modules whose weights have left the device, for when they come back."""
-        self._empty: dict[str, Any] = {}
-        """Modules that are to come as a whole, still without weights."""
-        self.prepared: set[str] = set()
-        """Models that were built in this process once: doing so again imports nothing."""
-        self._slabs: Slabs | None = None
-        self._slabs_lock = threading.Lock()
         self.loads = 0
 
     def lease(self, spec: ModelSpec, device: str, next_use: int | None = None) -> Any:
@@ -104,7 +91,7 @@ class ModelPool:
             self._vacate()
             return module
         try:
-            pieces = self.in_pieces(device, spec)
+            pieces = self.movers.in_pieces(device, spec)
             module = None if pieces else self._load(spec, device, residency, next_use)
             if module is None:
                 module = self._stream(spec, device, residency, next_use)
@@ -260,9 +247,9 @@ class ModelPool:
         """Of an admitted and leased model; None when it turns out too large."""
         flight = self.telemetry.began("load", device, spec.family, self.size_of(spec))
         try:
-            ready = self._empty.pop(spec.key, None)
+            ready = self.hollow.take_whole(spec)
             module = materialise(spec, self._catalog[spec.family], torch_name(device), module=ready)
-            self.prepared.add(spec.key)
+            self.hollow.prepared.add(spec.key)
             self.telemetry.ended(device, flight, bytes=module_bytes(module))
             with self._lock:
                 self._sizes[spec.key] = module_bytes(module)
@@ -290,7 +277,7 @@ class ModelPool:
             self.make_way(device, leaving)
             residency.lease(spec.key, next_use)
         try:
-            if room == outline.bytes and not self.in_pieces(device, spec):  # its files hold more than it takes
+            if room == outline.bytes and not self.movers.in_pieces(device, spec):  # its files hold more than it takes
                 module = self._materialise(spec, device, residency)
                 if module is None:
                     raise OutOfMemory(f"{spec.family} takes more than its {outline.bytes:,} bytes on {device}.")
@@ -308,7 +295,7 @@ class ModelPool:
     def _streamed_of(self, spec: ModelSpec, device: str, outline: Outline, room: int) -> Streamed:
         from graph_engine.memory.offload import Streamed
 
-        mover = WatchedMover(self._mover(outline), self.telemetry, device, spec.family)
+        mover = WatchedMover(self.movers.of(outline), self.telemetry, device, spec.family)
         try:
             return Streamed(outline, mover, room, lambda order: self._learn(spec, order))
         except BaseException:
@@ -325,44 +312,12 @@ class ModelPool:
 
     def outline(self, spec: ModelSpec, device: str) -> Outline:
         """What the model takes, before anything of it is read. Without the lock. Raises ModelError, OutOfMemory."""
-        from graph_engine.memory.outline import Outline
-
-        order = self._orders.get(spec.key, ())
-        outline = self.outlines.pop((device, spec.key), None)
-        if outline is None:
-            outline = Outline(spec, self._catalog[spec.family], torch_name(device), order)
-        else:
-            outline.reorder(order)
+        outline = self.hollow.outline(spec, device)
         self._sizes[spec.key] = outline.bytes
-        self.prepared.add(spec.key)
         return outline
 
-    def in_pieces(self, device: str, spec: ModelSpec) -> bool:
-        """The model comes block by block even where it fits: then it computes while it arrives."""
-        return (self._movers is not None or device.startswith("cuda")) and not self._catalog[spec.family].is_whole(spec)
-
-    def _mover(self, outline: Outline) -> Any:
-        if self._movers is not None:
-            return self._movers(outline)
-        if outline.device.type == "cuda":
-            from graph_engine.memory.cuda_mover import CudaMover
-
-            return CudaMover(outline.device, self._host_slabs(), outline.key)
-        from graph_engine.memory.mover import HostMover
-
-        return HostMover()
-
-    def _host_slabs(self) -> Slabs:
-        """Made when a device first wants them; what the host may hold is its own budget."""
-        with self._slabs_lock:
-            if self._slabs is None:
-                from graph_engine.memory.cuda_mover import pinned_slabs
-
-                self._slabs = pinned_slabs(weight_budget("cpu", self._budgets, *device_memory("cpu")))
-            return self._slabs
-
     def _learn(self, spec: ModelSpec, order: list[str]) -> None:
-        self._orders[spec.key] = order
+        self.hollow.orders[spec.key] = order
 
     def _give_back_room(self, place: tuple[str, str], residency: Residency) -> None:
         """A streamed model that made do with little gets what is free now."""
@@ -391,7 +346,7 @@ class ModelPool:
             if streamed is not None:
                 del self._streamed[device, key]
                 streamed.close()
-                self._put_away(device, key, streamed.outline)
+                self.hollow.put_away(device, key, streamed.outline)
             loading = self.loading.get((device, key))
             if loading is not None:
                 loading.dropped = True
@@ -408,13 +363,6 @@ class ModelPool:
         if beside is not None:
             beside.forget(module)
 
-    def _put_away(self, device: str, key: str, outline: Outline) -> None:
-        """A module without weights costs next to nothing to keep, and up to seconds to build."""
-        if outline.computed_bytes <= COMPUTED_KEPT:
-            self.outlines[device, key] = outline
-            while len(self.outlines) > OUTLINES_KEPT:
-                self.outlines.pop(next(iter(self.outlines)), None)
-
     # --- ahead ------------------------------------------------------------------------------------------------------------
 
     def may_come_ahead(self, spec: ModelSpec) -> bool:
@@ -429,16 +377,15 @@ class ModelPool:
         """
         for one in sorted(expected, key=lambda one: one.after):
             key = one.spec.key
-            if key in self.prepared or (device, key) in self.loading or not self.may_come_ahead(one.spec):
+            if key in self.hollow.prepared or (device, key) in self.loading or not self.may_come_ahead(one.spec):
                 continue
             if any(key in residency.residents for residency in list(self._residencies.values())):
                 continue
             with suppress(AnyloomError, OSError):  # the job that uses it will say what is wrong
-                if self.in_pieces(device, one.spec):
-                    self.outlines[device, key] = self.outline(one.spec, device)
+                if self.movers.in_pieces(device, one.spec):
+                    self.hollow.outlines[device, key] = self.outline(one.spec, device)
                 else:
-                    self._empty[key] = empty(one.spec, self._catalog[one.spec.family])
-                self.prepared.add(key)
+                    self.hollow.build_whole(one.spec)
             return
 
     def load_ahead(self, task: Task, loading: Loading, go_on: Callable[[Loading], None]) -> None:
@@ -451,14 +398,14 @@ class ModelPool:
             if outline is not None:
                 streamed = self._streamed_of(spec, device, outline, room)
             else:
-                ready = self._empty.pop(spec.key, None)
+                ready = self.hollow.take_whole(spec)
                 go = torch_name(device)
                 module = materialise(spec, self._catalog[spec.family], go, lambda: go_on(loading), ready)
             with self._lock:
                 if loading.dropped:
                     if outline is not None:
                         streamed.close()
-                        self._put_away(device, spec.key, outline)
+                        self.hollow.put_away(device, spec.key, outline)
                     raise Dropped
                 if outline is not None:
                     self._keep_streamed(spec, device, streamed, room)

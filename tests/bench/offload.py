@@ -112,7 +112,7 @@ class Ours:
 
         budgets = {self.machine.device: int(bytes)} | ({"cpu": 96 * GIB} if self.machine.cuda else {})
         pool = ModelPool(CATALOG, budgets, None if self.machine.cuda else lambda outline: HostMover())
-        pool._slabs, pool._orders = self.slabs, self.orders
+        pool.movers.slabs, pool.hollow.orders = self.slabs, self.orders
         return pool
 
     def run(self, pool: ModelPool, passes: int | None = None) -> list[float]:
@@ -130,7 +130,7 @@ class Ours:
             pool.unreserve(device, stage.working)
             took.append(time.perf_counter() - began)
         pool.forget("turn")
-        self.slabs = pool._slabs
+        self.slabs = pool.movers.slabs
         return took
 
     def _next(self, number: int) -> int | None:

@@ -185,7 +185,7 @@ def test_lives_of_models_in_pieces_leave_no_pinned_bytes(tmp_path: Path) -> None
         life()
     pool.close()
     pool.clear()
-    pool.outlines.clear()
+    pool.hollow.outlines.clear()
     assert pinned["most"] <= 2 * BYTES, "never more than the host's budget"
     assert tensors() <= before[0] and len(os.listdir("/proc/self/fd")) <= before[1]
     slabs.clear()

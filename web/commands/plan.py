@@ -186,7 +186,7 @@ def report_of(
         for spec in models_of_step(step.type, step.literals, ports):
             if spec.key not in models:
                 models[spec.key] = blocks_of(spec, engine.catalog, device)
-                if not engine.models.in_pieces(device, spec):
+                if not engine.models.movers.in_pieces(device, spec):
                     whole.add(spec.key)
             blocks = models[spec.key]
             bytes = sizes(blocks)

@@ -215,7 +215,7 @@ class Everything(set[str]):
 def pool_of(slow: Slow, places: float, **options: Any) -> ModelPool:
     """As if every model had been built once before."""
     pool = ModelPool(Catalog([Family("slow", slow)]), {"cpu": int(places * (BYTES + 400))}, **options)
-    pool.prepared = Everything()
+    pool.hollow.prepared = Everything()
     return pool
 
 
@@ -384,7 +384,7 @@ def test_what_its_own_library_loads_is_left_to_the_job(specs: dict[str, ModelSpe
         [Family("slow", Slow()), Family("own", Slow(), load=lambda spec, device: torch.nn.Linear(64, 64))]
     )
     pool = ModelPool(catalog, {"cpu": 10**6})
-    pool.prepared = Everything()
+    pool.hollow.prepared = Everything()
     pool.expect("run", "cpu", [Expected(own, 1), Expected(specs["b"], 2)])
     until(lambda: pool.loads == 1)
     assert held(pool) == {specs["b"].key}

@@ -46,12 +46,12 @@ class Keeper:
 class House:
     """A pool with room for two models and a half, and three models, in pieces or whole."""
 
-    def __init__(self, folder: Path, room: int) -> None:
+    def __init__(self, folder: Path, room: int, movers: Any = None) -> None:
         self.keeper = Keeper()
         family = Family(
             "linear", lambda config: torch.nn.Linear(8, 8), beside=Beside(self.keeper.held, self.keeper.forget)
         )
-        self.pool = ModelPool(Catalog([family]), {"cpu": room})
+        self.pool = ModelPool(Catalog([family]), {"cpu": room}, movers)
         self.specs = [ModelSpec("linear", {}, (self._file(folder, name),)) for name in "abc"]
 
     def _file(self, folder: Path, name: str) -> WeightFile:
@@ -150,8 +150,7 @@ def test_the_family_is_asked_where_models_come_in_pieces(tmp_path: Path) -> None
     """There the module outlives its weights, so that its graphs would, too."""
     from graph_engine.memory.mover import HostMover
 
-    house = House(tmp_path, 5 * BYTES // 2)
-    house.pool._movers = lambda outline: HostMover()
+    house = House(tmp_path, 5 * BYTES // 2, lambda outline: HostMover())
     first = house.job(0, keeps=10)
     assert house.told() == [(BYTES, 10)]
     house.job(1)

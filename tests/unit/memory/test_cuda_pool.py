@@ -87,8 +87,10 @@ def test_models_that_take_turns_come_out_of_their_slabs(specs: list[ModelSpec]) 
         pool.release(specs[turn % 2], "cuda:0")
     (stats,) = pool.stats()
     assert stats["used_bytes"] <= stats["budget_bytes"] and stats["used_ahead"] >= 1
-    assert pool._slabs is not None and 2 * BYTES <= pool._slabs.bytes <= 2.1 * BYTES, "each weight is pinned once"
+    assert pool.movers.slabs is not None and 2 * BYTES <= pool.movers.slabs.bytes <= 2.1 * BYTES, (
+        "each weight is pinned once"
+    )
     pool.close()
     pool.clear()
-    pool._slabs.clear()
-    assert pool._slabs.bytes == 0
+    pool.movers.slabs.clear()
+    assert pool.movers.slabs.bytes == 0
