@@ -1,10 +1,13 @@
 """RecA on a model that says what it sees before it draws it: in its own words, and nobody else's."""
 
 import random
+from collections import Counter
 
+import pytest
 import torch
 
-from nodes.nextgpt.training.own_words import MOST, own_words, until
+from nodes.nextgpt.training.judges.words import read
+from nodes.nextgpt.training.own_words import MOST, briefly, own_words, until
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.stages import open_stage
@@ -45,6 +48,43 @@ def test_words_end_where_an_answer_ends_or_a_signal_begins(tmp_path):
     assert until([*said, *stop, *said], stage.speech) == said
     assert until(said, stage.speech) == said
     assert len(said) < MOST
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_description_becomes_what_a_request_says(language):
+    """Of the same things, never more than was said, and now and then less of everything that requests leave out."""
+    talker, draw = Talker(random.Random(5)), random.Random(6)
+    lacking: Counter[str] = Counter()
+    related = 0
+    for _ in range(200):
+        scene = talker.scene() if draw.random() < 0.7 else talker.related()
+        brief = read(briefly(caption(scene, language), language, draw))
+        assert [(told["shape"], told["colour"]) for told in brief.things] == [
+            (thing.shape, thing.colour) for thing in scene.things
+        ]
+        for told, thing in zip(brief.things, scene.things, strict=True):
+            assert all(getattr(thing, name) == value for name, value in told.items())
+            lacking.update({"size", "place"} - set(told))
+        assert brief.relation in (None, scene.relation)
+        assert len(scene.things) == 1 or brief.relation or all("place" in told for told in brief.things)
+        assert brief.background in (None, scene.background)
+        lacking["background"] += brief.background is None
+        related += brief.relation is not None
+    assert min(lacking["size"], lacking["place"], lacking["background"], related) >= 20
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "I see nothing.",
+        "a red star",
+        "a large red star in the centre",
+        "a small red dog on the left, on a dark background",
+    ],
+)
+def test_what_is_no_whole_description_stays_as_it_was_said(said):
+    assert briefly(said, "en", random.Random(0)) == said
 
 
 def test_what_the_model_said_comes_before_the_signals(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nodes.nextgpt.training.adapter import Adapted
 from nodes.nextgpt.training.language import Speech
 from nodes.nextgpt.training.lines import lines, turns_of
-from nodes.nextgpt.training.own_words import own_words
+from nodes.nextgpt.training.own_words import BRIEF, briefly, own_words
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.source import CHINESE, Source
@@ -106,7 +106,8 @@ class Reconstruction(Stage):
         with torch.no_grad():
             blocks = [block for blocks in features_of(talks, self.outputs.senses, self.projector) for block in blocks]
         language: Language = "zh" if draw.random() < CHINESE else "en"
-        return own_words(self.speech, self.modality, blocks, language, draw)
+        said = own_words(self.speech, self.modality, blocks, language, draw)
+        return [briefly(words, language, draw) if draw.random() < BRIEF else words for words in said]
 
     def _denoise(self, talks: list[Talk]) -> Tensor:
         blocks = features_of(talks, self.outputs.senses, self.projector)

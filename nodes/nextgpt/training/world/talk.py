@@ -165,11 +165,8 @@ class Talker:
         if modality == "image":
             if self.draw.random() < 0.2:
                 return self._related_request()
-            # Where a thing is can be left out of one only: of several it tells them apart.
             scene = self.scene()
-            return scene, frozenset(
-                {*self._some("size", "background"), *(self._some("place") if len(scene.things) == 1 else ("place",))}
-            )
+            return scene, self.mentions(scene)
         if modality == "audio":
             return self.sound(), frozenset({"direction", *self._some("octave", "timbre", "beats", "loudness")})
         return self.clip(), frozenset(self._some("background"))
@@ -180,8 +177,17 @@ class Talker:
             return self._related_request()
         return self.scene(1), frozenset(self._some("size", "background"))
 
+    def mentions(self, scene: Scene) -> frozenset[str]:
+        """What a request says of a picture; where a thing is can be left out of one only: of several it tells them apart."""
+        mostly = self._some("size", "background")
+        return frozenset({*mostly, *(self._some("place") if len(scene.things) == 1 else ("place",))})
+
+    def mentions_related(self) -> frozenset[str]:
+        """The same of one whose two things are said to stand to each other."""
+        return frozenset({"relation", *self._some("size", "background")})
+
     def _related_request(self) -> tuple[Scene, frozenset[str]]:
-        return self.related(), frozenset({"relation", *self._some("size", "background")})
+        return self.related(), self.mentions_related()
 
     def _some(self, *names: str) -> list[str]:
         everything = self.draw.random() < 0.35
