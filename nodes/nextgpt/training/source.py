@@ -17,10 +17,12 @@ CHINESE = 0.4
 
 
 class Source:
-    """Talks of some kinds. Raises AnyloomError for a data set that is empty or broken."""
+    """Talks of some kinds. Raises AnyloomError for a data set that is empty or broken. paired: see `Talker`."""
 
-    def __init__(self, plan: Plan, kinds: Sequence[str], weights: Sequence[float] | None = None) -> None:
-        self.plan = plan
+    def __init__(
+        self, plan: Plan, kinds: Sequence[str], weights: Sequence[float] | None = None, paired: float = 0.0
+    ) -> None:
+        self.plan, self.paired = plan, paired
         self.kinds = tuple(kinds)
         self.weights = tuple(weights) if weights is not None else None
         self._set: list[Talk] | None = None
@@ -47,6 +49,6 @@ class Source:
         language: Language = "zh" if draw.random() < CHINESE else "en"
         if self.plan.typical:
             return TypicalTalker(draw).talk(kind, language)
-        return Talker(draw, unnamed=self.plan.unnamed, crowded=self.plan.crowded, things=self.plan.things).talk(
-            kind, language
-        )
+        plan = self.plan
+        talker = Talker(draw, unnamed=plan.unnamed, crowded=plan.crowded, things=plan.things, paired=self.paired)
+        return talker.talk(kind, language)

@@ -14,6 +14,7 @@ from nodes.nextgpt.training.stages import open_stage
 from nodes.nextgpt.training.stages.encoding_side import features_of
 from nodes.nextgpt.training.stages.reconstruction import Reconstruction
 from nodes.nextgpt.training.world.caption import caption
+from nodes.nextgpt.training.world.scene import Scene
 from nodes.nextgpt.training.world.talk import Talk, Talker
 
 torch.set_num_threads(1)
@@ -102,3 +103,14 @@ def test_what_the_model_said_comes_before_the_signals(tmp_path, monkeypatch):
     assert [talk.turns[-1].parts[0] for talk in seen] == [f"thing {n}" for n in range(4)]
     assert not any(talk.captions for talk in seen)
     assert all(talk.turns[-1].parts[1] is talk.turns[0].parts[0] for talk in seen)
+
+
+def test_what_is_shown_again_stands_to_each_other_as_often_as_in_requests(tmp_path):
+    """Else the words of relations are forgotten. Without own words the signals follow the picture, and nothing is."""
+    for own, least, most in ((True, 0.3, 0.5), (False, 0.0, 0.2)):
+        plan = Plan(preset="tiny", stage="reconstruction", modality="image", rank=0, own_words=own)
+        stage = open_stage(plan, Parts("tiny", tmp_path, tmp_path))
+        assert isinstance(stage, Reconstruction)
+        scenes = [talk.given[0] for talk in stage.source.talks(random.Random(2), 300)]
+        share = sum(isinstance(scene, Scene) and scene.relation is not None for scene in scenes) / 300
+        assert least <= share <= most

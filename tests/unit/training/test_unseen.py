@@ -142,6 +142,13 @@ def test_a_share_of_pictures_is_crowded():
         assert abs(sum(count == 3 for count in counts) / 400 - expected) < 0.07
 
 
+def test_a_share_of_pictures_has_two_things_that_stand_to_each_other():
+    for paired, crowded, expected in ((0.0, 0.0, 0.1), (0.5, 0.0, 0.55), (0.5, 0.6, 0.22)):
+        talker = Talker(random.Random(1), paired=paired, crowded=crowded)
+        scenes = [talker.shown("image") for _ in range(400)]
+        assert abs(sum(scene.relation is not None for scene in scenes) / 400 - expected) < 0.07
+
+
 def test_pictures_can_be_kept_to_so_many_things():
     talker = Talker(random.Random(1), things=2)
     assert {len(talker.shown("image").things) for _ in range(60)} == {1, 2}

@@ -50,13 +50,16 @@ TEMPLATES = (
 )
 TEMPLATE_DROP = 0.1
 """Share of samples without an instruction (specs: 10 %)."""
+PAIRED = 0.3
+"""With `own_words`, share of pictures whose two things stand to each other as one word says: requests are about such."""
 
 
 class Reconstruction(Stage):
     def __init__(self, plan: Plan, parts: Parts) -> None:
         self.plan = plan
         self.modality = "image" if plan.modality == "all" else plan.modality
-        self.source = Source(plan, ("describe " + self.modality,))
+        paired = PAIRED if plan.own_words else 0.0
+        self.source = Source(plan, ("describe " + self.modality,), paired=paired)
         self.speech = Speech(parts, plan.checkpointing)
         self.outputs = Outputs(replace(plan, modality=self.modality), parts, self.speech, self.source.recurs)
         self.projector: Any = parts.get("input_projector")

@@ -112,16 +112,24 @@ KINDS: Mapping[str, float] = {
 class Talker:
     """Draws talks. `withheld`: only what is never trained on, else only what may be. `unnamed`: share of what is
     shown or played whose paint or pitch has no name (`paint.py`). `crowded`: share of the
-    pictures shown that have three things whatever else comes; with `things` below 3 they have at most so many."""
+    pictures shown that have three things whatever else comes; with `things` below 3 they have at most so many. `paired`:
+    share of them, of those that are not crowded, whose two things stand to each other as one word says."""
 
     def __init__(
-        self, draw: random.Random, withheld: bool = False, unnamed: float = 0.0, crowded: float = 0.0, things: int = 3
+        self,
+        draw: random.Random,
+        withheld: bool = False,
+        unnamed: float = 0.0,
+        crowded: float = 0.0,
+        things: int = 3,
+        paired: float = 0.0,
     ) -> None:
         self.draw = draw
         self.withheld = withheld
         self.unnamed = unnamed
         self.crowded = crowded
         self.things = things
+        self.paired = paired
 
     def talk(self, kind: str | None = None, language: Language | None = None) -> Talk:
         """A talk of this kind, or of any; raises ValueError for a kind that is not in `KINDS`."""
@@ -232,6 +240,8 @@ class Talker:
         if self.things < 3:
             return self._painted(self.scene(self.draw.randint(1, self.things)))
         is_crowded = self.crowded and self.draw.random() < self.crowded
+        if self.paired and not is_crowded and self.draw.random() < self.paired:
+            return self._painted(self.related())
         return self._painted(self.scene(3 if is_crowded else None))
 
     def _is_unnamed(self) -> bool:
