@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,7 @@ from nodes.nextgpt.training.stages import open_stage
 
 Event = Mapping[str, Any]
 OnEvent = Callable[[Event], None]
+log = logging.getLogger("anyloom.training")
 DONE = "done.json"
 TRACE = "trace.jsonl"
 
@@ -101,6 +103,8 @@ def train(
         for part in filter(None, plan.anew.split(",")):
             parts.renew(part.strip())
         stage = open_stage(plan, parts)
+        if crew.leads:
+            _warn_of_untaught(stage, parts, name)
         weights = {key: tensor for key, tensor in parameters(stage.modules) if tensor.requires_grad}
         account, frozen = ledger(stage.modules, stage.rows), frozen_digest(stage.modules, stage.rows)
         optimiser = make_optimiser(plan, stage, weights)
@@ -162,6 +166,19 @@ def train(
             _write_json(folder / DONE, {"digest": plan.digest, "plan": plan.to_json(), **report.to_json()})
         crew.wait()
         return report
+
+
+def _warn_of_untaught(stage: Stage, parts: Parts, name: str) -> None:
+    """What a stage only reads teaches it nothing while it is random, and no loss would tell."""
+    found = sorted(part for part in stage.modules if part in parts.untaught and part not in stage.saved)
+    if found:
+        log.warning(
+            "%s learns from weights that are random: %s. No stage before left any in %s; train these parts first, or "
+            "copy their files there.",
+            name,
+            ", ".join(found),
+            parts.folder / "weights",
+        )
 
 
 def _step(

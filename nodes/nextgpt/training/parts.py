@@ -37,6 +37,8 @@ class Parts:
         self.device = device
         self.seed = seed
         self.anew = anew
+        self.untaught: set[str] = set()
+        """Parts with random weights, since no stage before left any in the folder."""
         self._open: dict[str, Any] = {}
 
     def __contains__(self, part: str) -> bool:
@@ -87,6 +89,7 @@ class Parts:
     def _made(self, part: str) -> Any:
         entry = self.preset.parts[part]
         family, config = _FAMILIES[entry.family], dict(entry.config())
+        self.untaught.discard(part)
         if self.path(part).is_file():
             return _filled(family.build(config), self.path(part))
         there = locate(self.preset, part, self.models_dir)
@@ -94,6 +97,7 @@ class Parts:
             return materialise(specs_of(self.preset.name, [part], self.models_dir)[0], family, self.device)
         if not self.preset.made and not self.preset.trained:
             specs_of(self.preset.name, [part], self.models_dir)  # raises, and says what is missing
+        self.untaught.add(part)
         return self._random(part)
 
     def _random(self, part: str) -> Any:

@@ -240,3 +240,17 @@ def test_generators_are_given_back_as_they_were(tmp_path):
     torch.manual_seed(5)
     train(PLAN, parts(tmp_path), "words", steps=1)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_stage_that_learns_from_random_weights_says_so(tmp_path, caplog):
+    """A condition of a text encoder that nobody taught can be imitated to the last digit; only its use would tell."""
+    plan = Plan(preset="tiny", stage="decoding_side", modality="image", steps=1, batch=2, denoise_weight=0.0)
+    made = parts(tmp_path)
+    train(plan, made, "one")
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "anyloom.training"]
+    assert "one learns from weights that are random: image_text_encoder." in said
+    assert str(tmp_path / "weights") in said
+    caplog.clear()
+    made.save(["image_text_encoder"], {})
+    train(plan, parts(tmp_path), "two")
+    assert not [record for record in caplog.records if record.name == "anyloom.training"]
