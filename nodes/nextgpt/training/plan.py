@@ -66,7 +66,8 @@ class Plan:
     motions          of a denoiser of films: half of the clips move in one of these ways ("grows,shrinks"), the rest in any
     typical          of stage 2 with pictures: four shapes mostly have one colour, which no words tell (the bias that RecA is
                      to undo; `world/typical.py`)
-    own_words        RecA: the model says what it sees, in its own words, before it draws it again (`own_words.py`)
+    own_words        RecA: the model says what it sees, in its own words and mostly as briefly as requests do, before it draws
+                     it again (`own_words.py`)
     anew             parts that this stage begins with random weights, whatever lies there: "image_projector,..."
     condition_drop   share of samples that are trained without a condition, for guidance
     """
