@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo serve test lint editor editor-check chromium voice bench bench-editor bench-gpu docs install clean
+.PHONY: demo serve test lint editor editor-check chromium voice bench bench-editor bench-gpu bench-gpu-compile docs install clean
 
 demo: install
 	$(BIN)/anyloom demo --out out/demo
@@ -52,9 +52,21 @@ bench: install
 	$(BIN)/python -m tests.bench.scheduling
 
 # Needs a CUDA device, and takes the python at hand where the environment above was not made: on a borrowed machine.
+# All within eight minutes. A row that is wrong does not keep the others from running, nor does one that breaks the device: each
+# model has a process of its own. OUT: where the tables go.
 bench-gpu:
-	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.bench.kernels --csv out/bench/kernels.csv
-	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.bench.unets --csv out/bench/unets.csv
+	ended=0; \
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.bench.kernels --minutes 3 --csv $(or $(OUT),out)/bench/kernels.csv || ended=1; \
+	for model in sd15 audioldm zeroscope; do \
+		$(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.bench.unets --models $$model --quick --minutes 1.5 \
+			--csv $(or $(OUT),out)/bench/unets-$$model.csv || ended=1; \
+	done; \
+	exit $$ended
+
+# What torch.compile takes beside it, in a process of its own.
+bench-gpu-compile:
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.bench.unets --models sd15 audioldm --ways compile reduce-overhead \
+		--compile-seconds 200 --csv $(or $(OUT),out)/bench/unets-compiled.csv
 
 # The parts of the documents that are made from the code; a test fails when they are out of date.
 docs: install

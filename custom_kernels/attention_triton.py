@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from custom_kernels import attention_plan as plan
 from custom_kernels import tuned
-from custom_kernels.device import device_facts, interpreting, no_triton_on
+from custom_kernels.device import device_facts, interpreting, no_triton_on, on_device_of
 from custom_kernels.implementation import Case
 
 LOG2E = 1.4426950408889634
@@ -112,7 +112,7 @@ def _long_or_short(
         **_how(q),
     }
     options = {"num_warps": launch.num_warps, "num_stages": launch.num_stages, "enable_fp_fusion": True}
-    with _on_device_of(q):
+    with on_device_of(q):
         if which == "long":
             even = lk % launch.block_n == 0
             grid = (batch * heads * tiles,)
@@ -160,7 +160,7 @@ def _packed(
     first, second = plan.split(head_dim)
     tensors = (q, k, v, out)
     place = [x.stride(2) if x.dim() == 4 else 0 for x in tensors]
-    with _on_device_of(q):
+    with on_device_of(q):
         packed_attention[(-(-sequences // (block // length)) * heads,)](
             *tensors,
             _qk_scale(scale, head_dim),
@@ -232,12 +232,6 @@ def _launch(which: str, head_dim: int, x: Tensor) -> plan.Launch:
 def _how(x: Tensor) -> dict[str, object]:
     """IEEE float32 products; bfloat16 multiplied in float32 where Triton is interpreted."""
     return {"PRECISION": "ieee", "UPCAST": x.dtype == torch.bfloat16 and interpreting()}
-
-
-def _on_device_of(x: Tensor) -> torch.cuda.device | nullcontext[None]:
-    if x.device.type != "cuda" or x.device.index == torch.cuda.current_device():
-        return nullcontext()
-    return torch.cuda.device(x.device)
 
 
 @lru_cache(maxsize=64)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from custom_kernels.implementation import Case
 
@@ -27,6 +29,13 @@ def device_facts(device: torch.device) -> DeviceFacts:
     if device.type == "cuda" and index is None:
         index = torch.cuda.current_device()
     return _facts(device.type, index or 0)
+
+
+def on_device_of(x: Tensor) -> torch.cuda.device | nullcontext[None]:
+    """A context in which the tensor's device is the current one: a kernel is launched, and a graph captured, on that."""
+    if x.device.type != "cuda" or x.device.index == torch.cuda.current_device():
+        return nullcontext()
+    return torch.cuda.device(x.device)
 
 
 @lru_cache(maxsize=64)

@@ -106,7 +106,7 @@ def _fold(
     if HAS_ADD:
         added = tl.load(ADD + row, mask=own, other=0.0).to(tl.float32)
         mean = mean + added[None, :]
-    total = length.to(tl.float32) * SIZE
+    total = tl.cast(length, tl.float32) * SIZE  # of a length of 1 Triton makes a number that has no `to`
     middle = tl.sum(tl.sum(tl.where(there, mean * count[:, None], 0.0), axis=0), axis=0) / total
     away = tl.where(there, mean - middle, 0.0)
     variance = tl.sum(tl.sum(spread + away * away * count[:, None], axis=0), axis=0) / total
@@ -180,7 +180,7 @@ def _whole(
     row = (item // shared) * C + cols
     if HAS_ADD:
         x = x + tl.load(ADD + row, mask=own, other=0.0).to(tl.float32)[None, :]
-    total = length.to(tl.float32) * SIZE
+    total = tl.cast(length, tl.float32) * SIZE  # of a length of 1 Triton makes a number that has no `to`
     middle = tl.sum(tl.sum(tl.where(there, x, 0.0), axis=0), axis=0) / total
     away = tl.where(there, x - middle, 0.0)
     variance = tl.sum(tl.sum(away * away, axis=0), axis=0) / total

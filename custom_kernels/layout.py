@@ -1,7 +1,7 @@
 """How weights lie in memory: convolutions in channels-last, the projections of a self attention behind one another.
 
-The parameters stay the same objects with the same values; only their memory is another. Nothing is kept twice: the three
-projections become views of one buffer.
+The parameters stay the same objects with the same values; only their memory is another. The three projections become views
+of one buffer. What lay in one piece of memory with other weights is there twice then, as long as those are (`bytes`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from custom_kernels.forwards import is_plain
 
+PADDING = 512
+"""Bytes of a piece of memory beyond its only tensor."""
 FORMATS = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}
 
 
@@ -23,6 +25,8 @@ class Layout:
     def __init__(self) -> None:
         self._strides: list[tuple[Tensor, tuple[int, ...]]] = []
         self._views: list[Tensor] = []
+        self.bytes = 0
+        """Of memory that this takes beside that in which the weights lay."""
         self.packed: dict[Any, Tensor] = {}
         """attention -> weights "3C C" of its projections of queries, keys and values."""
 
@@ -44,10 +48,12 @@ class Layout:
         self._views.clear()
         self._strides.clear()
         self.packed.clear()
+        self.bytes = 0
 
     def _turn(self, weight: Tensor, form: torch.memory_format) -> None:
         if not weight.is_contiguous(memory_format=form):
             self._strides.append((weight, weight.stride()))
+            self.bytes += _twice(weight)
             weight.data = weight.data.contiguous(memory_format=form)
 
     def _pack(self, attention: Any) -> None:
@@ -58,10 +64,17 @@ class Layout:
         buffer = joined(weights)
         if buffer is None:
             buffer = torch.cat([weight.data for weight in weights])
+            self.bytes += sum(map(_twice, weights))
             for weight, piece in zip(weights, buffer.chunk(3), strict=True):
                 weight.data = piece
                 self._views.append(weight)
         self.packed[attention] = buffer
+
+
+def _twice(weight: Tensor) -> int:
+    """Bytes of a weight whose memory stays when it moves, because others lie there, too."""
+    own = weight.numel() * weight.element_size()
+    return own if weight.untyped_storage().nbytes() > own + PADDING else 0
 
 
 def joined(weights: list[Tensor]) -> Tensor | None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from custom_kernels import reference
-from custom_kernels.device import why_not_pointwise
+from custom_kernels.device import on_device_of, why_not_pointwise
 from custom_kernels.implementation import Case, Implementation, always
 
 
@@ -46,16 +46,18 @@ def torch_add_layer_norm(
     return total, torch_layer_norm(total, weight, bias, eps)
 
 
-def triton_group_norm_silu(*arguments: Any) -> Tensor:
+def triton_group_norm_silu(x: Tensor, *rest: Any) -> Tensor:
     from custom_kernels.group_norm import group_norm_silu
 
-    return group_norm_silu(*arguments)
+    with on_device_of(x):
+        return group_norm_silu(x, *rest)
 
 
-def triton_add_layer_norm(*arguments: Any) -> tuple[Tensor, Tensor]:
+def triton_add_layer_norm(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     from custom_kernels.residual import add_layer_norm
 
-    return add_layer_norm(*arguments)
+    with on_device_of(x):
+        return add_layer_norm(x, *rest)
 
 
 def why_not_wide(case: Case) -> str | None:

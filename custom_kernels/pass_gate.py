@@ -52,6 +52,25 @@ def rows() -> list[Compilation]:
             warps_of(256 * 64),
             quick=True,
         ),
+        # Triton makes a constant of an integer that is 1.
+        _row(
+            "group_norm.whole of one place",
+            group_norm._whole,
+            {"SIZE": 40, **lines, "SILU": True, "BLOCK_L": 1, "BLOCK_G": 64, "length": 1},
+            ("X", *given, "Y"),
+            4,
+            quick=True,
+            narrow=4,
+        ),
+        _row(
+            "group_norm.fold of one place",
+            group_norm._fold,
+            {"SIZE": 10, **lines, "BLOCK_K": 1, "BLOCK_G": 16, "length": 1},
+            given,
+            4,
+            parts=("MEAN", "SPREAD", "A", "B"),
+            narrow=5,
+        ),
         _row("geglu", geglu._geglu, {"BLOCK_R": 2, "BLOCK_I": 512}, ("X", "Y"), 4),
         _row(
             "add_bias",

@@ -132,9 +132,9 @@ def forget(unet: Any = None) -> None:
 
 
 def held_bytes(unet: Any = None) -> int:
-    """Memory that CUDA graphs keep for a UNet that is not at work, or for all such."""
+    """Memory that CUDA graphs and weights that were laid out anew take for a UNet that is not at work, or for all such."""
     plugs = list(_KEPT.values()) if unet is None else [_KEPT[unet]] if unet in _KEPT else []
-    return sum(plug.graphs.held_bytes for plug in plugs if plug.graphs is not None)
+    return sum(plug.layout.bytes + (plug.graphs.held_bytes if plug.graphs is not None else 0) for plug in plugs)
 
 
 def _compiled(unet: Any, options: Mapping[str, Any]) -> Accelerated:

@@ -18,6 +18,8 @@ from custom_kernels.step_graph import CudaRecorder, Recorder, StepGraphs
 
 CAPTURED = ("class_labels", "timestep_cond")
 """Arguments beside sample, timestep and words with which a step can be captured; `added_cond_kwargs` of tensors too."""
+ARRIVED = 3
+"""The step at which weights that came one after the other during the first may be there to stay: it is looked at again."""
 BACKENDS = (*dispatch.KERNELS, "compile")
 
 
@@ -68,6 +70,8 @@ class Plug:
     def step(self, unet: Any, sample: Tensor, timestep: Any, words: Tensor | None, given: dict[str, Any]) -> Any:
         plain = type(unet).forward
         self.steps += 1
+        if self.steps == ARRIVED and not self.resident:
+            self.settle(unet)
         self._activated = None
         kept = self.resident and not torch.is_grad_enabled() and not torch.is_autocast_enabled(sample.device.type)
         with dispatch.record() as ran:

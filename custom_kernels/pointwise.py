@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from custom_kernels import reference
-from custom_kernels.device import why_not_pointwise
+from custom_kernels.device import on_device_of, why_not_pointwise
 from custom_kernels.implementation import Implementation, always
 
 
@@ -28,13 +28,15 @@ def torch_add_bias(x: Tensor, residual: Tensor, bias: Tensor | None = None) -> T
 def triton_geglu(x: Tensor) -> Tensor:
     from custom_kernels.geglu import geglu
 
-    return geglu(x.contiguous())
+    with on_device_of(x):
+        return geglu(x.contiguous())
 
 
 def triton_add_bias(x: Tensor, residual: Tensor, bias: Tensor | None = None) -> Tensor:
     from custom_kernels.residual import add
 
-    return add(x.contiguous(), residual.contiguous(), bias)
+    with on_device_of(x):
+        return add(x.contiguous(), residual.contiguous(), bias)
 
 
 GEGLU = (

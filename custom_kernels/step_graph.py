@@ -13,10 +13,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
+
+from custom_kernels.device import on_device_of
+from custom_kernels.told import first_line
 
 Inputs = Mapping[str, Tensor]
 MOST_GRAPHS = 4
@@ -38,23 +41,38 @@ class Recorder(Protocol):
 
 
 class CudaRecorder:
+    """On the device that is current while it records."""
+
     def __init__(self) -> None:
         self._pool: Any = None
+        self._stream: Any = None
         self.held_bytes = 0
 
     def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
+            # A stream of this device: the one that torch takes of itself belongs to the device that captured first.
+            self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
         graph = torch.cuda.CUDAGraph()
+        # As the capture does when it begins: what is reserved after this is the graph's.
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
         before = torch.cuda.memory_reserved()
-        # Other threads (copies of weights, other devices) go on meanwhile; only what this one does is captured.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            result = run()
+        try:
+            # The outer context puts the stream back even where the end of the capture fails. Other threads (copies of
+            # weights, other devices) go on meanwhile; only what this one does is captured.
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),
+                torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
+            ):
+                result = run()
+        except BaseException:
+            self._pool = self._stream = None  # of a capture that failed the pool goes on recording
+            raise
         self.held_bytes += max(0, torch.cuda.memory_reserved() - before)
         return graph.replay, result
 
     def let_go(self) -> None:
-        self._pool, self.held_bytes = None, 0
+        self._pool, self._stream, self.held_bytes = None, None, 0
 
 
 @dataclass
@@ -69,8 +87,8 @@ class StepGraphs:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._captured: OrderedDict[Any, Captured | None] = OrderedDict()
-        """None: seen once."""
+        self._captured: OrderedDict[Any, Captured | Literal[False] | None] = OrderedDict()
+        """None: seen once. False: it cannot be captured."""
         self.replays = 0
         self.captures = 0
         self.refused = ""
@@ -92,10 +110,9 @@ class StepGraphs:
         self._captured.move_to_end(key)
         found = self._captured[key]
         if found is None:
-            found = self._capture(inputs, compute)
-            if found is None:
-                return compute(inputs)
-            self._captured[key] = found
+            found = self._captured[key] = self._capture(inputs, compute)
+        if not found:
+            return compute(inputs)
         for name, tensor in inputs.items():
             found.inputs[name].copy_(tensor, non_blocking=True)
         found.replay()
@@ -109,13 +126,14 @@ class StepGraphs:
         self._captured.clear()
         self._recorder.let_go()
 
-    def _capture(self, inputs: Inputs, compute: Callable[[Inputs], Tensor]) -> Captured | None:
+    def _capture(self, inputs: Inputs, compute: Callable[[Inputs], Tensor]) -> Captured | Literal[False]:
         static = {name: tensor.detach().clone() for name, tensor in inputs.items()}
         try:
-            replay, result = self._recorder.record(lambda: compute(static))
-        except RuntimeError as error:
+            with on_device_of(next(iter(static.values()))):
+                replay, result = self._recorder.record(lambda: compute(static))
+        except Exception as error:  # Triton's errors are of no common kind
             # Out of memory, or an operation that cannot be captured: the step works without, only slower.
-            self.refuse(f"the step cannot be captured ({str(error).strip().splitlines()[0]})")
-            return None
+            self.refuse(f"the step cannot be captured ({first_line(error)})")
+            return False
         self.captures += 1
         return Captured(static, replay, result)

@@ -1,4 +1,7 @@
-"""The kernels without a matrix product, in Triton's interpreter: equal to their reference for every shape class and type."""
+"""The kernels without a matrix product: equal to their reference for every shape class and type.
+
+Interpreted on a CPU (tests/conftest.py sets TRITON_INTERPRET=1); with TRITON_INTERPRET=0 the same tests run on the GPU.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,15 @@ from custom_kernels import device, dispatch, ops, reference, stream
 from custom_kernels.dispatch import KernelError
 from custom_kernels.implementation import Case
 
-pytestmark = pytest.mark.skipif(not device.interpreting(), reason="needs TRITON_INTERPRET=1")
+DEVICE = "cpu" if device.interpreting() else "cuda"
+if DEVICE == "cuda" and not torch.cuda.is_available():
+    pytest.skip("kernels need TRITON_INTERPRET=1 or a GPU", allow_module_level=True)
 TYPES = {"fp32": (torch.float32, 1e-6), "fp16": (torch.float16, 1e-3), "bf16": (torch.bfloat16, 1e-2)}
 
 
 def normal(*shape: int, dtype: torch.dtype, seed: int = 0, mean: float = 0.0) -> Tensor:
     generator = torch.Generator().manual_seed(seed + sum(shape))
-    return (torch.randn(shape, generator=generator, dtype=torch.float64) + mean).to(dtype)
+    return (torch.randn(shape, generator=generator, dtype=torch.float64) + mean).to(dtype).to(DEVICE)
 
 
 def relative(found: Tensor, truth: Tensor) -> float:
@@ -177,9 +182,10 @@ def test_cases_without_a_kernel_are_told_or_left_to_others(monkeypatch: pytest.M
     try:
         # An old card, no card, no Triton: torch computes.
         assert dispatch.choose(a_case("geglu", arch=75, rows=2, C=8, contiguous=1, elements=16)).name == "torch"
-        assert ops.geglu(normal(2, 8, dtype=torch.float32)).shape == (2, 4)
+        here = normal(2, 8, dtype=torch.float32).cpu()
+        assert ops.geglu(here).shape == (2, 4)
         with pytest.raises(KernelError, match="need a CUDA device"):
-            ops.geglu(normal(2, 8, dtype=torch.float32), "triton")
+            ops.geglu(here, "triton")
         monkeypatch.setattr(device, "why_no_triton", lambda: "triton cannot be imported; install anyloom[gpu]")
         dispatch.forget()
         assert dispatch.choose(a_case("geglu", rows=2, C=8, contiguous=1, elements=16)).name == "torch"
