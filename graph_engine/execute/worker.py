@@ -26,6 +26,8 @@ from graph_engine.execute.worker_child import Child, Ending
 from graph_engine.execute.worker_forms import report_from, work_form
 from graph_engine.execute.worker_models import Far, Fleet, bytes_of
 from graph_engine.execute.worker_parcel import Parcel
+from graph_engine.memory.budget import weight_budget
+from graph_engine.memory.devices import device_memory, is_host
 from graph_engine.memory.reservations import models_of
 from graph_engine.telemetry import Span
 
@@ -48,6 +50,14 @@ class Recipe(NamedTuple):
     temp_dir: Path | None = None
     budgets: Mapping[str, int] = {}
     warm_s: float = 0.0
+
+
+def budgets_of(device: str, devices: Sequence[str], named: Mapping[str, int]) -> dict[str, int]:
+    """Bytes by device for one process. What the host locks for copies to accelerators is shared out among their processes."""
+    sharers = [other for other in devices if not is_host(other)]
+    if device not in sharers or len(sharers) < 2:
+        return dict(named)
+    return {**named, "cpu": weight_budget("cpu", named, *device_memory("cpu")) // len(sharers)}
 
 
 class Worker:
@@ -90,7 +100,7 @@ class Worker:
         self._scratch = Path(tempfile.mkdtemp(prefix="worker-", dir=self._recipe.temp_dir))
         setup = {
             "device": self.device,
-            "budgets": dict(self._recipe.budgets),
+            "budgets": budgets_of(self.device, self._executor.devices, self._recipe.budgets),
             "room_bytes": room_bytes,
             "custom_nodes": [str(folder.resolve()) for folder in self._recipe.custom_nodes],
             "scratch": str(self._scratch),

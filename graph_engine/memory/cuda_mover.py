@@ -39,6 +39,7 @@ class CudaMover:
         self._last: torch.cuda.Event | None = None
         self._ring = Ring(0)
         self._ring_room: torch.Tensor | None = None
+        self._closed = False
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="anyloom copies")
 
     def ring(self, bytes: int) -> None:
@@ -58,7 +59,11 @@ class CudaMover:
             self._worker.submit(self._let_go, ticket, used)
 
     def close(self) -> None:
-        self._worker.shutdown(wait=True, cancel_futures=True)
+        # Nothing more is brought, but what was given back is let go in order: its room must not be written to before what
+        # is computed with it is over.
+        self._closed = True
+        self._worker.shutdown(wait=True)
+        self._ring_room = None
         if self._last is not None:
             self._last.synchronize()  # nothing is read from the slab any more; what is computed may go on
         self._slabs.done(self._slab)
@@ -70,8 +75,11 @@ class CudaMover:
         self._ring, self._ring_room = Ring(bytes), None
 
     def _bring(self, sources: tuple[Source, ...], passing: bool) -> _Arrival:
-        pieces, begins, size = self._slab.pieces(sources, self._files)
+        if self._closed:
+            raise RuntimeError("the mover is closed")
         with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            # In here, too: locking memory makes a context on the device that is current.
+            pieces, begins, size = self._slab.pieces(sources, self._files)
             room, slot = self._room(size, passing)
             for piece in pieces:
                 room[piece.begin : piece.begin + piece.bytes.numel()].copy_(piece.bytes, non_blocking=True)

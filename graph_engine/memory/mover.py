@@ -18,8 +18,8 @@ import torch
 from graph_engine.errors import ModelError
 from graph_engine.models.sources import Source
 
-ALIGNMENT = 64
-"""Bytes; what the allocators of torch give."""
+ALIGNMENT = 256
+"""Bytes; the most that cuBLAS looks at when it chooses an algorithm: packed weights give the bits of those that lie alone."""
 SCRATCH_BYTES = 1 << 20
 """Weights of another dtype are converted in pieces of this size."""
 

@@ -95,6 +95,15 @@ class Streamed:
             if not self._hooks:
                 self._hook_all()
 
+    def begin(self) -> None:
+        """Have there what is read without a call of its layer. In the thread that computes: whoever waits for a copy has what
+        is computed on his stream wait, and who brings a model ahead is not to hold up the one that is at work."""
+        with self._lock:
+            for index in range(pinned(self._blocks)):
+                if index not in self._tickets:  # it failed before
+                    self._fetch(index)
+                self._install(index)
+
     def close(self) -> None:
         """Let everything go. Its layers are absent from now on."""
         with self._lock:
@@ -156,7 +165,6 @@ class Streamed:
         for index in range(pinned(blocks)):
             if index not in self._tickets:
                 self._fetch(index)
-                self._install(index)
         self._look_ahead()
 
     def _reorder(self) -> None:
@@ -218,9 +226,9 @@ class Streamed:
         if name not in self._seen:
             self._seen[name] = None
             self._fresh = True
-        elif self._fresh and name == next(iter(self._seen)):
-            self._fresh = False
-            self._reorder()
+        elif name == next(iter(self._seen)):
+            self._begin_pass()
+        self.begin()
         index = self._seats[name].block
         if index == self._current:
             return
@@ -244,6 +252,17 @@ class Streamed:
             self._look_ahead()
         self._current = self._last = index
         self._install(index)
+
+    def _begin_pass(self) -> None:
+        """A pass is over, and another one begins."""
+        if self._fresh:
+            self._fresh = False
+            self._reorder()
+        if not self.streamed_bytes:
+            # All that it has is to stay. Layers that no pass calls (the encoder of an autoencoder that only decodes) would
+            # keep the hooks on all others for ever, and the kernels from what they do for models that are there.
+            for index in list(self._tickets):
+                self._install(index)
 
     def _leave(self, name: str, output: Any) -> Any:
         seat = self._seats[name]

@@ -57,10 +57,28 @@ class ModelPool:
         """What was brought ahead and no job used yet."""
         self._beside: set[tuple[str, str]] = set()
         """Models for which something is counted beside their weights."""
+        self._churn: dict[str, int] = {}
+        """Device -> how often a model has left it or was brought ahead."""
+        self._watched: dict[str, int | None] = {}
+        """The same when a job began to be watched; None: something was on its way then."""
         self.loads = 0
 
     def lease(self, spec: ModelSpec, device: str, next_use: int | None = None) -> Any:
-        """The module of `spec` on `device`, not to be evicted before `release`. Raises ModelError, OutOfMemory."""
+        """The module of `spec` on `device`, not to be evicted before `release`. Raises ModelError, OutOfMemory.
+
+        In the thread that will compute with it.
+        """
+        module = self._leased(spec, device, next_use)
+        streamed = self._streamed.get((device, spec.key))
+        if streamed is not None:
+            try:
+                streamed.begin()
+            except BaseException:
+                self.release(spec, device)
+                raise
+        return module
+
+    def _leased(self, spec: ModelSpec, device: str, next_use: int | None) -> Any:
         if not isinstance(spec, ModelSpec):
             raise ModelError(
                 f"context.model() takes a ModelSpec, got {type(spec).__name__}.", remedy="Link a load node."
@@ -149,15 +167,19 @@ class ModelPool:
 
     def watch(self, device: str) -> bool:
         """Begin to watch what a job takes; False where nobody can tell."""
+        with self._lock:
+            coming = any(place[0] == device for place in self.loading)
+            self._watched[device] = None if coming else self._churn.get(device, 0)
         return devices.watch_peak(device)
 
     def taken(self, device: str, own_bytes: int) -> int | None:
-        """The most that the device held since `watch`, beside the models that are there now; None when another
-        job reserved some of it, too."""
+        """The most that the device held since `watch`, beside the models that are there now; None when that would say
+        nothing of the job: another one reserved some of it, too, or models left or were brought ahead meanwhile."""
         with self._lock:
             residency = self.residency(device)
             used, reserved = residency.used_bytes, residency.reserved_bytes
-        if reserved > own_bytes:
+            moved = self._watched.get(device) != self._churn.get(device, 0)
+        if reserved > own_bytes or moved:
             return None
         return max(0, devices.peak_bytes(device) - used)
 
@@ -333,6 +355,8 @@ class ModelPool:
     def make_way(self, device: str, keys: list[str]) -> None:
         """Carry out what the residency decided: these leave, or make do with what is counted for them."""
         residents = self._residencies[device].residents
+        if keys:
+            self._churn[device] = self._churn.get(device, 0) + 1
         for key in keys:
             self._forget_beside(device, key)
             streamed = self._streamed.get((device, key))
@@ -392,6 +416,8 @@ class ModelPool:
         """In the thread that brings ahead. The model is counted in already; jobs may have dropped it since."""
         device, spec, room, outline, _ = task
         place = (device, spec.key)
+        with self._lock:
+            self._churn[device] = self._churn.get(device, 0) + 1
         flight = self.telemetry.began("load", device, spec.family, self.size_of(spec))
         try:
             go_on(loading)

@@ -19,8 +19,10 @@ class Ring:
     def take(self, size: int) -> int | None:
         """Where a block may lie; None when it does not fit beside what is there."""
         size = max(ALIGNMENT, -(-size // ALIGNMENT) * ALIGNMENT)
+        if size > self.bytes:
+            return None
         for begin in (0, self.bytes - size):
-            if begin >= 0 and all(begin + size <= other or end <= begin for other, end in self._taken.items()):
+            if all(begin + size <= other or end <= begin for other, end in self._taken.items()):
                 self._taken[begin] = begin + size
                 return begin
         return None

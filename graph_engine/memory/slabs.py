@@ -140,12 +140,20 @@ class Slabs:
             for slab in [slab for slab in self._slabs.values() if not slab.users]:
                 self._drop(slab)
 
+    def __del__(self) -> None:
+        """Memory that is unmapped while it is locked stays locked, and nobody can lock what comes to lie there."""
+        for slab in self._slabs.values():
+            self._let_go(slab)
+
     def _bytes(self) -> int:
         return sum(slab.bytes for slab in self._slabs.values())
 
     def _drop(self, slab: Slab) -> None:
+        self._let_go(slab)
+        del self._slabs[slab.model]
+
+    def _let_go(self, slab: Slab) -> None:
         for chunk in slab.chunks:
             if chunk.numel():
                 self._unpin(chunk)
         slab.chunks.clear()
-        del self._slabs[slab.model]

@@ -31,7 +31,7 @@ from graph_engine.memory.forecast import Phase, least_seconds
 from graph_engine.memory.outline import Outline
 from graph_engine.memory.pool import ModelPool
 from tests.bench import offload_others
-from tests.bench.offload_turn import CATALOG, Size, Stage, stages
+from tests.bench.offload_turn import CATALOG, Size, Stage, forget_words, stages
 
 GB, GIB = 1e9, 2**30
 BUDGETS = (8, 12, 16, 24)
@@ -39,7 +39,8 @@ FITS, STREAMS = 1.10, 1.15
 """Bounds of time / least where everything fits after eviction, and where a model is streamed."""
 SLACK = 0.6 * GIB
 """Of each budget for what the allocator rounds up and libraries keep."""
-METHODS = ("ours", "model", "sequential", "group")
+METHODS = ("ours", "group", "model", "sequential")
+"""The slowest last: there may be no time for it."""
 COLUMNS = (
     "device", "driver", "torch", "scale", "budget_gb", "method", "status", "seconds", "least_s", "ratio", "streams",
     "compute_s", "peak_gb", "bandwidth_gb_s", "tokens", "steps",
@@ -121,13 +122,18 @@ class Ours:
         for number, stage in enumerate(self.turn):
             began = time.perf_counter()
             pool.reserve(device, stage.working)
-            module = pool.lease(stage.spec, device, self._next(number))
-            pool.expect("turn", device, self._coming(number))
-            stage.compute(module, device, stage.passes if passes is None else min(passes, stage.passes))
-            if passes is not None:
-                self.machine.wait()
-            pool.release(stage.spec, device)
-            pool.unreserve(device, stage.working)
+            try:  # what fails gives back what it had, or it would lie in the next budget
+                module = pool.lease(stage.spec, device, self._next(number))
+                try:
+                    pool.expect("turn", device, self._coming(number))
+                    stage.compute(module, device, stage.passes if passes is None else min(passes, stage.passes))
+                    if passes is not None:
+                        self.machine.wait()
+                finally:
+                    pool.release(stage.spec, device)
+            finally:
+                pool.unreserve(device, stage.working)
+            forget_words(self.turn, number)
             took.append(time.perf_counter() - began)
         pool.forget("turn")
         self.slabs = pool.movers.slabs
@@ -214,6 +220,7 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             "compute_s": round(sum(seconds), 3), "peak_gb": round(peak / GB, 3), "bandwidth_gb_s": round(rate / GB, 2),
             "tokens": size.tokens, "steps": size.steps,
         })  # fmt: skip
+        write(arguments.out, rows)
         last = rows[-1]
         say(f"{last['budget_gb']:7} {method:10} {status:8} {last['seconds']!s:>8} s  least {last['least_s']:.3f}  "
             f"ratio {last['ratio']!s:>6}  peak {last['peak_gb']} GB")  # fmt: skip
@@ -223,7 +230,8 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         status, took = "ok", None
         pool = ours.pool(budget - (0 if tiny else SLACK))
         try:
-            ours.run(pool, passes=1)  # slabs are built, the order of layers is learned
+            # Slabs are built, and the order of layers is learned: where the first one is called again.
+            ours.run(pool, passes=2)
             pool.clear()
             machine.tidy()
             machine.limit(budget)
@@ -233,12 +241,13 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
         row(budget, "ours", status, took, machine.peak())
         pool.clear()
         pool.close()
+        pool = None
         machine.tidy()
     if ours.slabs is not None:
         ours.slabs.clear()
     known: dict[str, float] = {}
-    for budget in budgets:
-        for method in METHODS[1:]:
+    for method in METHODS[1:]:
+        for budget in budgets:
             if method in known:  # they do the same whatever room there is
                 row(budget, method, "as before", known[method], 0)
                 continue
@@ -249,6 +258,7 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             status, took, prepared = "ok", None, None
             try:
                 prepared = offload_others.Prepared(method, on_the_host(turn), machine.device)
+                offload_others.run(prepared, turn, passes=1)  # as ours: memory is touched, what is traced is traced
                 took = machine.time(partial(offload_others.run, prepared, turn))
                 known[method] = took
             except Exception as error:
@@ -258,6 +268,15 @@ def bench(arguments: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             machine.tidy()
     say(f"in {time.perf_counter() - began:.0f} s")
     return rows
+
+
+def write(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """After every row: a borrowed machine may be gone before the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "offload.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def on_the_host(turn: Sequence[Stage]) -> dict[str, Any]:
@@ -284,7 +303,7 @@ def missed(rows: Sequence[dict[str, Any]]) -> list[str]:
         budget, bound = mine["budget_gb"], STREAMS if mine["streams"] else FITS
         if mine["status"] != "ok" or float(mine["ratio"]) > bound:
             found.append(f"{budget} GB: {mine['status']}, {mine['ratio']} of the least (at most {bound})")
-        if mine["peak_gb"] * GB > budget * GIB:
+        if mine["peak_gb"] * GB > budget * GIB + 1e6:  # the peak is rounded
             found.append(f"{budget} GB: {mine['peak_gb']} GB were reserved")
         others = [
             row for row in rows if row["budget_gb"] == budget and row["method"] != "ours" and row["seconds"] != ""
@@ -311,11 +330,6 @@ def main(arguments: argparse.Namespace) -> int:
     roomy = arguments.scale == "full" and shared.is_dir() and shutil.disk_usage(shared).free > 40 * GIB
     with tempfile.TemporaryDirectory(prefix="offload-", dir=shared if roomy else None) as folder:
         rows = bench(arguments, Path(arguments.weights) if arguments.weights else Path(folder))
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    with (arguments.out / "offload.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
     wrong = missed(rows)
     for line in wrong:
         say(f"MISSED  {line}")
@@ -329,7 +343,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer tokens and steps: under 3 minutes on an H200")
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for offload.csv")
     parser.add_argument("--weights", default="", help="folder for the weight files, kept (default: a temporary one)")
-    parser.add_argument("--most-seconds", type=float, default=420.0, help="begin no further comparison after this")
+    parser.add_argument("--most-seconds", type=float, default=330.0, help="begin no further comparison after this")
     parser.add_argument("--check", action="store_true", help="exit 1 when a bound is missed")
     return parser.parse_args(words)
 

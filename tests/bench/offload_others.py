@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from tests.bench.offload_turn import Stage
+from tests.bench.offload_turn import Stage, forget_words
 
 
 class Prepared:
@@ -22,6 +22,8 @@ class Prepared:
         self.modules, self.device = modules, torch.device(device)
         self._by_model: dict[str, list[Any]] = {}
         """What has to be sent away when a model's work is over."""
+        self._last: Any = None
+        """The part that leaves when the next one is called, as in a pipeline."""
         self._moved = {key for key, module in modules.items() if not _parts(module)}
         """Not called as modules but by methods of their own (ImageBind): moved as a whole, as `model` does with its parts."""
         for key, module in modules.items():
@@ -32,7 +34,8 @@ class Prepared:
         if method == "model":
             from accelerate import cpu_offload_with_hook
 
-            self._by_model.setdefault(key, []).append(cpu_offload_with_hook(part, self.device)[1])
+            self._last = cpu_offload_with_hook(part, self.device, prev_module_hook=self._last)[1]
+            self._by_model.setdefault(key, []).append(self._last)
         elif method == "sequential":
             from accelerate import cpu_offload
 
@@ -62,10 +65,16 @@ def _parts(module: Any) -> list[Any]:
     return [part for part in parts if any(True for _ in part.parameters())]
 
 
-def run(prepared: Prepared, stages: Sequence[Stage]) -> None:
-    """The whole turn."""
-    for stage in stages:
+def run(prepared: Prepared, stages: Sequence[Stage], passes: int | None = None) -> None:
+    """The whole turn. passes: of each stage, no more than these. A model whose next stage follows stays."""
+    for number, stage in enumerate(stages):
         key = stage.spec.key
         prepared.before(key)
-        stage.compute(prepared.modules[key], str(prepared.device), stage.passes)
-        prepared.after(key)
+        stage.compute(
+            prepared.modules[key],
+            str(prepared.device),
+            stage.passes if passes is None else min(passes, stage.passes),
+        )
+        if number + 1 == len(stages) or stages[number + 1].spec.key != key:
+            prepared.after(key)
+        forget_words(stages, number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,12 @@ def _look(module: Any, device: str, passes: int) -> Any:
 
 _CACHE: dict[str, Any] = {}
 """Keys and values of the prompt, which the answer goes on from."""
+
+
+def forget_words(turn: Sequence[Stage], number: int) -> None:
+    """After a stage whose model is not the next one's: keys and values of the prompt leave with the language model."""
+    if number + 1 == len(turn) or turn[number + 1].spec.key != turn[number].spec.key:
+        _CACHE.clear()
 
 
 def _speak(module: Any, device: str, prompt: int, tokens: int, vocabulary: int) -> Any:

@@ -39,6 +39,8 @@ def mover(request: pytest.FixtureRequest) -> Iterator[Any]:
     made = HostMover() if kind == "host" else cuda_mover(10**9 if kind == "cuda, packed" else 0)
     yield made
     made.close()
+    if kind != "host":
+        made._slabs.clear()
 
 
 TENSORS = {

@@ -105,6 +105,46 @@ def test_the_order_of_the_first_pass_is_expected_in_the_second(tmp_path: Path) -
         assert mover.now - begin == pytest.approx(8.0), "every copy hides behind computing"
 
 
+def test_layers_that_are_never_called_do_not_keep_the_hooks_on_a_model_that_is_all_there(tmp_path: Path) -> None:
+    with chain(tmp_path, [10] * 6, [1.0] * 6, 60, 100.0) as (streamed, _):
+        for _ in range(2):
+            assert streamed._hooks
+            streamed.module([0, 1, 2, 3])
+        assert not streamed._hooks
+        assert not any(type(weight) is Absent for weight in streamed.module.parameters())
+        streamed.module([0, 4])
+
+
+def test_who_brings_a_model_waits_for_none_of_its_copies(tmp_path: Path) -> None:
+    """Waiting has the stream of the job that computes meanwhile wait; that is for the thread that computes with this model."""
+    waited: list[Any] = []
+
+    class Told(HostMover):
+        def ready(self, ticket: Any) -> list[torch.Tensor]:
+            waited.append(ticket)
+            return super().ready(ticket)
+
+    class Reads(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.full((1,), 3.0))
+            self.layer = torch.nn.Linear(2, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x * self.scale)
+
+    module = Reads()
+    outline = Outline(spec_of(saved(tmp_path, module)), family_of(Reads), "cpu", least_bytes=1)
+    streamed = Streamed(outline, Told(), outline.bytes)
+    assert not waited
+    streamed.begin()
+    assert waited
+    x = torch.ones(1, 2)
+    with torch.no_grad():
+        assert torch.equal(streamed.module(x), module(x))
+    streamed.close()
+
+
 def test_a_loop_over_a_part_of_the_model_is_expected_from_its_second_round(tmp_path: Path) -> None:
     """A denoiser beside an autoencoder: the part that is not called is not brought again and again."""
     with chain(tmp_path, [10] * 8, [1.0] * 8, 60, 100.0) as (streamed, mover):

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from graph_engine.errors import ModelError, OutOfMemory
+from graph_engine.memory.mover import HostMover
 from graph_engine.memory.pool import ModelPool
 from graph_engine.models.catalog import Catalog, Family
 from graph_engine.models.spec import ModelSpec, WeightFile
@@ -347,3 +348,58 @@ def test_two_trainings_of_one_model_are_two_models(tmp_path: Path) -> None:
         os.utime(file.path, (0, 0))
         keys.add(spec(WeightFile.of(Path(file.path))).key)
     assert len(keys) == 2
+
+
+def test_what_a_job_took_is_told_only_where_no_model_came_or_went_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("graph_engine.memory.devices.watch_peak", lambda device: True)
+    monkeypatch.setattr("graph_engine.memory.devices.peak_bytes", lambda device: 5 * BYTES)
+    models = [spec(write(tmp_path, name)) for name in ("a", "bb")]
+    made = pool(BYTES + BYTES // 2)
+    assert made.watch("cpu")
+    made.lease(models[0], "cpu")
+    made.release(models[0], "cpu")
+    assert made.taken("cpu", 0) == 4 * BYTES
+    assert made.watch("cpu")
+    made.lease(models[1], "cpu")  # there is no room for both: the first one leaves
+    made.release(models[1], "cpu")
+    assert made.taken("cpu", 0) is None, "the peak may be that of a model that has gone"
+    assert made.watch("cpu")
+    assert made.taken("cpu", 0) == 4 * BYTES
+    made.close()
+
+
+def test_a_model_whose_weights_cannot_be_brought_is_leased_by_nobody_and_comes_when_they_can(tmp_path: Path) -> None:
+    class Broken(HostMover):
+        broken = True
+
+        def ready(self, ticket: Any) -> list[torch.Tensor]:
+            if Broken.broken:
+                raise ModelError("the disk is away", remedy="Bring it back.")
+            return super().ready(ticket)
+
+    class Scaled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1))  # read without a call of a layer, so it is there first
+            self.layer = torch.nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x * self.scale)
+
+    whole = Scaled()
+    file = write(tmp_path, "scaled", **{key: tensor.detach() for key, tensor in whole.state_dict().items()})
+    model = spec(file, family="scaled")
+    made = ModelPool(catalog(Family("scaled", lambda config: Scaled())), {"cpu": 10**6}, lambda outline: Broken())
+    for _ in range(2):
+        with pytest.raises(ModelError, match="the disk is away"):
+            made.lease(model, "cpu")
+        assert all(not entry["leases"] for entry in made.stats()[0]["models"])
+    Broken.broken = False
+    x = torch.ones(1, 4)
+    with torch.no_grad():
+        assert torch.equal(made.lease(model, "cpu")(x), whole(x))
+    made.release(model, "cpu")
+    assert made.clear() == 1
+    made.close()

@@ -30,7 +30,9 @@ def test_blocks_in_a_loop_always_fit_and_never_overlap(sizes: list[int], passes:
 
 
 def test_what_does_not_fit_is_refused() -> None:
+    assert Ring(0).take(1) is None
     ring = Ring(4 * ALIGNMENT)
+    assert ring.take(4 * ALIGNMENT + 1) is None
     assert ring.take(3 * ALIGNMENT) == 0
     assert ring.take(2 * ALIGNMENT) is None
     assert ring.take(1) == 3 * ALIGNMENT

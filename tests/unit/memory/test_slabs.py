@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from graph_engine.memory.mover import WeightFiles, carve
+from graph_engine.memory.mover import ALIGNMENT, WeightFiles, carve
 from graph_engine.memory.slabs import Slab, Slabs
 from graph_engine.models.catalog import Family
 from graph_engine.models.sources import Source, find_sources
@@ -105,7 +106,8 @@ def test_models_that_are_on_no_device_make_room_the_least_recently_used_first(tm
         pinned.append(chunk.data_ptr())
         return True
 
-    slabs = Slabs(3 * 832, pin, lambda chunk: pinned.remove(chunk.data_ptr()))
+    size = -(-TENSORS["d"].nbytes // ALIGNMENT) * ALIGNMENT
+    slabs = Slabs(3 * size, pin, lambda chunk: pinned.remove(chunk.data_ptr()))
     made = {}
     for name in "xyz":
         made[name] = slabs.of(name)
@@ -113,10 +115,27 @@ def test_models_that_are_on_no_device_make_room_the_least_recently_used_first(tm
     for name in "yx":
         slabs.done(made[name])
     copied(slabs.of("new"), [found["d"]], files)
-    assert (len(pinned), slabs.bytes) == (3, 3 * 832)
+    assert (len(pinned), slabs.bytes) == (3, 3 * size)
     assert made["y"].chunks == [] and made["x"].chunks and made["z"].chunks
     slabs.clear()
     assert len(pinned) == 2, "what is copied from stays"
+    files.close()
+
+
+def test_slabs_that_nobody_cleared_unlock_what_they_had_locked(tmp_path: Path) -> None:
+    found, files = sources(tmp_path), Counting()
+    locked: list[int] = []
+
+    def pin(chunk: torch.Tensor) -> bool:
+        locked.append(chunk.data_ptr())
+        return True
+
+    slabs = Slabs(10**6, pin, lambda chunk: locked.remove(chunk.data_ptr()))
+    copied(slabs.of("m"), [found["a"], found["d"]], files)
+    assert locked
+    del slabs
+    gc.collect()
+    assert not locked
     files.close()
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from custom_kernels.plug import accelerate_unet
+from graph_engine.memory.mover import HostMover
 from graph_engine.memory.outline import Outline
 from graph_engine.memory.pool import ModelPool
 from graph_engine.models.catalog import Catalog
@@ -43,6 +44,29 @@ def test_a_streamed_denoiser_computes_with_the_kernels(modality: str, tmp_path: 
     assert "no CUDA graph: the weights come and go" in fast.told()
     assert torch.equal(draw(), plain)
     assert pool.stats()[0]["models"][0]["streamed_bytes"] > 0
+    pool.release(spec, "cpu")
+    assert pool.clear() == 1
+
+
+@pytest.mark.parametrize("modality", SPOKEN)
+@torch.no_grad()
+def test_a_denoiser_that_came_in_pieces_and_stays_has_graphs_in_its_first_run(modality: str, tmp_path: Path) -> None:
+    """As every model comes to an accelerator. Its autoencoder's encoder is never called; that must not keep it waiting."""
+    (spec,) = specs_of("tiny", [f"{modality}_decoder"], tmp_path)
+    pool = ModelPool(CATALOG, {"cpu": 10**9}, lambda outline: HostMover())
+    module = pool.lease(spec, "cpu")
+    hand = SPOKEN[modality].implementation()
+    condition = torch.randn(1, *module.config.condition, generator=torch.Generator().manual_seed(7))
+    options = {"frames": 2} if modality == "video" else {}
+    whole = ModelPool(CATALOG, {"cpu": 10**9}).lease(spec, "cpu")
+    plain = hand.sample(whole, condition, steps=6, guidance=2.0, seed=1, **options)
+    with accelerate_unet(module.unet, "reference", recorder=Again()) as fast:
+        found = hand.sample(module, condition, steps=6, guidance=2.0, seed=1, **options)
+        assert fast.plug is not None
+        assert fast.plug.resident
+    assert (found - plain).norm() / plain.norm() < 1e-4
+    # One step finds out what is called, one has all of it stay, one is seen for the first time.
+    assert "CUDA graph: 3 of 6 steps" in fast.told()
     pool.release(spec, "cpu")
     assert pool.clear() == 1
 
