@@ -215,6 +215,13 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--list", action="store_true", help="list the stages and stop")
     train.add_argument("--folder", type=Path, metavar="DIR", help="where it is kept (default: MODELS/training/RECIPE)")
     train.add_argument("--device", metavar="NAME", help="cpu, cuda:0 ... (default: the first that is there)")
+    train.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train up to N stages at a time, those that do not wait for each other",
+    )
     train.add_argument("--tensorboard", type=Path, metavar="DIR", help="losses for TensorBoard")
     train.add_argument(
         "--publish", action="store_true", help="at the end, put the weights where the preset looks for them"

@@ -1,14 +1,16 @@
-"""`anyloom train`: the stages of a recipe, one after the other, in this process; interrupted anywhere, it goes on."""
+"""`anyloom train`: the stages of a recipe, one after the other in this process, or several at a time in processes of their own;
+interrupted anywhere, it goes on."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graph_engine.errors import NotFoundError, RequestError
 from graph_engine.graph.document import load_json, parse
@@ -16,6 +18,10 @@ from graph_engine.memory.devices import find_devices
 from nodes.nextgpt.training.plan import Plan, plans_of
 from web.commands.flags import settings_of
 from web.library import Library
+
+if TYPE_CHECKING:
+    from nodes.nextgpt.training.loop import Report
+    from nodes.nextgpt.training.side_by_side import Site
 
 EXIT_STOPPED = 2
 """A limit was reached before the recipe's end; `--resume` goes on."""
@@ -35,11 +41,19 @@ def train(arguments: argparse.Namespace) -> int:
         for stage, plan in plans.items():
             print(f"{stage:24} {plan.preset:8} {plan.stage:16} {plan.modality:6} {plan.steps:>7} x {plan.batch}")
         return 0
+    chosen = {stage: plan for stage, plan in plans.items() if not arguments.only or stage in arguments.only}
     folder = arguments.folder or settings.models_path / "training" / Path(name).name
-    device = arguments.device or find_devices()[0]
-    reports, done = _follow(arguments, plans, folder, settings.models_path, device)
+    devices = (arguments.device,) if arguments.device else tuple(find_devices())
+    follow = _side_by_side if _processes(arguments) > 1 else _in_turn
+
+    from nodes.nextgpt.training.side_by_side import Site
+
+    site = Site(folder, settings.models_path, devices)
+    with _Watched(arguments.tensorboard) as watched:
+        reports = follow(arguments, chosen, site, watched)
     if arguments.json:
         print(json.dumps([report.to_json() for report in reports], indent=1))
+    done = len(reports) == len(chosen) and all(report.status != "stopped" for report in reports)
     if done and arguments.publish:
         from nodes.nextgpt.training.parts import Parts
         from nodes.nextgpt.training.publish import publish
@@ -50,46 +64,66 @@ def train(arguments: argparse.Namespace) -> int:
     return 0 if done else EXIT_STOPPED
 
 
-def _follow(
-    arguments: argparse.Namespace, plans: Mapping[str, Plan], folder: Path, models_dir: Path, device: str
-) -> tuple[list[Any], bool]:
-    """Reports of the stages that were trained, and whether all of them are finished."""
-    from nodes.nextgpt.training.board import Board
+def _processes(arguments: argparse.Namespace) -> int:
+    """Raises RequestError for a number that cannot be, or that goes with nothing else that was asked for."""
+    count: int = arguments.processes
+    wrong, remedy = "", "Leave out one of the two."
+    if count < 1:
+        wrong, remedy = f"--processes must be at least 1, is {count}.", "Give the number of stages to train at a time."
+    elif count > 1 and arguments.steps is not None:
+        wrong = "--steps counts through stages that come one after the other, and --processes trains several at a time."
+        remedy = "Bound the time instead, by --minutes, or leave out one of the two."
+    elif count > 1 and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        wrong = "torchrun has several processes train one stage, and --processes gives each stage one of its own."
+    if wrong:
+        raise RequestError(wrong, remedy=remedy, code="bad_request")
+    return count
+
+
+def _in_turn(arguments: argparse.Namespace, plans: Mapping[str, Plan], site: Site, watched: _Watched) -> list[Report]:
+    """Reports of the stages that were trained, up to the first that a limit stopped."""
     from nodes.nextgpt.training.loop import train as follow
     from nodes.nextgpt.training.parts import Parts
 
-    board = Board(arguments.tensorboard) if arguments.tensorboard else None
     began, left, reports = time.monotonic(), arguments.steps, []
     limit = arguments.minutes * 60 if arguments.minutes else None
     opened: dict[tuple[str, bool], Parts] = {}
-    try:
-        for stage, plan in plans.items():
-            if arguments.only and stage not in arguments.only:
-                continue
-            kind = (plan.preset, plan.own_weights)
-            if kind not in opened:
-                opened = {kind: Parts(plan.preset, folder, models_dir, device, plan.seed, not plan.own_weights)}
-            shown = _Progress(stage)
+    for stage, plan in plans.items():
+        kind = (plan.preset, plan.own_weights)
+        if kind not in opened:
+            opened = {
+                kind: Parts(plan.preset, site.folder, site.models_dir, site.devices[0], plan.seed, not plan.own_weights)
+            }
+        rest = None if limit is None else max(0.0, limit - (time.monotonic() - began))
+        report = follow(
+            plan, opened[kind], stage, resume=arguments.resume, steps=left, seconds=rest, on_event=watched.event
+        )
+        reports.append(report)
+        watched.report(report)
+        if report.status == "stopped":
+            break
+        if left is not None and report.status == "finished":
+            left = max(0, left - watched.steps(stage))
+    return reports
 
-            def heard(event: Mapping[str, Any], shown: _Progress = shown) -> None:
-                shown.show(event)
-                if board is not None:
-                    board.add(event)
 
-            rest = None if limit is None else max(0.0, limit - (time.monotonic() - began))
-            report = follow(
-                plan, opened[kind], stage, resume=arguments.resume, steps=left, seconds=rest, on_event=heard
-            )
-            reports.append(report)
-            _account(report)
-            if report.status == "stopped":
-                return reports, False
-            if left is not None and report.status == "finished":
-                left = max(0, left - shown.steps)
-    finally:
-        if board is not None:
-            board.close()
-    return reports, True
+def _side_by_side(
+    arguments: argparse.Namespace, plans: Mapping[str, Plan], site: Site, watched: _Watched
+) -> list[Report]:
+    """The same by several processes, in the order of the recipe."""
+    from nodes.nextgpt.training.side_by_side import train_side_by_side
+
+    reports = train_side_by_side(
+        plans,
+        site,
+        arguments.processes,
+        resume=arguments.resume,
+        seconds=arguments.minutes * 60 if arguments.minutes else None,
+        on_event=watched.event,
+        on_report=watched.report,
+    )
+    order = list(plans)
+    return sorted(reports, key=lambda report: order.index(report.stage))
 
 
 def find_recipe(word: str, library: Library) -> tuple[str, Mapping[str, Any]]:
@@ -105,6 +139,35 @@ def find_recipe(word: str, library: Library) -> tuple[str, Mapping[str, Any]]:
             return name, library.load(name)
     known = sorted(name.removeprefix("train/") for name in names if name.startswith("train/"))
     raise NotFoundError(f"there is no recipe {word!r}.", remedy=f"Known are {', '.join(known)}; or give a .json file.")
+
+
+class _Watched:
+    """What a person sees: lines of losses now and then, the account of a stage at its end; and TensorBoard."""
+
+    def __init__(self, tensorboard: Path | None) -> None:
+        from nodes.nextgpt.training.board import Board
+
+        self._board = Board(tensorboard) if tensorboard else None
+        self._progress: dict[str, _Progress] = {}
+
+    def __enter__(self) -> _Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        self._progress.setdefault(event["stage"], _Progress(event["stage"])).show(event)
+        if self._board is not None:
+            self._board.add(event)
+
+    def steps(self, stage: str) -> int:
+        """That a stage took in this call."""
+        return self._progress[stage].steps if stage in self._progress else 0
+
+    def report(self, report: Report) -> None:
+        _account(report)
 
 
 class _Progress:
@@ -128,7 +191,7 @@ class _Progress:
         )
 
 
-def _account(report: Any) -> None:
+def _account(report: Report) -> None:
     account = report.ledger
     print(
         f"{report.stage}: {report.status} at step {report.steps}, {account.trained:,} of {account.total:,} parameters "

@@ -9,6 +9,7 @@ The waveform stays in -1..1; Kaldi itself would scale it to 16-bit integers.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -46,9 +47,14 @@ def log_mel(waveform: Tensor, sample_rate: int, mel_bins: int) -> Tensor:
     window = torch.hann_window(size, periodic=False, dtype=torch.float64, device=waveform.device)
     fft_size = 1 << (size - 1).bit_length()
     power = torch.fft.rfft((frames - PREEMPHASIS * before) * window, n=fft_size).abs().square()
-    banks = mel_triangles(sample_rate, fft_size, mel_bins).to(power)
+    banks = _triangles_on(power.device, sample_rate, fft_size, mel_bins)
     features: Tensor = (power @ banks.T).clamp_min(POWER_FLOOR).log()
     return features.to(waveform.dtype)
+
+
+@lru_cache(maxsize=16)
+def _triangles_on(device: torch.device, sample_rate: int, fft_size: int, mel_bins: int) -> Tensor:
+    return mel_triangles(sample_rate, fft_size, mel_bins).to(device)
 
 
 def mel_triangles(sample_rate: int, fft_size: int, mel_bins: int) -> Tensor:

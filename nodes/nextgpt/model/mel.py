@@ -6,6 +6,8 @@ Magnitudes of 64 ms frames (FFT and periodic Hann window of 1,024 samples at 16 
 Sources: AudioLDM arXiv 2301.12503, HiFi-GAN arXiv 2010.05646, Slaney's Auditory Toolbox (1998).
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -41,10 +43,11 @@ def training_mel(
     window = torch.hann_window(WINDOW, dtype=wave.dtype, device=wave.device)
     spectrum = torch.fft.rfft(wave.unfold(-1, WINDOW, hop) * window)
     magnitude = (spectrum.abs().square() + _POWER_FLOOR).sqrt()
-    return (magnitude @ _banks(bands, sample_rate).to(wave)).clamp_min(FLOOR).log().float()
+    return (magnitude @ _banks(bands, sample_rate, wave.device)).clamp_min(FLOOR).log().float()
 
 
-def _banks(bands: int, sample_rate: int) -> Tensor:
+@lru_cache(maxsize=8)
+def _banks(bands: int, sample_rate: int, device: torch.device) -> Tensor:
     """Weights "WINDOW/2+1 bands"."""
     from transformers.audio_utils import mel_filter_bank
 
@@ -57,4 +60,4 @@ def _banks(bands: int, sample_rate: int) -> Tensor:
         norm="slaney",
         mel_scale="slaney",
     )
-    return torch.from_numpy(filters)
+    return torch.from_numpy(filters).double().to(device)

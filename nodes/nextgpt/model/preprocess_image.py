@@ -6,6 +6,8 @@ passes rounds.  A picture that was loaded from an 8-bit file gives the original'
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from PIL import Image as pil
@@ -88,8 +90,14 @@ def centre_square(picture: pil.Image, size: int) -> pil.Image:
 
 def normalise(planes: Tensor) -> Tensor:
     """``"... 3 H W"`` in 0..1 -> CLIP's mean and deviation."""
-    mean, std = planes.new_tensor(CLIP_MEAN), planes.new_tensor(CLIP_STD)
-    return (planes - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    mean, std = _clip_on(planes.device, planes.dtype)
+    return (planes - mean) / std
+
+
+@lru_cache(maxsize=16)
+def _clip_on(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.tensor(values, device=device, dtype=dtype).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return mean, std
 
 
 def without_far_ends(picture: pil.Image) -> pil.Image:

@@ -8,12 +8,14 @@ Sources: DDPM arXiv 2006.11239, v-prediction 2202.00512, min-SNR weighting 2303.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nodes.nextgpt.model.diffusion_config import TrainingSchedule
+from nodes.nextgpt.training.upload import sent
 
 GAMMA = 5.0
 NOISIEST = 0.15
@@ -21,8 +23,9 @@ NOISIEST = 0.15
 grows or shrinks can be seen in what was noised less, and so a denoiser learns it from one sample in fifteen."""
 
 
+@lru_cache(maxsize=16)
 def alphas(schedule: TrainingSchedule, device: torch.device | str = "cpu") -> Tensor:
-    """The share of the signal's power that is left at each timestep, "T", float32."""
+    """The share of the signal's power that is left at each timestep, "T", float32. Kept: not to be written to."""
     count = schedule.num_train_timesteps
     if schedule.beta_schedule == "scaled_linear":
         betas = torch.linspace(schedule.beta_start**0.5, schedule.beta_end**0.5, count, dtype=torch.float64).square()
@@ -74,7 +77,7 @@ def denoising_loss(
     batch at one of the `NOISIEST` timesteps."""
     schedule = decoder.config.schedule
     table = alphas(schedule, clean.device)
-    steps = timesteps(len(clean), len(table), noisiest).to(clean.device)
+    steps = sent(timesteps(len(clean), len(table), noisiest), clean.device)
     noise = torch.randn_like(clean)
     kept = table[steps]
     said = predict(decoder, modality, noised(clean, noise, kept), steps, condition)

@@ -12,6 +12,7 @@ from nodes.nextgpt.training.ledger import Rows
 from nodes.nextgpt.training.lengths import apart
 from nodes.nextgpt.training.lines import IGNORED, Lines, embedded
 from nodes.nextgpt.training.parts import Parts
+from nodes.nextgpt.training.upload import sent
 from nodes.nextgpt.words import words_of
 
 
@@ -35,8 +36,12 @@ class Speech:
         """
         embeds = embedded(self.model, batch, features)
         lengths = batch.mask.sum(1).tolist()
-        groups = apart(lengths) if embeds.device.type == "cpu" else [list(range(len(lengths)))]
-        states = []
+        if embeds.device.type != "cpu":
+            # What is filled up lies behind a line, where nothing of it is seen: no mask, which would cost the fast kernel.
+            out = self.model.causal.get_decoder()(inputs_embeds=embeds, use_cache=False)
+            read: Tensor = out.last_hidden_state
+            return read
+        groups, states = apart(lengths), []
         for rows in groups:
             longest = max(lengths[row] for row in rows)
             out = self.model.causal.get_decoder()(
@@ -50,16 +55,17 @@ class Speech:
         """Mean cross entropy of what is to be said, each token from the state before it, and the share of it that is the
         model's first choice (the original's gen_acc). labels: "B L", `IGNORED` where nothing is; there no logits are made.
         beside: "B L K", tokens that do not count as wrong at each place (`unseen.py`), negative ones for none."""
-        wanted = labels[:, 1:]
-        counted = wanted != IGNORED
-        logits = self.model.causal.get_output_embeddings()(states[:, :-1][counted]).float()
-        truth = wanted[counted]
+        wanted = labels[:, 1:].flatten().cpu()
+        counted = (wanted != IGNORED).nonzero()[:, 0]
+        said = states[:, :-1].flatten(0, 1).index_select(0, sent(counted, states.device))
+        logits = self.model.causal.get_output_embeddings()(said).float()
+        truth = sent(wanted[counted], states.device)
         right = (logits.argmax(-1) == truth).sum() / max(1, len(truth))
         if beside is not None:
-            left = beside[:, 1:][counted]
+            left = beside[:, 1:].flatten(0, 1).cpu()[counted]
             rows, places = (left >= 0).nonzero(as_tuple=True)
             outside = torch.zeros_like(logits, dtype=torch.bool)
-            outside[rows, left[rows, places]] = True
+            outside[sent(rows, states.device), sent(left[rows, places], states.device)] = True
             logits = logits.masked_fill(outside, -torch.inf)
         return cross_entropy(logits, truth), right
 
@@ -85,9 +91,8 @@ class Speech:
         """Of every run of a modality: states "N n H", the tokens' input embeddings "N n H", and which media they are."""
         run = self.words.vocabulary.run(modality)
         found = [entry for entry in batch.runs if entry.modality == modality]
-        rows = torch.tensor([entry.row for entry in found], device=states.device)
-        places = torch.tensor([entry.start for entry in found], device=states.device)
-        spread = places[:, None] + torch.arange(len(run), device=states.device)
-        hidden = states[rows[:, None], spread]
-        embeds = self.model.causal.get_input_embeddings()(torch.tensor(run, device=states.device))
+        width = states.shape[1]
+        places = [[entry.row * width + entry.start + step for step in range(len(run))] for entry in found]
+        hidden = states.flatten(0, 1)[sent(torch.tensor(places), states.device)]
+        embeds = self.model.causal.get_input_embeddings()(sent(torch.tensor(run), states.device))
         return hidden, embeds.expand(len(found), -1, -1), [entry.medium for entry in found]

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nodes.nextgpt.model.prompts import FeaturePart, Part, SignalPart, TextPart, Turn, lay_out
+from nodes.nextgpt.training.upload import sent
 from nodes.nextgpt.training.world.caption import caption, modality_of
 from nodes.nextgpt.training.world.talk import Said
 from nodes.nextgpt.words import Words
@@ -41,6 +43,8 @@ class Lines:
     mask     "B L"
     feature_rows, feature_places  index of each feature vector's place, in the order of the media and their rows
     runs     every run of signals that an assistant gives
+
+    All tensors lie on the host: exercises look at them token by token, and a device would be waited for at each.
     """
 
     ids: Tensor
@@ -72,7 +76,7 @@ def turns_of(said: Sequence[Said], blocks: Sequence[Tensor] | None, spoken: bool
     return turns
 
 
-def lines(turns: Sequence[Sequence[Turn]], words: Words, device: torch.device | str, everything: bool = False) -> Lines:
+def lines(turns: Sequence[Sequence[Turn]], words: Words, everything: bool = False) -> Lines:
     """everything: all tokens are learned, not only the assistant's (for a model that learns the language itself)."""
     vocabulary = words.vocabulary
     firsts = {run[0]: modality for modality, run in vocabulary.tokens.items()}
@@ -102,18 +106,21 @@ def lines(turns: Sequence[Sequence[Turn]], words: Words, device: torch.device | 
         labels.append(said)
     longest = max(map(len, rows))
     return Lines(
-        torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device),
-        torch.tensor([row + [IGNORED] * (longest - len(row)) for row in labels], device=device),
-        torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device),
-        torch.tensor(feature_rows, dtype=torch.long, device=device),
-        torch.tensor(feature_places, dtype=torch.long, device=device),
+        # By way of NumPy: torch takes eight times as long to read lists of lists.
+        torch.from_numpy(np.array([row + [0] * (longest - len(row)) for row in rows], np.int64)),
+        torch.from_numpy(np.array([row + [IGNORED] * (longest - len(row)) for row in labels], np.int64)),
+        (torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]).long(),
+        torch.tensor(feature_rows, dtype=torch.long),
+        torch.tensor(feature_places, dtype=torch.long),
         tuple(runs),
     )
 
 
 def embedded(model: Any, batch: Lines, features: Tensor | None) -> Tensor:
     """`inputs_embeds "B L H"`: features "N H" at their places, with their gradients."""
-    embeds: Tensor = model.causal.get_input_embeddings()(batch.ids)
+    device = model.device
+    embeds: Tensor = model.causal.get_input_embeddings()(sent(batch.ids, device))
     if features is None or not len(batch.feature_rows):
         return embeds
-    return embeds.index_put((batch.feature_rows, batch.feature_places), features.to(embeds.dtype))
+    places = (sent(batch.feature_rows, device), sent(batch.feature_places, device))
+    return embeds.index_put(places, features.to(embeds.dtype))

@@ -98,7 +98,7 @@ def train(
             remedy="Go on with --resume, or train in another folder.",
             code="training_exists",
         )
-    with _thread_seeds():
+    with _thread_seeds(), _attention_without_plans():
         torch.manual_seed(seed_of(plan.seed, name))
         for part in filter(None, plan.anew.split(",")):
             parts.renew(part.strip())
@@ -198,29 +198,28 @@ def _step(
         torch.manual_seed(seed_of(*facts))
         with precision(device, plan.precision):
             loss, told = stage.loss(drawer(*facts), plan.batch // plan.accumulate)
-        if not bool(torch.isfinite(loss)):
-            parts = ", ".join(f"{key} {float(value.detach()):g}" for key, value in told.items())
-            raise ModelError(
-                f"the loss of step {step + 1} is no number ({parts}).",
-                remedy="Lower the learning rate or train in float32; the last snapshot is from before it.",
-                code="loss_not_finite",
-            )
         (loss / plan.accumulate).backward()
         for key, value in {"loss": loss, **told}.items():
-            sums[key] = sums.get(key, torch.zeros(())).to(value.device) + value.detach() / plan.accumulate
+            share = value.detach() / plan.accumulate
+            sums[key] = sums[key] + share if key in sums else share
     for key, rows in stage.rows.items():
         if weights[key].grad is not None:
             weights[key].grad[: rows.start] = 0  # type: ignore[index]
     crew.share(list(weights.values()))
-    length = torch.nn.utils.clip_grad_norm_(list(weights.values()), plan.clip)
-    if not bool(torch.isfinite(length)):
-        raise ModelError(
-            f"the gradient of step {step + 1} is no number.",
-            remedy="Lower the learning rate or train in float32; the last snapshot is from before it.",
-            code="loss_not_finite",
-        )
+    sums["gradient"] = torch.nn.utils.clip_grad_norm_(list(weights.values()), plan.clip)
+    # All numbers at once: each that is asked for alone has an accelerator and its host wait for each other.
+    numbers = torch.stack([value.float().to(sums["gradient"].device) for value in sums.values()]).tolist()
+    shown = dict(zip(sums, numbers, strict=True))
+    for what in ("loss", "gradient"):
+        if not math.isfinite(shown[what]):
+            rest = ", ".join(f"{name} {value:g}" for name, value in shown.items() if name not in ("loss", "gradient"))
+            raise ModelError(
+                f"the {what} of step {step + 1} is no number{f' ({rest})' if rest else ''}.",
+                remedy="Lower the learning rate or train in float32; the last snapshot is from before it.",
+                code="loss_not_finite",
+            )
     optimiser.step()
-    return {key: float(value) for key, value in {**sums, "gradient": length}.items()}
+    return shown
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, value: float) -> None:
@@ -320,6 +319,17 @@ class _Trace:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+@contextlib.contextmanager
+def _attention_without_plans() -> Iterator[None]:
+    """cuDNN's attention builds a plan for every shape, half a second each, and no two batches of talks have one length."""
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 @contextlib.contextmanager

@@ -41,38 +41,50 @@ class Muon(torch.optim.AdamW):
                     self._move(weights, group["lr"], group["weight_decay"])
 
     def _move(self, weights: list[Tensor], rate: float, decay: float) -> None:
-        """Weights of one shape at once: of an adapter there are dozens, each too small to be worth a call."""
+        """Weights of one shape at once, or of one shape and its transpose: each is too small to be worth calls of its own."""
         for weight in weights:
             if "exp_avg" not in self.state[weight]:
                 self.state[weight]["exp_avg"] = torch.zeros_like(weight)
         momenta = [self.state[weight]["exp_avg"] for weight in weights]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
-        ahead = torch.stack([one.flatten(1) for one in torch._foreach_lerp(gradients, momenta, MOMENTUM)])
+        ahead = orthogonal(torch.stack([_lying(one) for one in torch._foreach_lerp(gradients, momenta, MOMENTUM)]))
+        # Tall ones get memory of their own: with other strides than the weights' they would be added one by one.
+        tall = ahead.mT.contiguous() if any(len(weight) != ahead.shape[1] for weight in weights) else ahead
+        directions = [
+            (wide if len(weight) == len(wide) else turned).view_as(weight)
+            for wide, turned, weight in zip(ahead, tall, weights, strict=True)
+        ]
         torch._foreach_mul_(weights, 1 - rate * decay)
-        for weight, direction in zip(weights, orthogonal(ahead), strict=True):
-            weight.add_(direction.view_as(weight), alpha=-rate * 0.2 * max(ahead.shape[1:]) ** 0.5)
+        torch._foreach_add_(weights, directions, alpha=-rate * 0.2 * ahead.shape[-1] ** 0.5)
+
+
+def _lying(weight: Tensor) -> Tensor:
+    """The weight as a matrix that is no taller than it is wide."""
+    matrix = weight.flatten(1)
+    return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
 
 
 def _alike(weights: Iterable[Tensor], most: int = 16) -> Iterator[list[Tensor]]:
-    """Weights by shape, at most so many together, so that their copies stay small."""
+    """Weights by their shape lying, at most so many together, so that their copies stay small."""
     found: dict[torch.Size, list[Tensor]] = {}
     for weight in weights:
-        found.setdefault(weight.shape, []).append(weight)
+        found.setdefault(_lying(weight).shape, []).append(weight)
     for alike in found.values():
         yield from (alike[start : start + most] for start in range(0, len(alike), most))
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Matrices "... m n" with the same singular vectors whose singular values are all near 1 (0.7 to 1.2), by iteration."""
+    """Matrices "B m n" with the same singular vectors whose singular values are all near 1 (0.7 to 1.2), by iteration."""
     a, b, c = _COEFFICIENTS
     x = matrices.bfloat16() if is_bfloat16_fast(matrices.device.type) else matrices.float()
     if upright := matrices.shape[-2] > matrices.shape[-1]:
         x = x.mT
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(_ITERATIONS):
+        # a x + (b g + c g g) x with g = x x', in three calls: small matrices take as long as it takes to ask for them.
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if upright else x).to(matrices.dtype)
 
 
@@ -95,6 +107,8 @@ def optimiser(plan: Plan, stage: Stage, weights: Mapping[str, Tensor]) -> torch.
         ],
         lr=plan.learning_rate,
         betas=(0.9, 0.95),
+        # One call for all tensors: what torch does of itself on an accelerator only, so that both go one way.
+        foreach=True,
     )
 
 

@@ -24,6 +24,8 @@ StageName = Literal[
     "reconstruction",
 ]
 STAGES: tuple[str, ...] = get_args(StageName)
+MODALITIES = ("image", "video", "audio")
+"""Of decoders."""
 NODE_TYPE = "nextgpt.train"
 
 
@@ -142,9 +144,9 @@ class Plan:
             wrong.append(f"motions: {', '.join(unknown)} is none of {', '.join(MOTIONS)}")
         if not 0 <= self.warmup <= 1:
             wrong.append(f"warmup is a share of the steps from 0 to 1, is {self.warmup}")
-        if self.stage in ("autoencoder", "denoiser") and self.modality not in ("image", "video", "audio"):
+        if self.stage in ("autoencoder", "denoiser") and self.modality not in MODALITIES:
             wrong.append(f"{self.stage} is of one modality: image, video or audio, not {self.modality!r}")
-        elif self.modality not in ("all", "image", "video", "audio"):
+        elif self.modality not in ("all", *MODALITIES):
             wrong.append(f"modality {self.modality!r} is none of all, image, video, audio")
         if wrong:
             raise RequestError(

@@ -22,6 +22,8 @@ MOST = 2
 """Notes that an instrument lacks; of all else there is one."""
 NONE = -1
 
+Left = tuple[int, int, int]
+"""Place, and which of the `MOST` there is what token."""
 _TABLES = {"colour": COLOURS, "shape": SHAPES, "note": NOTES, "timbre": TIMBRES, "octave": OCTAVES}
 
 
@@ -34,24 +36,30 @@ class Unseen:
 
     def beside(self, labels: Tensor) -> Tensor:
         """Tokens "B L 2" that are not to be counted as wrong at each place of labels "B L"; `NONE` where there are fewer."""
-        found = torch.full((*labels.shape, MOST), NONE)
+        left: list[tuple[int, int, int, int]] = []
         for row, ids in enumerate(labels.tolist()):
+            of_row: list[Left] = []
             for place, token in enumerate(ids):
                 kind, name = self.names.get(token, ("", ""))
                 if kind == "colour":
-                    self._pair(found[row], ids, place, name)
+                    self._pair(of_row, ids, place, name)
                 elif kind == "timbre":
-                    self._sound(found[row], ids, place, name)
+                    self._sound(of_row, ids, place, name)
+            left += [(row, *one) for one in of_row]
+        found = torch.full((*labels.shape, MOST), NONE)
+        if left:
+            rows, places, slots, tokens = torch.tensor(left).unbind(1)
+            found[rows, places, slots] = tokens
         return found.to(labels.device)
 
-    def _pair(self, found: Tensor, ids: list[int], place: int, colour: str) -> None:
+    def _pair(self, found: list[Left], ids: list[int], place: int, colour: str) -> None:
         kind, shape = self._at(ids, place + 1)
         if kind != "shape":
             return
         self._leave(found, ids, place, [c for c in COLOURS if is_pair_withheld(shape, c)])
         self._leave(found, ids, place + 1, [s for s in SHAPES if is_pair_withheld(s, colour)])
 
-    def _sound(self, found: Tensor, ids: list[int], place: int, timbre: str) -> None:
+    def _sound(self, found: list[Left], ids: list[int], place: int, timbre: str) -> None:
         # Glides are low and do not say so.
         kind, octave = self._at(ids, place - 1)
         after = place + 1 + (place + 1 < len(ids) and ids[place + 1] in self.between)
@@ -64,12 +72,12 @@ class Unseen:
     def _at(self, ids: list[int], place: int) -> tuple[str, str]:
         return self.names.get(ids[place], ("", "")) if 0 <= place < len(ids) else ("", "")
 
-    def _leave(self, found: Tensor, ids: list[int], place: int, names: list[str]) -> None:
+    def _leave(self, found: list[Left], ids: list[int], place: int, names: list[str]) -> None:
         """The same spelling as the word that is there: of its language. What is said after all is counted."""
         kind, said = self.names[ids[place]]
         language = next(spoken for spoken in LANGUAGES if self.tokens.get((kind, said, spoken)) == ids[place])
         others = [self.tokens.get((kind, name, language), NONE) for name in names if name != said]
-        found[place, : len(others)] = torch.tensor(others, dtype=found.dtype)
+        found += [(place, slot, token) for slot, token in enumerate(others)]
 
 
 def _is_withheld(note: str, timbre: str) -> bool:

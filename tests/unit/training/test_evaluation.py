@@ -269,3 +269,7 @@ def test_gates_judge_each_part_alone(tmp_path):
     assert found["drawn_image_all"] == found["rebuilt_video_all"] == 0
     assert len(samples) == 12
     assert {name.split("_")[1] for name in found} == {"image", "video", "audio"}
+    one, shown = gates(speaker, 2, modalities=("image",))
+    assert len(shown) == 4
+    assert {name: found[name] for name in one} == one
+    assert {name.split("_")[1] for name in one} == {"image"}

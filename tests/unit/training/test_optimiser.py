@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from nodes.nextgpt.training.cost import Orders
 from nodes.nextgpt.training.denoising import denoising_loss
 from nodes.nextgpt.training.ledger import parameters
 from nodes.nextgpt.training.loop import train
-from nodes.nextgpt.training.optimiser import optimiser, orthogonal
+from nodes.nextgpt.training.optimiser import Muon, optimiser, orthogonal
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.precision import precision
@@ -30,7 +32,7 @@ def test_a_step_of_muon_has_the_directions_of_its_gradient_and_equal_lengths(sha
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     left, lengths, right = torch.linalg.svd(matrix, full_matrices=False)
     assert lengths.max() / lengths.min() > 5
-    found = left.T @ orthogonal(matrix) @ right.T
+    found = left.T @ orthogonal(matrix[None])[0] @ right.T
     assert found.diagonal().min() > 0.6 and found.diagonal().max() < 1.3
     assert (found - torch.diag(found.diagonal())).abs().max() < 0.1
 
@@ -48,6 +50,39 @@ def test_muon_moves_hidden_matrices_and_adamw_the_rest(tmp_path):
     assert any("embed" in name for name in by_kind[False])
     assert any("lm_head" in name for name in by_kind[False])
     assert any("norm" in name for name in by_kind[False])
+
+
+def test_each_weight_moves_along_its_own_gradient_however_it_lies():
+    """Those of one shape and of its transpose are moved together: none may get another's direction, or its own turned over."""
+    noise = torch.Generator().manual_seed(2)
+    shapes = [(24, 40), (40, 24), (24, 40), (40, 6, 2, 2), (24, 24), (24, 10, 4)]
+    weights = [nn.Parameter(torch.randn(shape, generator=noise)) for shape in shapes]
+    before = [weight.detach().clone() for weight in weights]
+    for weight in weights:
+        weight.grad = torch.randn(weight.shape, generator=noise)
+    Muon([{"params": weights, "muon": True}], lr=0.01, weight_decay=0.5).step()
+    for weight, old in zip(weights, before, strict=True):
+        left, _, right = torch.linalg.svd(weight.grad.flatten(1), full_matrices=False)
+        moved = (weight.detach() - old * (1 - 0.01 * 0.5)).flatten(1)
+        expected = -0.01 * 0.2 * max(moved.shape) ** 0.5 * (left @ right)
+        assert F.cosine_similarity(moved.flatten(), expected.flatten(), dim=0) > 0.97
+        assert 0.8 < moved.norm() / expected.norm() < 1.1
+
+
+def test_weights_of_one_shape_and_its_transpose_are_moved_by_as_many_calls_as_one():
+    def calls(count):
+        weights = [nn.Parameter(torch.randn((6, 10) if index % 2 else (10, 6))) for index in range(count)]
+        muon = Muon([{"params": weights, "muon": True}], lr=0.01)
+        for _ in range(2):  # the first step makes the momenta, too
+            for weight in weights:
+                weight.grad = torch.randn_like(weight)
+            with Orders() as orders:
+                muon.step()
+        return orders.count
+
+    # A copy of a matrix that was laid down is all that each costs of its own.
+    assert calls(1) < 40
+    assert calls(12) <= calls(1) + 12
 
 
 def test_resumed_training_with_muon_gives_the_same_losses(tmp_path):

@@ -143,7 +143,7 @@ def test_nobody_learns_a_guess_and_everybody_hears_it(language, tmp_path):
             for kind in ("describe image", "describe audio", "move", "cross", "together") * 3
         ]
         blocks = [[torch.zeros(2, 4) for _ in talk.given] for talk in talks]
-        batch = lines([turns_of(t.turns, b) for t, b in zip(talks, blocks, strict=True)], words, "cpu")
+        batch = lines([turns_of(t.turns, b) for t, b in zip(talks, blocks, strict=True)], words)
         left = stand_ins.unlearned(batch, talks)
         assert torch.equal(left.ids, batch.ids)
         media = [medium for talk in talks for medium in talk.made]
@@ -199,7 +199,7 @@ def test_the_first_token_of_an_answer_is_learned_in_every_language(tmp_path):
     words = words_of({"tokenizer": "mini", "spelling": "current", "template": "current"}, tmp_path)
     for answer in ("a red star", "一个红色星形"):
         said = (Said("user", ("so",)), Said("assistant", (answer,)))
-        batch = lines([turns_of(said, [])], words, "cpu")
+        batch = lines([turns_of(said, [])], words)
         first = int((batch.labels[0] != IGNORED).nonzero()[0])
         assert words.tokenizer.decode(batch.ids[0, :first].tolist()).endswith("ASSISTANT:")
         assert words.tokenizer.decode(batch.ids[0, first:].tolist()).startswith(f" {answer}")

@@ -232,7 +232,7 @@ def test_signals_are_found_behind_features(tmp_path):
     scene = Talker(random.Random(0)).scene(1)
     said = (Said("user", (scene, "Make it move up.")), Said("assistant", ("so", scene)))
     block = torch.zeros(8, 16)
-    batch = lines([turns_of(said, [block]), turns_of(said, [block])], words, "cpu")
+    batch = lines([turns_of(said, [block]), turns_of(said, [block])], words)
     run = words.vocabulary.run("image")
     for found in batch.runs:
         stretch = slice(found.start, found.start + len(run))

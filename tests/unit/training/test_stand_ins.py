@@ -25,7 +25,7 @@ def batch_of(kinds, count=8, seed=0):
     talker = Talker(random.Random(seed))
     talks = [talker.talk(kind, language) for kind in kinds for language in ("en", "zh") for _ in range(count)]
     words = words_of({"tokenizer": "mini"}, None)
-    return lines([turns_of(talk.turns, None) for talk in talks], words, "cpu"), words
+    return lines([turns_of(talk.turns, None) for talk in talks], words), words
 
 
 def test_what_is_repeated_is_replaced_for_both_and_by_no_word_of_the_world():

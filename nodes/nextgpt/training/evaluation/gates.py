@@ -1,6 +1,6 @@
 """Gates: what has to be right before the next stage is worth its time, part by part, by the same judges.
 
-    python -m nodes.nextgpt.training.evaluation.gates FOLDER [--count N] [--device NAME] [--sheet FILE.png]
+    python -m nodes.nextgpt.training.evaluation.gates FOLDER [--modality NAME] [--count N] [--device NAME] [--sheet FILE.png]
 
 `rebuilt_*`: withheld media through an autoencoder (and vocoder) and back. `drawn_*`: withheld captions through a decoder's
 own text encoder and denoiser, without the language model. Shares of media that are right in the attribute.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,22 @@ from nodes.nextgpt.training.evaluation.sheet import sheet
 from nodes.nextgpt.training.evaluation.speaker import Speaker
 from nodes.nextgpt.training.judges.verdict import judge
 from nodes.nextgpt.training.parts import Parts
+from nodes.nextgpt.training.plan import MODALITIES
 from nodes.nextgpt.training.seeds import drawer
 from nodes.nextgpt.training.world.caption import EVERYTHING, Medium, caption
 from nodes.nextgpt.training.world.talk import Talker
 from nodes.nextgpt.training.world.wish import wish_of
 
-MODALITIES = ("image", "video", "audio")
 Sample = tuple[str, str, Tensor, bool | None]
 
 
-def gates(speaker: Speaker, count: int, seed: int = 0) -> tuple[dict[str, float], list[Sample]]:
-    """Figures by name, and samples for a sheet."""
+def gates(
+    speaker: Speaker, count: int, seed: int = 0, modalities: Sequence[str] = MODALITIES
+) -> tuple[dict[str, float], list[Sample]]:
+    """Figures by name, and samples for a sheet. modalities: whose parts are judged; the others need not be trained."""
     votes: dict[str, list[bool]] = defaultdict(list)
     samples: list[Sample] = []
-    for modality in MODALITIES:
+    for modality in modalities:
         talker = Talker(drawer("gates", seed, modality), withheld=True)
         media: list[Medium] = []
         for _ in range(count):
@@ -80,13 +83,16 @@ def drawn(speaker: Speaker, modality: str, media: list[Medium], seed: int) -> li
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="a training folder of the preset mini")
+    parser.add_argument(
+        "--modality", action="append", choices=MODALITIES, help="only this one (may be repeated; default: all)"
+    )
     parser.add_argument("--count", type=int, default=24, help="media per modality (default: 24)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sheet", type=Path, help="write the samples as one picture")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     parts = Parts("mini", arguments.folder, arguments.folder / "models", arguments.device)
-    figures, samples = gates(Speaker(parts), arguments.count)
+    figures, samples = gates(Speaker(parts), arguments.count, modalities=arguments.modality or MODALITIES)
     for name, value in figures.items():
         print(f"{name:32}{value:7.3f}")
     if arguments.sheet:

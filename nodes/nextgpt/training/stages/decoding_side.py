@@ -20,7 +20,7 @@ from nodes.nextgpt.training.language import Speech
 from nodes.nextgpt.training.ledger import Rows
 from nodes.nextgpt.training.lines import Lines, lines, turns_of
 from nodes.nextgpt.training.parts import Parts
-from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.plan import MODALITIES, Plan
 from nodes.nextgpt.training.senses import Senses
 from nodes.nextgpt.training.source import Source
 from nodes.nextgpt.training.stage import Losses, Stage
@@ -33,7 +33,6 @@ KINDS = {
     "audio": {"make audio": 1.0},
 }
 """Talks by the modality whose side is trained."""
-MODALITIES = ("image", "video", "audio")
 
 
 class DecodingSide(Stage):
@@ -51,7 +50,7 @@ class DecodingSide(Stage):
 
     def loss(self, draw: random.Random, count: int) -> Losses:
         talks = self.source.talks(draw, count)
-        batch = lines([turns_of(talk.turns, []) for talk in talks], self.speech.words, self.speech.device)
+        batch = lines([turns_of(talk.turns, []) for talk in talks], self.speech.words)
         states = self.speech.read(batch, None)
         words, accuracy = self.speech.says(states, batch.labels)
         told = {"words": words, "accuracy": accuracy, **self.outputs.losses(talks, batch, states)}

@@ -41,9 +41,7 @@ class EncodingSide(Stage):
     def loss(self, draw: random.Random, count: int) -> Losses:
         talks = self.source.talks(draw, count)
         blocks = features_of(talks, self.senses, self.projector)
-        batch = lines(
-            [turns_of(t.turns, b) for t, b in zip(talks, blocks, strict=True)], self.speech.words, self.speech.device
-        )
+        batch = lines([turns_of(t.turns, b) for t, b in zip(talks, blocks, strict=True)], self.speech.words)
         if self.plan.slips:
             batch = self.stand_ins.slipped(batch, draw, self.plan.slips)
         batch = self.stand_ins.unlearned(batch, talks)

@@ -71,9 +71,7 @@ class Instruction(Stage):
     def loss(self, draw: random.Random, count: int) -> Losses:
         talks = self.source.talks(draw, count)
         blocks = features_of(talks, self.outputs.senses, self.projector)
-        batch = lines(
-            [turns_of(t.turns, b) for t, b in zip(talks, blocks, strict=True)], self.speech.words, self.speech.device
-        )
+        batch = lines([turns_of(t.turns, b) for t, b in zip(talks, blocks, strict=True)], self.speech.words)
         if self.plan.stand_ins:
             batch = self.stand_ins.replaced(batch, draw, self.plan.stand_ins)
         if self.plan.slips:

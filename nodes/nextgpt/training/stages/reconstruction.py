@@ -115,7 +115,7 @@ class Reconstruction(Stage):
     def _denoise(self, talks: list[Talk]) -> Tensor:
         blocks = features_of(talks, self.outputs.senses, self.projector)
         turns = [turns_of(talk.turns, block) for talk, block in zip(talks, blocks, strict=True)]
-        batch = lines(turns, self.speech.words, self.speech.device)
+        batch = lines(turns, self.speech.words)
         states = self.speech.read(batch, joined(blocks))
         hidden, embeds, places = self.speech.signal_states(batch, states, self.modality)
         condition = self.outputs.projectors[f"{self.modality}_projector"](hidden, embeds)
@@ -124,7 +124,7 @@ class Reconstruction(Stage):
     def _words(self, talks: list[Talk]) -> Tensor:
         blocks = features_of(talks, self.outputs.senses, self.projector)
         turns = [turns_of(talk.turns, block) for talk, block in zip(talks, blocks, strict=True)]
-        batch = lines(turns, self.speech.words, self.speech.device)
+        batch = lines(turns, self.speech.words)
         return self.speech.says(self.speech.read(batch, joined(blocks)), batch.labels)[0]
 
     def finish(self) -> None:

@@ -8,9 +8,11 @@ mini encoder comes to. It goes on being bound meanwhile, so that the space stays
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -107,12 +109,13 @@ class Seeing(Stage):
                 trunk_of(modality), self.senses.encoder_input(modality, media), kind="patch"
             )
             if modality == "audio":
-                rows, owner = rows.mean(1, keepdim=True), torch.zeros(of, 1, dtype=torch.long)
+                rows, owner = rows.mean(1, keepdim=True), torch.zeros(of, 1, dtype=torch.long, device=rows.device)
             else:
                 owner = owners(media, self.covered(media, rows.shape[1]))
             for name in READ[modality]:
-                labels = labels_of(media, name, owner).to(rows.device)
-                loss, right = _read(self.readings[name](rows), labels, unseen(media, name, owner).to(rows.device))
+                loss, right = _read(
+                    self.readings[name](rows), labels_of(media, name, owner), unseen(media, name, owner)
+                )
                 told[f"{modality}_{name}"] = loss
                 told[f"right_{modality}_{name}"] = right
         seen = torch.stack([value for name, value in told.items() if not name.startswith("right_")]).sum()
@@ -129,9 +132,9 @@ class Seeing(Stage):
         side = self.encoder.config.image_size
         if isinstance(media[0], Clip):
             shown = frame_indices(FRAMES, FPS, self.encoder.config.vision_frames, clips=1)[0]
-            planes = films(media, (side, side), FRAMES, "cpu")[:, shown]
+            planes = films(media, (side, side), FRAMES, self.senses.device)[:, shown]
         else:
-            planes = pictures(media, (side, side), "cpu")[:, None]
+            planes = pictures(media, (side, side), self.senses.device)[:, None]
         chroma = (planes.amax(-1) - planes.amin(-1)).amax(1)
         cells = avg_pool2d(chroma[:, None], round(side / patches**0.5))
         return cells.flatten(1) > COVERED
@@ -144,54 +147,87 @@ def trunk_of(modality: str) -> str:
 
 def owners(media: Sequence[Scene | Clip], covered: Tensor) -> Tensor:
     """Which thing each patch shows, "B N": the nearest of a scene's, the only one of a clip; -1 for none."""
+    if not isinstance(media[0], Scene):
+        return torch.where(covered, 0, -1)
     grid = round(covered.shape[1] ** 0.5)
-    found = torch.zeros(covered.shape, dtype=torch.long)
-    for row, medium in enumerate(media):
-        if isinstance(medium, Scene):
-            axis = (torch.arange(grid) + 0.5) * (SIDE / grid)
-            far = [
-                ((axis[None, :] - x).square() + (axis[:, None] - y).square()).flatten()
-                for x, y in (thing.centre for thing in medium.things)
-            ]
-            found[row] = torch.stack(far).argmin(0)
-    return torch.where(covered, found, -1)
+    most = max(len(medium.things) for medium in media if isinstance(medium, Scene))
+    far = (math.inf, math.inf)
+    centres = torch.tensor(
+        [
+            [thing.centre for thing in medium.things] + [far] * (most - len(medium.things))
+            for medium in media
+            if isinstance(medium, Scene)
+        ]
+    ).to(covered.device)
+    axis = (torch.arange(grid, device=covered.device) + 0.5) * (SIDE / grid)
+    across = (axis - centres[..., 0, None]).square()[:, :, None, :]
+    down = (axis - centres[..., 1, None]).square()[:, :, :, None]
+    return torch.where(covered, (across + down).flatten(2).argmin(1), -1)
 
 
 def labels_of(media: Sequence[Medium], name: str, owner: Tensor) -> Tensor:
     """Classes "B N" of one attribute; the last one is nothing, and -100 is what has no name."""
     table = TABLES[name]
-    labels = torch.full(owner.shape, len(table))
-    for row, medium in enumerate(media):
-        for index, thing in enumerate(medium.things if isinstance(medium, Scene) else (medium,)):
-            is_nameless = name in NAMES and (thing.bend if isinstance(thing, Sound) else thing.paint)
-            labels[row][owner[row] == index] = IGNORED if is_nameless else table.index(getattr(thing, name))
-    return labels
+    places = {value: place for place, value in enumerate(table)}
+    rows = [
+        [
+            IGNORED
+            if name in NAMES and (thing.bend if isinstance(thing, Sound) else thing.paint)
+            else places[getattr(thing, name)]
+            for thing in things_of(medium)
+        ]
+        for medium in media
+    ]
+    most = max(map(len, rows))
+    # The last column is for patches that show nothing, whose owner is -1.
+    found = torch.tensor([row + [len(table)] * (most + 1 - len(row)) for row in rows]).to(owner.device)
+    return found.gather(1, owner.remainder(most + 1))
 
 
 def unseen(media: Sequence[Medium], name: str, owner: Tensor) -> Tensor:
     """Classes "B N C" that are not to be counted as wrong: what a thing or sound lacks beside the rest of it (`unseen.py`)."""
-    table = TABLES[name]
-    found = torch.zeros(*owner.shape, len(table) + 1, dtype=torch.bool)
+    none = (False,) * (len(TABLES[name]) + 1)
     if name not in ("shape", "colour", "note", "timbre"):
-        return found
-    for row, medium in enumerate(media):
-        if is_unnamed(medium):
-            continue
-        for index, thing in enumerate(medium.things if isinstance(medium, Scene) else (medium,)):
-            if isinstance(thing, Sound):
-                others = [replace(thing, note=o) if name == "note" else replace(thing, timbre=o) for o in table]
-                lacking = [is_sound_withheld(other) for other in others]
-            else:
-                pairs = [{"shape": thing.shape, "colour": thing.colour, name: other} for other in table]
-                lacking = [is_pair_withheld(**pair) for pair in pairs]
-            found[row][owner[row] == index] = torch.tensor([*lacking, False])
-    return found
+        return torch.zeros(*owner.shape, len(none), dtype=torch.bool, device=owner.device)
+    rows = [
+        [none if is_unnamed(medium) else _lacking(name, *_kind(thing)) for thing in things_of(medium)]
+        for medium in media
+    ]
+    most = max(map(len, rows))
+    found = torch.tensor([row + [none] * (most + 1 - len(row)) for row in rows]).to(owner.device)
+    return found.gather(1, owner.remainder(most + 1)[..., None].expand(-1, -1, len(none)))
+
+
+def things_of(medium: Medium) -> Sequence[Any]:
+    return medium.things if isinstance(medium, Scene) else (medium,)
+
+
+def _kind(thing: Any) -> tuple[Any, ...]:
+    """All that a law of what is withheld asks about."""
+    return (replace(thing, loudness="loud"),) if isinstance(thing, Sound) else (thing.shape, thing.colour)
+
+
+@lru_cache(maxsize=4096)
+def _lacking(name: str, *kind: Any) -> tuple[bool, ...]:
+    """Of each class of an attribute, and of nothing, whether training lacks it beside the rest of a thing."""
+    table = TABLES[name]
+    if isinstance(kind[0], Sound):
+        changed: list[dict[str, Any]] = [{name: other} for other in table]
+        return (*(is_sound_withheld(replace(kind[0], **one)) for one in changed), False)
+    pair = dict(zip(("shape", "colour"), kind, strict=True))
+    return (*(is_pair_withheld(**{**pair, name: other}) for other in table), False)
 
 
 def _read(logits: Tensor, labels: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss over patches that show a thing and, less, over those that show none; share of the former that are right."""
-    there, nothing = (labels != logits.shape[-1] - 1) & (labels != IGNORED), labels == logits.shape[-1] - 1
-    loss = cross_entropy(logits[there].masked_fill(unseen[there], -torch.inf), labels[there])
-    if bool(nothing.any()):
-        loss = loss + NOTHING * cross_entropy(logits[nothing], labels[nothing])
-    return loss, (logits[there].argmax(-1) == labels[there]).float().mean()
+    """Loss over patches that show a thing and, less, over those that show none; share of the former that are right.
+
+    By weights and not by picking them out: how many there are a device would have to be asked, and waited for.
+    """
+    nothing = labels == logits.shape[-1] - 1
+    there = ~nothing & (labels != IGNORED)
+    wrong = cross_entropy(
+        logits.float().masked_fill(unseen, -torch.inf).flatten(0, 1), labels.flatten(), reduction="none"
+    ).view_as(labels)
+    of, rest = there.sum().clamp(min=1), nothing.sum().clamp(min=1)
+    loss = (wrong * there).sum() / of + NOTHING * (wrong * nothing).sum() / rest
+    return loss, ((logits.argmax(-1) == labels) & there).sum() / of

@@ -35,9 +35,7 @@ class Wording(Stage):
 
     def loss(self, draw: random.Random, count: int) -> Losses:
         talks = self.source.talks(draw, count)
-        batch = lines(
-            [turns_of(talk.turns, None, spoken=False) for talk in talks], self.speech.words, self.speech.device
-        )
+        batch = lines([turns_of(talk.turns, None, spoken=False) for talk in talks], self.speech.words)
         if self.plan.stand_ins:
             batch = self.stand_ins.replaced(batch, draw, self.plan.stand_ins)
         if self.plan.slips:

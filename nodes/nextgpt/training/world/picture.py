@@ -65,17 +65,23 @@ def draw(marks: Marks, side: int = SIDE, device: torch.device | str = "cpu") -> 
     """Pictures "B side side 3" in 0..1 (IMAGE's layout), float32."""
     scale = side / SIDE
     axis = (torch.arange(side, device=device, dtype=torch.float32) + 0.5) / scale
-    picture = marks.background.to(device)[:, None, None, None].expand(-1, side, side, 3).clone()
-    for k in range(marks.shape.shape[1]):
-        cover = coverage(
-            marks.shape[:, k],
-            axis[None, None, :] - marks.x[:, k, None, None].to(device),
-            axis[None, :, None] - marks.y[:, k, None, None].to(device),
-            marks.radius[:, k].to(device),
-            marks.angle[:, k].to(device),
-            scale,
-        )[..., None]
-        picture = picture * (1 - cover) + marks.colour[:, k, None, None, :].to(device) * cover
+    count, most = marks.shape.shape
+    # One way to the device, and all things at once.
+    told = torch.cat([marks.colour, torch.stack([marks.x, marks.y, marks.radius, marks.angle], -1)], -1)
+    told = torch.cat([told.flatten(1), marks.background[:, None]], 1).to(device)
+    things = told[:, :-1].unflatten(1, (most, 7))
+    x, y, radius, angle = things[..., 3:].flatten(0, 1).unbind(-1)
+    covers = coverage(
+        marks.shape.flatten(),
+        axis[None, None, :] - x[:, None, None],
+        axis[None, :, None] - y[:, None, None],
+        radius,
+        angle,
+        scale,
+    ).unflatten(0, (count, most))[..., None]
+    picture = told[:, -1, None, None, None].expand(-1, side, side, 3)
+    for k in range(most):
+        picture = picture * (1 - covers[:, k]) + things[:, k, None, None, :3] * covers[:, k]
     return picture
 
 
@@ -94,8 +100,9 @@ def coverage(shape: Tensor, dx: Tensor, dy: Tensor, radius: Tensor, angle: Tenso
     x = (dx * cosine - dy * sine) / radius[:, None, None]
     y = (dx * sine + dy * cosine) / radius[:, None, None]
     covered = torch.zeros_like(x)
-    for index, name in enumerate(SHAPE_NAMES):
-        chosen = (shape == index).nonzero()[:, 0].to(x.device)
+    order, counts = shape.argsort(stable=True), torch.bincount(shape + 1, minlength=len(SHAPE_NAMES) + 1).tolist()
+    groups = order.to(x.device).split(counts)[1:]
+    for name, chosen in zip(SHAPE_NAMES, groups, strict=True):
         if len(chosen):
             distance = _DISTANCES[name](x[chosen], y[chosen]) * radius[chosen][:, None, None] * scale
             covered[chosen] = (0.5 - distance).clamp(0, 1)
