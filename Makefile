@@ -77,6 +77,11 @@ bench-gpu-compile:
 	done; \
 	exit $$ended
 
+# Draws what these two wrote.
+bench-gpu-plot:
+	$(python) -m tests.bench.kernels_plot $(tables)/kernels.csv $(tables)/kernels.svg
+	$(python) -m tests.bench.kernels_plot $(sort $(wildcard $(tables)/unets-*.csv)) $(tables)/unets.svg
+
 # The parts of the documents that are made from the code; a test fails when they are out of date.
 docs: install
 	$(BIN)/python -m docs.node_list

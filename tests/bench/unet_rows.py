@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -129,21 +130,23 @@ def write(path: Path, rows: Sequence[Row], about: dict[str, str], dtype: torch.d
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         for row in rows:
-            timed = {
-                "ms_first": f"{row.medians[0] * 1e3:.3f}",
-                "ms_second": f"{row.medians[1] * 1e3:.3f}",
-                "ms_fastest": f"{row.fastest * 1e3:.3f}",
-                "ms_slowest": f"{row.slowest * 1e3:.3f}",
-                "roof_share": f"{row.floor / row.seconds:.3f}",
-                "peak_allocated_bytes": row.peak_allocated,
-                "peak_reserved_bytes": row.peak_reserved,
-                "prepare_s": f"{row.prepare:.1f}",
-            }
+            timed: dict[str, Any] = {}
+            if row.medians:
+                timed = {
+                    "ms_first": f"{row.medians[0] * 1e3:.3f}",
+                    "ms_second": f"{row.medians[1] * 1e3:.3f}",
+                    "ms_fastest": f"{row.fastest * 1e3:.3f}",
+                    "ms_slowest": f"{row.slowest * 1e3:.3f}",
+                    "roof_share": f"{row.floor / row.seconds:.3f}",
+                    "peak_allocated_bytes": row.peak_allocated,
+                    "peak_reserved_bytes": row.peak_reserved,
+                    "prepare_s": f"{row.prepare:.1f}",
+                }
             writer.writerow(
                 {
                     "model": row.model,
                     "way": row.way,
-                    **(timed if row.medians else {}),
+                    **timed,
                     "floor_ms": f"{row.floor * 1e3:.3f}",
                     "relative_error": f"{row.error:.2e}",
                     "psnr_db": f"{row.psnr:.1f}",

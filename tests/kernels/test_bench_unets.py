@@ -224,6 +224,19 @@ def test_what_is_compared_after_a_run_is_what_the_autoencoder_makes_of_it(name: 
     assert psnr(model.drawn(latents + 0.5 * noise, device), drawn) < 35
 
 
+def test_a_row_without_a_time_is_written_with_its_reason_and_ends_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "unets.csv"
+    rows = [Row("m", "eager", (0.016, 0.015), floor=0.003), Row("m", "compile", told="compiling took more than 7 s")]
+    unet_rows.write(file, rows, {"device": "made up"}, torch.bfloat16)
+    with file.open(newline="", encoding="utf-8") as lines:
+        timed, untimed = csv.DictReader(lines)
+    assert (timed["ms_first"], timed["roof_share"], timed["told"]) == ("16.000", "0.200", "")
+    assert (untimed["ms_first"], untimed["roof_share"], untimed["told"]) == ("", "", "compiling took more than 7 s")
+    ways = ["--ways", "eager", "ours", "--minutes", "-1"]
+    assert main(["--dry-run", "--models", "audioldm", *ways, "--csv", str(file)]) == 0
+    assert file.read_text(encoding="utf-8").count("left out: the time is over") == 2
+
+
 def test_psnr() -> None:
     wanted = torch.tensor([0.0, 10.0])
     assert psnr(wanted, wanted) == float("inf")
