@@ -3,7 +3,8 @@
 On a CUDA device, which needs torch, triton and the wheels of diffusers and safetensors. Random weights in bfloat16, guidance
 (a batch of two), fresh latents at every step, the same words. A step is timed between CUDA events of a run of steps, so that
 the host's time is in it where that is what a run waits for; medians of two repeats. Before it is timed, every way is
-compared with float32, on memory that held NaN, and its latents after 20 steps with those of diffusers.
+compared with float32, on memory that held NaN, and what the autoencoder makes of its latents after 20 steps with what it
+makes of those of diffusers. A bar whose other side was not measured is missed.
 
     eager            diffusers as it is
     compile          torch.compile in channels-last
@@ -25,15 +26,11 @@ from __future__ import annotations
 
 import argparse
 import copy
-import gc
-import itertools
 import math
 import os
 import signal
-import statistics
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -46,13 +43,12 @@ from torch import Tensor, nn
 from custom_kernels import timing
 from custom_kernels.plug import Accelerated, accelerate_unet
 from custom_kernels.told import first_line
-from tests.bench.unet_models import Model, lay_in_blocks, models, rounded
+from tests.bench.unet_models import Model, lay_in_blocks, models
 from tests.bench.unet_rows import (
     COMPILED,
     MOST_ERROR,
     OVER,
     QUICK,
-    STEPS,
     WAYS,
     Row,
     line,
@@ -61,6 +57,7 @@ from tests.bench.unet_rows import (
     verdicts,
     write,
 )
+from tests.bench.unet_steps import floor_of, poisoned, run, single, tidy, time_steps
 
 
 @dataclass(frozen=True)
@@ -166,105 +163,6 @@ def asked(unet: Any, way: str, device: torch.device) -> Any:
     return lambda latent, timestep, **told: unet(latent, timestep.to(device, non_blocking=True), **told)
 
 
-def latents_of(model: Model, count: int, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    generator = torch.Generator(device).manual_seed(2)
-    return [rounded(torch.randn(model.latent, generator=generator, device=device)).to(dtype) for _ in range(count)]
-
-
-def single(unet: Any, model: Model, told: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """One step."""
-    [latent] = latents_of(model, 1, device, dtype)
-    return unet(latent, timesteps()[7], **told).sample.float()
-
-
-def timesteps() -> Tensor:
-    """On the host, as our loop has them."""
-    return torch.linspace(981, 1, 50).long()
-
-
-def run(unet: Any, model: Model, told: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Latents after 20 steps of DDIM with guidance, from noise that is the same every time."""
-    from nodes.nextgpt.model.sampling import denoise
-
-    shape = (1, *model.latent[1:])
-    words = next(tensor for tensor in told.values() if tensor is not None)
-    name = "class_labels" if model.config.modality == "audio" else "encoder_hidden_states"
-    beside = {key: value for key, value in told.items() if key != name}
-    return denoise(
-        lambda state, timestep, both: unet(state, timestep, **{**beside, name: both}).sample,
-        shape,
-        words[1:],
-        words[:1],
-        model.config.schedule,
-        steps=STEPS if device.type == "cuda" else 2,
-        guidance=7.5,
-        seed=3,
-    ).float()
-
-
-def time_steps(
-    row: Row, unet: Any, model: Model, told: dict[str, Any], device: torch.device, dtype: torch.dtype
-) -> None:
-    cuda = device.type == "cuda"
-    count = 50 if cuda else 3
-    inputs = latents_of(model, 4, device, dtype)
-    steps = list(timesteps()[:count])
-    for index in range(3):
-        unet(inputs[index], steps[index], **told)
-    if cuda:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    taken: list[float] = []
-    medians = []
-    for _ in range(2):
-        found = spans([lambda i=i: unet(inputs[i % 4], steps[i], **told) for i in range(count)], cuda)  # type: ignore[misc]
-        medians.append(statistics.median(found))
-        taken += found
-    row.medians, row.fastest, row.slowest = tuple(medians), min(taken), max(taken)
-    if cuda:
-        row.peak_allocated, row.peak_reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
-
-
-def spans(calls: list[Callable[[], Any]], cuda: bool) -> list[float]:
-    """Seconds of each call of a run, the first two left out."""
-    if not cuda:
-        marks = [time.perf_counter()]
-        for call in calls:
-            call()
-            marks.append(time.perf_counter())
-        return [after - before for before, after in itertools.pairwise(marks)]
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(len(calls) + 1)]
-    events[0].record()
-    for call, event in zip(calls, events[1:], strict=True):
-        call()
-        event.record()
-    torch.cuda.synchronize()
-    return [one.elapsed_time(other) / 1e3 for one, other in itertools.pairwise(events)][2:]
-
-
-def floor_of(unet: Any, model: Model, told: dict[str, Any], device: torch.device, dtype: torch.dtype) -> float:
-    """Seconds below which no step can be: its arithmetic at the measured rate of products, or its weights read once."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counted:
-        single(unet, model, told, device, dtype)
-    roof = timing.ceilings(device)
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in unet.parameters())
-    return max(counted.get_total_flops() / roof.flops, weights / roof.bytes)
-
-
-@contextmanager
-def poisoned() -> Iterator[None]:
-    """Memory that nobody wrote to holds NaN."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(False)
-
-
 @contextmanager
 def alarm(seconds: int) -> Iterator[None]:
     if not seconds:
@@ -281,13 +179,6 @@ def alarm(seconds: int) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-
-
-def tidy(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
