@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo serve test lint editor editor-check chromium voice bench bench-editor bench-gpu bench-gpu-compile docs install clean
+.PHONY: demo serve test lint editor editor-check chromium voice bench bench-editor bench-gpu bench-gpu-compile bench-gpu-plot docs install clean
 
 demo: install
 	$(BIN)/anyloom demo --out out/demo
@@ -53,20 +53,34 @@ bench: install
 
 # Needs a CUDA device, and takes the python at hand where the environment above was not made: on a borrowed machine.
 # All within eight minutes. A row that is wrong does not keep the others from running, nor does one that breaks the device: each
-# model has a process of its own. OUT: where the tables go.
+# model has a process of its own. OUT: where the tables go. MODELS: which denoisers.
+MODELS ?= sd15 zeroscope audioldm
+bench-gpu bench-gpu-compile bench-gpu-plot: python := $(or $(wildcard $(BIN)/python),$(PYTHON))
+bench-gpu bench-gpu-compile bench-gpu-plot: tables := $(or $(OUT),out)/bench
+
 bench-gpu:
 	ended=0; \
-	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.bench.kernels --minutes 3 --csv $(or $(OUT),out)/bench/kernels.csv || ended=1; \
-	for model in sd15 audioldm zeroscope; do \
-		$(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.bench.unets --models $$model --quick --minutes 1.5 \
-			--csv $(or $(OUT),out)/bench/unets-$$model.csv || ended=1; \
+	$(python) -m tests.bench.kernels --minutes 3 --csv $(tables)/kernels.csv || ended=1; \
+	for model in $(MODELS); do \
+		$(python) -m tests.bench.unets --models $$model --quick --minutes 1.5 --csv $(tables)/unets-$$model.csv || ended=1; \
 	done; \
 	exit $$ended
 
-# What torch.compile takes beside it, in a process of its own.
+# The bars that compare with torch.compile. Up to nine and a half minutes for each of MODELS: on a machine that runs a command for
+# ten minutes, one model each.
 bench-gpu-compile:
-	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m tests.bench.unets --models sd15 audioldm --ways compile reduce-overhead \
-		--compile-seconds 200 --csv $(or $(OUT),out)/bench/unets-compiled.csv
+	ended=0; \
+	for model in $(MODELS); do \
+		timeout -k 10 570 $(python) -m tests.bench.unets --models $$model \
+			--ways eager ours+graph compile reduce-overhead max-autotune --minutes 5 --compile-seconds 220 \
+			--csv $(tables)/unets-$$model-compiled.csv || ended=1; \
+	done; \
+	exit $$ended
+
+# Draws what these two wrote.
+bench-gpu-plot:
+	$(python) -m tests.bench.kernels_plot $(tables)/kernels.csv $(tables)/kernels.svg
+	$(python) -m tests.bench.kernels_plot $(sort $(wildcard $(tables)/unets-*.csv)) $(tables)/unets.svg
 
 # The parts of the documents that are made from the code; a test fails when they are out of date.
 docs: install

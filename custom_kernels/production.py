@@ -106,7 +106,9 @@ GROUP_NORMS = (
     NormCall("zeroscope", 48, 640, 40, 72, 2),
     NormCall("zeroscope", 48, 640, 20, 36, 11),
     NormCall("audioldm_l", 2, 256, 250, 16, 8),
+    NormCall("zeroscope", 2, 320, FRAMES, 40 * 72, 26),  # over whole films: the frames by the places of a frame
 )
+QUICK_GROUP_NORMS = (GROUP_NORMS[3], GROUP_NORMS[7])
 
 
 class GegluCall(NamedTuple):
@@ -125,3 +127,4 @@ GEGLUS = (
     GegluCall("zeroscope", 34_560, 2560, 10),
     GegluCall("audioldm_l", 2000, 2048, 5),
 )
+QUICK_GEGLUS = (GEGLUS[2],)

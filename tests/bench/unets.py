@@ -3,7 +3,8 @@
 On a CUDA device, which needs torch, triton and the wheels of diffusers and safetensors. Random weights in bfloat16, guidance
 (a batch of two), fresh latents at every step, the same words. A step is timed between CUDA events of a run of steps, so that
 the host's time is in it where that is what a run waits for; medians of two repeats. Before it is timed, every way is
-compared with float32, on memory that held NaN, and its latents after 20 steps with those of diffusers.
+compared with float32, on memory that held NaN, and what the autoencoder makes of its latents after 20 steps with what it
+makes of those of diffusers. A bar whose other side was not measured is missed.
 
     eager            diffusers as it is
     compile          torch.compile in channels-last
@@ -25,19 +26,14 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
-import gc
-import itertools
 import math
 import os
 import signal
-import statistics
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,91 +43,21 @@ from torch import Tensor, nn
 from custom_kernels import timing
 from custom_kernels.plug import Accelerated, accelerate_unet
 from custom_kernels.told import first_line
-from nodes.nextgpt.model.diffusion_config import DiffusionConfig
-
-WAYS = ("eager", "ours", "ours+graph", "compile", "reduce-overhead", "max-autotune")
-QUICK, COMPILED = WAYS[:3], WAYS[3:]
-STEPS = 20
-OVER = "left out: the time is over"
-MOST_ERROR, LEAST_PSNR = 2e-2, 35.0
-
-
-@dataclass(frozen=True)
-class Model:
-    """A denoiser, and what its step is given. Batch 2: with words and without."""
-
-    name: str
-    config: DiffusionConfig
-    latent: tuple[int, ...]
-    bars: dict[str, float] = field(default_factory=dict)
-    """How many times as fast as a way `ours+graph` must be; "compiled" is the best of `COMPILED`."""
-
-    def build(self, device: torch.device, dtype: torch.dtype) -> Any:
-        """With random weights that keep the size of what passes through."""
-        from diffusers import UNet2DConditionModel, UNet3DConditionModel
-
-        kind: Any = UNet3DConditionModel if self.config.modality == "video" else UNet2DConditionModel
-        with torch.device("meta"):
-            unet = kind(**self.config.unet)
-        nn.Module.to(unet, dtype)
-        unet.to_empty(device=device)
-        generator = torch.Generator(device).manual_seed(0)
-        for parameter in unet.parameters():
-            if parameter.ndim > 1:
-                fan_in = parameter[0].numel()
-                parameter.data.normal_(0, fan_in**-0.5, generator=generator)
-            else:  # not 0: where a bias goes is what a fused kernel gets wrong
-                parameter.data.normal_(0, 0.02, generator=generator)
-        for module in unet.modules():
-            if isinstance(module, nn.GroupNorm | nn.LayerNorm):
-                module.weight.data.normal_(1, 0.1, generator=generator)
-        return unet.eval().requires_grad_(False)
-
-    def told(self, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-        shape = (2, *self.config.condition)
-        words = rounded(torch.randn(shape, generator=torch.Generator().manual_seed(1))).to(device, dtype)
-        if self.config.modality == "audio":
-            return {"encoder_hidden_states": None, "class_labels": words}
-        return {"encoder_hidden_states": words}
-
-
-def models(small: bool) -> list[Model]:
-    if small:
-        tiny = {name: DiffusionConfig.tiny(name) for name in ("image", "video", "audio")}  # type: ignore[arg-type]
-        return [
-            Model("sd15", tiny["image"], (2, 4, 8, 8)),
-            Model("zeroscope", tiny["video"], (2, 4, 3, 4, 4)),
-            Model("audioldm", tiny["audio"], (2, 8, 8, 16)),
-        ]
-    return [
-        Model("sd15", DiffusionConfig.sd15(), (2, 4, 64, 64), {"eager": 3.0, "compiled": 1.1}),
-        Model("audioldm", DiffusionConfig.audioldm_l(), (2, 8, 250, 16), {"eager": 4.0}),
-        Model("zeroscope", DiffusionConfig.zeroscope_576w(), (2, 4, 24, 40, 72), {"eager": 1.25, "compiled": 1.05}),
-        Model("sd2", DiffusionConfig.sd2(), (2, 4, 96, 96)),
-    ]
-
-
-@dataclass
-class Row:
-    model: str
-    way: str
-    medians: tuple[float, ...] = ()
-    fastest: float = 0.0
-    slowest: float = 0.0
-    peak_allocated: int = 0
-    peak_reserved: int = 0
-    error: float = float("nan")
-    """|step - float32| / |float32|."""
-    psnr: float = float("nan")
-    """dB between latents of 20 steps and those of eager diffusers."""
-    prepare: float = 0.0
-    """Seconds until the first step was done: compiling, warming up."""
-    floor: float = 0.0
-    told: str = ""
-
-    @property
-    def seconds(self) -> float:
-        return min(self.medians, default=float("nan"))
+from tests.bench.unet_models import Model, lay_in_blocks, models
+from tests.bench.unet_rows import (
+    COMPILED,
+    MOST_ERROR,
+    OVER,
+    QUICK,
+    WAYS,
+    Row,
+    line,
+    psnr,
+    relative,
+    verdicts,
+    write,
+)
+from tests.bench.unet_steps import floor_of, poisoned, run, single, tidy, time_steps
 
 
 @dataclass(frozen=True)
@@ -139,6 +65,8 @@ class Eager:
     """What the others are compared with: diffusers in the same type."""
 
     latents: Tensor
+    drawn: Tensor
+    """What the autoencoder makes of them."""
     error: float
 
     def judge(self, error: float) -> bool:
@@ -147,7 +75,7 @@ class Eager:
 
     @property
     def least(self) -> float:
-        """The error that is allowed."""
+        """The error beyond which a way is called wrong. The bar is `MOST_ERROR`, whatever eager's is."""
         return max(MOST_ERROR, 1.2 * self.error)
 
 
@@ -181,6 +109,7 @@ def measure(
             row.told = OVER
             yield row
             continue
+        lay_in_blocks(unet, device)  # the way before laid some of them elsewhere
         tidy(device)
         began = time.perf_counter()
         fast: Accelerated | None = None
@@ -194,11 +123,13 @@ def measure(
                 row.prepare = time.perf_counter() - began
             if fast is not None and fast.plug is not None and fast.plug.graphs is not None:
                 fast.plug.graphs.forget()  # that step chose other algorithms than those that will be captured: warm up anew
-            latents = run(call, model, told, device, dtype)
+            latents = run(call, model, told, device, dtype).cpu()
+            drawn = model.drawn(latents, device)
             if way == "eager":
-                known[model.name] = Eager(latents.cpu(), row.error)
+                known[model.name] = Eager(latents, drawn, row.error)
             eager = known.get(model.name)
-            row.psnr = float("nan") if eager is None else psnr(latents.cpu(), eager.latents)
+            if eager is not None:
+                row.psnr, row.latents_psnr = psnr(drawn, eager.drawn), psnr(latents, eager.latents)
             tidy(device)
             time_steps(row, call, model, told, device, dtype)
             row.told = "" if fast is None else fast.told()
@@ -232,123 +163,6 @@ def asked(unet: Any, way: str, device: torch.device) -> Any:
     return lambda latent, timestep, **told: unet(latent, timestep.to(device, non_blocking=True), **told)
 
 
-def latents_of(model: Model, count: int, device: torch.device, dtype: torch.dtype) -> list[Tensor]:
-    generator = torch.Generator(device).manual_seed(2)
-    return [rounded(torch.randn(model.latent, generator=generator, device=device)).to(dtype) for _ in range(count)]
-
-
-def rounded(tensor: Tensor) -> Tensor:
-    """To what bfloat16 can hold, so that all types compute from the same."""
-    return tensor.bfloat16().float()
-
-
-def single(unet: Any, model: Model, told: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """One step."""
-    [latent] = latents_of(model, 1, device, dtype)
-    return unet(latent, timesteps()[7], **told).sample.float()
-
-
-def timesteps() -> Tensor:
-    """On the host, as our loop has them."""
-    return torch.linspace(981, 1, 50).long()
-
-
-def run(unet: Any, model: Model, told: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Latents after 20 steps of DDIM with guidance, from noise that is the same every time."""
-    from nodes.nextgpt.model.sampling import denoise
-
-    shape = (1, *model.latent[1:])
-    words = next(tensor for tensor in told.values() if tensor is not None)
-    name = "class_labels" if model.config.modality == "audio" else "encoder_hidden_states"
-    beside = {key: value for key, value in told.items() if key != name}
-    return denoise(
-        lambda state, timestep, both: unet(state, timestep, **{**beside, name: both}).sample,
-        shape,
-        words[1:],
-        words[:1],
-        model.config.schedule,
-        steps=STEPS if device.type == "cuda" else 2,
-        guidance=7.5,
-        seed=3,
-    ).float()
-
-
-def time_steps(
-    row: Row, unet: Any, model: Model, told: dict[str, Any], device: torch.device, dtype: torch.dtype
-) -> None:
-    cuda = device.type == "cuda"
-    count = 50 if cuda else 3
-    inputs = latents_of(model, 4, device, dtype)
-    steps = list(timesteps()[:count])
-    for index in range(3):
-        unet(inputs[index], steps[index], **told)
-    if cuda:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    taken: list[float] = []
-    medians = []
-    for _ in range(2):
-        found = spans([lambda i=i: unet(inputs[i % 4], steps[i], **told) for i in range(count)], cuda)  # type: ignore[misc]
-        medians.append(statistics.median(found))
-        taken += found
-    row.medians, row.fastest, row.slowest = tuple(medians), min(taken), max(taken)
-    if cuda:
-        row.peak_allocated, row.peak_reserved = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
-
-
-def spans(calls: list[Callable[[], Any]], cuda: bool) -> list[float]:
-    """Seconds of each call of a run, the first two left out."""
-    if not cuda:
-        marks = [time.perf_counter()]
-        for call in calls:
-            call()
-            marks.append(time.perf_counter())
-        return [after - before for before, after in itertools.pairwise(marks)]
-    events = [torch.cuda.Event(enable_timing=True) for _ in range(len(calls) + 1)]
-    events[0].record()
-    for call, event in zip(calls, events[1:], strict=True):
-        call()
-        event.record()
-    torch.cuda.synchronize()
-    return [one.elapsed_time(other) / 1e3 for one, other in itertools.pairwise(events)][2:]
-
-
-def floor_of(unet: Any, model: Model, told: dict[str, Any], device: torch.device, dtype: torch.dtype) -> float:
-    """Seconds below which no step can be: its arithmetic at the measured rate of products, or its weights read once."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counted:
-        single(unet, model, told, device, dtype)
-    roof = timing.ceilings(device)
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in unet.parameters())
-    return max(counted.get_total_flops() / roof.flops, weights / roof.bytes)
-
-
-def relative(found: Tensor, truth: Tensor) -> float:
-    if not bool(found.isfinite().all()):
-        return float("inf")
-    return float((found.double() - truth.double()).norm() / truth.double().norm())
-
-
-def psnr(found: Tensor, wanted: Tensor) -> float:
-    """dB, against the spread of what was wanted."""
-    error = float((found - wanted).square().mean().sqrt())
-    spread = float(wanted.max() - wanted.min())
-    return math.inf if error == 0 else 20 * math.log10(spread / error)
-
-
-@contextmanager
-def poisoned() -> Iterator[None]:
-    """Memory that nobody wrote to holds NaN."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(False)
-
-
 @contextmanager
 def alarm(seconds: int) -> Iterator[None]:
     if not seconds:
@@ -367,94 +181,7 @@ def alarm(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def tidy(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
-# --- what is printed and written --------------------------------------------------------------------------------------------
-
-
-def line(row: Row) -> str:
-    if not row.medians:
-        return f"    {row.way:14}{'-':>9}  {row.told}"
-    one, other = (f"{seconds * 1e3:9.2f}" for seconds in row.medians)
-    memory = f"{row.peak_allocated / 2**30:6.2f} GiB" if row.peak_allocated else ""
-    return (
-        f"    {row.way:14}{one}{other} ms  {row.floor / row.seconds:6.1%} of the roof  {memory}  "
-        f"error {row.error:.1e}  {row.psnr:.0f} dB  {row.told}"
-    )
-
-
-def verdicts(chosen: Sequence[Model], rows: Sequence[Row]) -> list[tuple[str, bool]]:
-    found = []
-    for model in chosen:
-        by_way = {row.way: row for row in rows if row.model == model.name and row.medians}
-        ours = by_way.get("ours+graph")
-        if ours is None:
-            found.append((f"{model.name}: ours+graph was not measured", False))
-            continue
-        for other, factor in model.bars.items():
-            names = COMPILED if other == "compiled" else (other,)
-            others = [by_way[name].seconds for name in names if name in by_way]
-            if others:
-                ratio = min(others) / ours.seconds
-                found.append((f"{model.name}: {ratio:.2f}x of {other}, wanted {factor}x", ratio >= factor))
-        eager = by_way.get("eager")
-        if eager is not None:
-            share = ours.peak_reserved / max(1, eager.peak_reserved)
-            found.append((f"{model.name}: peak memory {share:.2f} of eager's", share <= 1))
-            found.append((f"{model.name}: {ours.psnr:.0f} dB after {STEPS} steps", ours.psnr >= LEAST_PSNR))
-        least = MOST_ERROR if eager is None else max(MOST_ERROR, 1.2 * eager.error)
-        right = math.isfinite(ours.error) and ours.error <= least
-        found.append((f"{model.name}: relative error {ours.error:.1e}, wanted {least:.1e}", right))
-    return found
-
-
-COLUMNS = (
-    "model", "way", "ms_first", "ms_second", "ms_fastest", "ms_slowest", "floor_ms", "roof_share", "peak_allocated_bytes",
-    "peak_reserved_bytes", "relative_error", "psnr_db", "prepare_s", "dtype", "told", "device", "driver", "torch", "triton",
-    "cuda", "cudnn", "diffusers",
-)  # fmt: skip
-
-
-def write(path: Path, rows: Sequence[Row], about: dict[str, str], dtype: torch.dtype) -> None:
-    import diffusers
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
-        writer.writeheader()
-        for row in rows:
-            timed = {
-                "ms_first": f"{row.medians[0] * 1e3:.3f}",
-                "ms_second": f"{row.medians[1] * 1e3:.3f}",
-                "ms_fastest": f"{row.fastest * 1e3:.3f}",
-                "ms_slowest": f"{row.slowest * 1e3:.3f}",
-                "roof_share": f"{row.floor / row.seconds:.3f}",
-                "peak_allocated_bytes": row.peak_allocated,
-                "peak_reserved_bytes": row.peak_reserved,
-                "prepare_s": f"{row.prepare:.1f}",
-            }
-            writer.writerow(
-                {
-                    "model": row.model,
-                    "way": row.way,
-                    **(timed if row.medians else {}),
-                    "floor_ms": f"{row.floor * 1e3:.3f}",
-                    "relative_error": f"{row.error:.2e}",
-                    "psnr_db": f"{row.psnr:.1f}",
-                    "dtype": str(dtype).removeprefix("torch."),
-                    "told": row.told,
-                    **about,
-                    "diffusers": diffusers.__version__,
-                }
-            )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.unets", description=__doc__)
     names = [model.name for model in models(False)]
     parser.add_argument("--models", nargs="+", choices=names, default=names)
@@ -465,7 +192,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--minutes", type=float, default=8.0, help="begin nothing new after this time")
     parser.add_argument("--compile-seconds", type=int, default=120, help="wait no longer for a compilation")
-    chosen = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = parse(arguments)
     if not chosen.dry_run and not torch.cuda.is_available():
         print("there is no CUDA device here; `--dry-run` runs small models on the CPU", file=sys.stderr)
         return 2
