@@ -56,6 +56,11 @@ class Hollow:
             while len(self.outlines) > OUTLINES_KEPT:
                 self.outlines.pop(next(iter(self.outlines)), None)
 
+    def clear(self) -> None:
+        """Let go of the modules, and of the weights that no file holds. What is known of models stays."""
+        self.outlines.clear()
+        self._whole.clear()
+
     def build_whole(self, spec: ModelSpec) -> None:
         """For `take_whole`. Raises ModelError."""
         self._whole[spec.key] = empty(spec, self._catalog[spec.family])

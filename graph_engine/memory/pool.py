@@ -184,14 +184,16 @@ class ModelPool:
         return max(0, devices.peak_bytes(device) - used)
 
     def close(self) -> None:
-        """Nothing is brought any more."""
+        """Nothing is brought any more, and what no job uses is let go: threads that read, weights, pinned memory."""
         with self._lock:
             thread = self._ahead.close()
         if thread is not None:
             thread.join(10)
+        ModelPool.clear(self, host=True)
 
-    def clear(self) -> int:
-        """Drop every model that no job uses, and bring none ahead for a while; returns how many."""
+    def clear(self, host: bool = False) -> int:
+        """Drop every model that no job uses, and bring none ahead for a while; returns how many. host: of the host's memory
+        also what it keeps for models that are on no device."""
         with self._lock:
             self._ahead.clear()
             count = 0
@@ -201,7 +203,11 @@ class ModelPool:
                     residency.discard(key)
                 self.make_way(device, idle)
                 count += len(idle)
-            return count
+            if host:
+                self.hollow.clear()
+        if host:
+            self.movers.clear()
+        return count
 
     def size_of(self, spec: ModelSpec) -> int:
         """Bytes of weights: as found when it was last loaded, else those of its files."""
