@@ -51,7 +51,9 @@ class ModelPool:
         self.urgent = 0
         """Jobs that load a model now."""
         self._sizes: dict[str, int] = {}
-        """Bytes of models that were loaded before; what files have is only an estimate."""
+        """Bytes of models that were loaded before."""
+        self._estimates: dict[str, int] = {}
+        """Bytes of others, as their families say."""
         self._families: dict[str, str] = {}
         self._untouched: set[tuple[str, str]] = set()
         """What was brought ahead and no job used yet."""
@@ -210,8 +212,16 @@ class ModelPool:
         return count
 
     def size_of(self, spec: ModelSpec) -> int:
-        """Bytes of weights: as found when it was last loaded, else those of its files."""
-        return self._sizes.get(spec.key, spec.weight_bytes)
+        """Bytes of weights: as found when it was last loaded, else as its family estimates them, else those of its files."""
+        for known in (self._sizes, self._estimates):
+            if spec.key in known:
+                return known[spec.key]
+        with suppress(
+            AnyloomError, OSError, ValueError
+        ):  # no such family, a file that is gone: who loads it will say so
+            size = self._estimates[spec.key] = self._catalog[spec.family].size_of(spec)
+            return size
+        return spec.weight_bytes
 
     def beside_of(self, spec: ModelSpec, device: str) -> int:
         """Bytes that are kept on a device beside the weights of a model."""
