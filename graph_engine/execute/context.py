@@ -84,6 +84,8 @@ class JobContext(NodeContext):
 
     def begin(self) -> None:
         """Before the node is called, in its thread: have the memory that it needs beside models. Raises OutOfMemory."""
+        if self._job.attempt > 1:  # when it ran out of memory, what was idle began to leave
+            self._pool.let_go()
         if self.working_bytes:
             self._pool.reserve(self._place, self.working_bytes)
             self._reserved = self.working_bytes

@@ -122,9 +122,9 @@ class Fleet(DividedPool):
         far = self._far.get(device)
         return far.whole_bytes if far is not None and far.whole_bytes else super().budget_of(device)
 
-    def clear(self, host: bool = False) -> int:
+    def clear(self, host: bool = False, wait: bool = True) -> int:
         """Here at once, in other processes before their next job."""
-        count = super().clear(host)
+        count = super().clear(host, wait)
         for far in self._far.values():
             idle = [key for key, model in far.holdings.models.items() if not model.leases]
             if idle or host:

@@ -56,10 +56,12 @@ class Hollow:
             while len(self.outlines) > OUTLINES_KEPT:
                 self.outlines.pop(next(iter(self.outlines)), None)
 
-    def clear(self) -> None:
-        """Let go of the modules, and of the weights that no file holds. What is known of models stays."""
-        self.outlines.clear()
-        self._whole.clear()
+    def clear(self) -> object:
+        """Let go of the modules, and of the weights that no file holds; what is known of models stays. They are returned,
+        because it takes time to free them, and the caller may hold a lock."""
+        cleared = self.outlines, self._whole
+        self.outlines, self._whole = {}, {}
+        return cleared
 
     def build_whole(self, spec: ModelSpec) -> None:
         """For `take_whole`. Raises ModelError."""

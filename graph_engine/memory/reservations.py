@@ -91,7 +91,8 @@ class Reservations:
         stated = stated_bytes(type, values)
         row = row_of(type.id, type.version, device, stated)
         working = self._estimates.corrected(row, stated)
-        self._pool.clear(host=is_host(device) or _is_of_host(error.__cause__))
+        # Begun here, on the loop; the job that is tried again waits for the end of it in its own thread.
+        self._pool.clear(host=is_host(device) or _is_of_host(error.__cause__), wait=False)
         if not said_by_pool:
             guess = max(2 * working, admission.budget_bytes // FIRST_GUESS)
             self._estimates.too_little(row, max(working, min(guess, admission.budget_bytes // 2)))
