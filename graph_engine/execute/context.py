@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -83,27 +84,26 @@ class JobContext(NodeContext):
 
     def begin(self) -> None:
         """Before the node is called, in its thread: have the memory that it needs beside models. Raises OutOfMemory."""
+        if self._job.attempt > 1:  # when it ran out of memory, what was idle began to leave
+            self._pool.let_go()
         if self.working_bytes:
             self._pool.reserve(self._place, self.working_bytes)
             self._reserved = self.working_bytes
         self._watches = self._job.type.needs.device and self._pool.watch(self._place)
 
     def release(self) -> None:
-        """The job is over: give back models, memory and scratch space."""
-        if (
-            self._watches
-            and self._saw is not None
-            and (took := self._pool.taken(self._place, self._reserved)) is not None
-        ):
-            self._saw(took)
-        for spec in self._leases:
-            self._pool.release(spec, self._place)
-        self._leases.clear()
-        if self._reserved:
-            self._pool.unreserve(self._place, self._reserved)
-            self._reserved = 0
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        """The job is over: give back models, memory and scratch space. What fails of it is raised when all the rest is back."""
+        with ExitStack() as last_first:
+            if self._scratch is not None:
+                last_first.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+            if self._reserved:
+                last_first.callback(self._pool.unreserve, self._place, self._reserved)
+            for spec in self._leases:
+                last_first.callback(self._pool.release, spec, self._place)
+            reserved, self._reserved, self._leases = self._reserved, 0, []
+            watches, self._watches = self._watches, False
+            if watches and self._saw is not None and (took := self._pool.taken(self._place, reserved)) is not None:
+                self._saw(took)
 
     def progress(self, done: float, total: float, message: str = "") -> None:
         self.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterator, Mapping
 
@@ -10,6 +11,8 @@ from graph_engine.execute.call import call, call_async, explain, follow
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.executor import Interrupted, NotBegun, Raised, Report, ReportTo, Work
 from graph_engine.execute.threads import ThreadLane
+
+log = logging.getLogger("anyloom.local")
 
 FOLLOW_S = 0.002
 """How long a thread goes on with following jobs before it lets the scheduler decide again."""
@@ -106,7 +109,10 @@ class LocalExecutor:
     def _finish(self, work: Work, report: Report) -> None:
         job = work.job.id
         if work.context is not None and (context := self._contexts.pop(job, None)) is not None:
-            context.release()
+            try:
+                context.release()
+            except Exception:  # a thread that ended here would never report, and the run would wait for ever
+                log.exception("what %s held could not all be given back", work.job.type.id)
         if self._stopped:
             self._stopped.discard(job)
         self._report(job, report)

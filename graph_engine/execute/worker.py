@@ -79,7 +79,7 @@ class Worker:
         self._changed = threading.Condition()
         """Told when the process or a wish has changed."""
         self._scratch: Path | None = None
-        self._far = Far(self._give, lambda: self._post("clear"), self._forget)
+        self._far = Far(self._give, lambda host: self._post("clear", host), self._forget)
         models.join(device, self._far)
 
     # --- the loop -----------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ class Far:
     """
 
     def __init__(
-        self, ask_to_give: Callable[[int], int], clear: Callable[[], None], forget: Callable[[str], None]
+        self, ask_to_give: Callable[[int], int], clear: Callable[[bool], None], forget: Callable[[str], None]
     ) -> None:
         self.ask_to_give, self.clear, self.forget = ask_to_give, clear, forget
         self.dividing = threading.Lock()
@@ -122,13 +122,13 @@ class Fleet(DividedPool):
         far = self._far.get(device)
         return far.whole_bytes if far is not None and far.whole_bytes else super().budget_of(device)
 
-    def clear(self) -> int:
+    def clear(self, host: bool = False, wait: bool = True) -> int:
         """Here at once, in other processes before their next job."""
-        count = super().clear()
+        count = super().clear(host, wait)
         for far in self._far.values():
             idle = [key for key, model in far.holdings.models.items() if not model.leases]
-            if idle:
-                far.clear()
+            if idle or host:
+                far.clear(host)
                 count += len(idle)
         return count
 

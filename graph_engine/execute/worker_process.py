@@ -229,7 +229,7 @@ class Process:
         elif kind == "forget":
             self._models.forget(rest[0])
         elif kind == "clear":
-            self._models.clear()
+            self._models.clear(*rest)
         elif kind == "close":
             self._close()
         elif kind == "warm":

@@ -81,18 +81,25 @@ class CudaMover:
             # In here, too: locking memory makes a context on the device that is current.
             pieces, begins, size = self._slab.pieces(sources, self._files)
             room, slot = self._room(size, passing)
-            for piece in pieces:
-                room[piece.begin : piece.begin + piece.bytes.numel()].copy_(piece.bytes, non_blocking=True)
-            self._last = there = self._stream.record_event()
-        return _Arrival(carve(room, sources, begins), there, slot)
+            try:
+                for piece in pieces:
+                    room[piece.begin : piece.begin + piece.bytes.numel()].copy_(piece.bytes, non_blocking=True)
+                self._last = there = self._stream.record_event()
+                return _Arrival(carve(room, sources, begins), there, slot)
+            except BaseException:  # nobody gets the ticket's slot, so nobody would give it back
+                if slot is not None:
+                    slot[0].give(slot[1])
+                raise
 
     def _room(self, size: int, passing: bool) -> tuple[torch.Tensor, tuple[Ring, int] | None]:
         """Memory of the device for a block: in the ring if it only passes, else of its own."""
-        begin = self._ring.take(size) if passing else None
-        if begin is None:
-            return torch.empty(max(size, 1), dtype=torch.uint8, device=self._device), None
-        if self._ring_room is None:
+        if (
+            passing and self._ring.bytes and self._ring_room is None
+        ):  # before a slot is taken: the device may have no room
             self._ring_room = torch.empty(self._ring.bytes, dtype=torch.uint8, device=self._device)
+        begin = self._ring.take(size) if passing else None
+        if begin is None or self._ring_room is None:
+            return torch.empty(max(size, 1), dtype=torch.uint8, device=self._device), None
         return self._ring_room[begin : begin + max(size, 1)], (self._ring, begin)
 
     def _let_go(self, ticket: Future[_Arrival], used: torch.cuda.Event) -> None:

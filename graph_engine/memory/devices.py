@@ -17,10 +17,28 @@ def torch_name(device: str) -> str:
     return "cpu" if is_host(device) else device
 
 
+LIMITS = ("memory.max", "memory/memory.limit_in_bytes")
+"""What a container may use, in the first and the second version of Linux' control groups."""
+
+
+def host_bytes(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """What this process can have of the host's memory: all there is, or the limit of the container that it runs in.
+
+    root: where the control groups are mounted.
+    """
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in LIMITS:
+        try:
+            total = min(total, int((root / name).read_text()))
+        except (OSError, ValueError):  # there is none, or it says "max"
+            continue
+    return total
+
+
 def device_memory(device: str) -> tuple[int, int]:
     """(free, total) bytes of a device. The host counts as free: what the system needs back, it takes from its caches."""
     if is_host(device):
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        total = host_bytes()
         return total, total
     import torch
 

@@ -56,6 +56,13 @@ class Hollow:
             while len(self.outlines) > OUTLINES_KEPT:
                 self.outlines.pop(next(iter(self.outlines)), None)
 
+    def clear(self) -> object:
+        """Let go of the modules, and of the weights that no file holds; what is known of models stays. They are returned,
+        because it takes time to free them, and the caller may hold a lock."""
+        cleared = self.outlines, self._whole
+        self.outlines, self._whole = {}, {}
+        return cleared
+
     def build_whole(self, spec: ModelSpec) -> None:
         """For `take_whole`. Raises ModelError."""
         self._whole[spec.key] = empty(spec, self._catalog[spec.family])

@@ -44,6 +44,11 @@ class Movers:
 
         return HostMover()
 
+    def clear(self) -> None:
+        """Unpin what nobody copies from."""
+        if (slabs := self.slabs) is not None:
+            slabs.clear()
+
     def _host_slabs(self) -> Slabs:
         """What the host may hold is its own budget."""
         with self._slabs_lock:

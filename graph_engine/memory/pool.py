@@ -18,6 +18,7 @@ from graph_engine.memory.ahead import Ahead, Dropped, Expected, Loading, Task
 from graph_engine.memory.budget import weight_budget
 from graph_engine.memory.devices import device_memory, torch_name
 from graph_engine.memory.hollow import Hollow
+from graph_engine.memory.leaving import Leaving
 from graph_engine.memory.movers import Movers
 from graph_engine.memory.residency import Residency
 from graph_engine.memory.watched import WatchedMover
@@ -43,7 +44,9 @@ class ModelPool:
         self.movers, self.hollow = Movers(catalog, budgets, movers), Hollow(catalog)
         self.telemetry = Telemetry()
         self._lock = threading.Lock()
+        """Held for moments only: the event loop takes it, too."""
         self._ahead = Ahead(self, self._lock)
+        self._leaving = Leaving(self._lock, self._counted, self.movers, self.hollow)
         self._residencies: dict[str, Residency] = {}
         self._modules: dict[tuple[str, str], Any] = {}
         self._streamed: dict[tuple[str, str], Streamed] = {}
@@ -51,7 +54,9 @@ class ModelPool:
         self.urgent = 0
         """Jobs that load a model now."""
         self._sizes: dict[str, int] = {}
-        """Bytes of models that were loaded before; what files have is only an estimate."""
+        """Bytes of models that were loaded before."""
+        self._estimates: dict[str, int] = {}
+        """Bytes of others, as their families say."""
         self._families: dict[str, str] = {}
         self._untouched: set[tuple[str, str]] = set()
         """What was brought ahead and no job used yet."""
@@ -106,7 +111,11 @@ class ModelPool:
                 self._ahead.wake()
             loading.done.wait()
         if module is not None:
-            self._vacate()
+            try:
+                self._vacate()
+            except BaseException:
+                self.release(spec, device)
+                raise
             return module
         try:
             pieces = self.movers.in_pieces(device, spec)
@@ -121,26 +130,33 @@ class ModelPool:
                 self.loading.pop(place).done.set()
 
     def release(self, spec: ModelSpec, device: str) -> None:
+        leaving: list[str] = []
         with self._lock:
             residency = self.residency(device)
             residency.release(spec.key)
             resident = residency.residents.get(spec.key)
             if resident is not None and not resident.leases:
-                self._count_beside(device, spec, residency)
+                leaving = self._count_beside(device, spec, residency)
             self._ahead.wake()
+        if leaving:
+            self.let_go()
 
-    def _count_beside(self, device: str, spec: ModelSpec, residency: Residency) -> None:
-        """With the lock held, of a model that was given back: what nodes keep for it is part of what it holds."""
+    def _count_beside(self, device: str, spec: ModelSpec, residency: Residency) -> list[str]:
+        """With the lock held, of a model that was given back: what nodes keep for it is part of what it holds. Returns whose
+        room that took."""
         beside, module = self._catalog[spec.family].beside, self._modules.get((device, spec.key))
         if beside is None or module is None:
-            return
+            return []
         held = beside.held(module)
+        leaving: list[str] = []
         try:
-            self.make_way(device, residency.keep_beside(spec.key, held))
+            leaving = residency.keep_beside(spec.key, held)
+            self.make_way(device, leaving)
         except OutOfMemory:
             beside.forget(module)
             held = 0
         (self._beside.add if held else self._beside.discard)((device, spec.key))
+        return leaving
 
     def expect(self, run: str, device: str, expected: Sequence[Expected], before: int = 1) -> None:
         """A run will use these models; they are brought ahead as far as there is room. before: how many uses of models the
@@ -158,7 +174,11 @@ class ModelPool:
         """Keep bytes for the activations of a job until `unreserve`. Raises OutOfMemory, with the numbers."""
         with self._lock:
             self.make_way(device, self.residency(device).reserve(bytes))
-        self._vacate()
+        try:
+            self._vacate()
+        except BaseException:
+            self.unreserve(device, bytes)
+            raise
 
     def unreserve(self, device: str, bytes: int) -> None:
         with self._lock:
@@ -184,14 +204,19 @@ class ModelPool:
         return max(0, devices.peak_bytes(device) - used)
 
     def close(self) -> None:
-        """Nothing is brought any more."""
+        """Nothing is brought any more, and what no job uses is let go: threads that read, weights, pinned memory."""
         with self._lock:
             thread = self._ahead.close()
         if thread is not None:
             thread.join(10)
+        ModelPool.clear(self, host=True)
 
-    def clear(self) -> int:
-        """Drop every model that no job uses, and bring none ahead for a while; returns how many."""
+    def clear(self, host: bool = False, wait: bool = True) -> int:
+        """Drop every model that no job uses, and bring none ahead for a while; returns how many.
+
+        host: of the host's memory also what it keeps for models that are on no device. wait: else it is begun only; whoever
+        leases or reserves, or calls `let_go`, waits for its end.
+        """
         with self._lock:
             self._ahead.clear()
             count = 0
@@ -201,11 +226,29 @@ class ModelPool:
                     residency.discard(key)
                 self.make_way(device, idle)
                 count += len(idle)
-            return count
+            if host:
+                self._leaving.host()
+        if wait:
+            self.let_go()
+        else:
+            threading.Thread(target=self.let_go, name="anyloom lets go", daemon=True).start()
+        return count
+
+    def let_go(self) -> None:
+        """Wait until all that was decided to leave has left, up to a piece of reading or a layer. Without the lock."""
+        self._leaving.carry_out()
 
     def size_of(self, spec: ModelSpec) -> int:
-        """Bytes of weights: as found when it was last loaded, else those of its files."""
-        return self._sizes.get(spec.key, spec.weight_bytes)
+        """Bytes of weights: as found when it was last loaded, else as its family estimates them, else those of its files."""
+        for known in (self._sizes, self._estimates):
+            if spec.key in known:
+                return known[spec.key]
+        with suppress(
+            AnyloomError, OSError, ValueError
+        ):  # no such family, a file that is gone: who loads it will say so
+            size = self._estimates[spec.key] = self._catalog[spec.family].size_of(spec)
+            return size
+        return spec.weight_bytes
 
     def beside_of(self, spec: ModelSpec, device: str) -> int:
         """Bytes that are kept on a device beside the weights of a model."""
@@ -262,13 +305,13 @@ class ModelPool:
                 residency.lease(spec.key, next_use)
         except OutOfMemory:
             return None
-        self._vacate()
         return self._materialise(spec, device, residency)
 
     def _materialise(self, spec: ModelSpec, device: str, residency: Residency) -> Any:
         """Of an admitted and leased model; None when it turns out too large."""
         flight = self.telemetry.began("load", device, spec.family, self.size_of(spec))
         try:
+            self._vacate()
             ready = self.hollow.take_whole(spec)
             module = materialise(spec, self._catalog[spec.family], torch_name(device), module=ready)
             self.hollow.prepared.add(spec.key)
@@ -276,6 +319,8 @@ class ModelPool:
             with self._lock:
                 self._sizes[spec.key] = module_bytes(module)
                 self.make_way(device, residency.resize(spec.key, module_bytes(module)))
+            self.let_go()
+            with self._lock:
                 self.loads += 1
                 self._modules[device, spec.key] = module
             return module
@@ -293,6 +338,7 @@ class ModelPool:
     # --- block by block ---------------------------------------------------------------------------------------------------
 
     def _stream(self, spec: ModelSpec, device: str, residency: Residency, next_use: int | None) -> Any:
+        self.let_go()  # its own module may be among what leaves
         outline = self.outline(spec, device)
         with self._lock:
             room, leaving = residency.admit_streamed(spec.key, outline.bytes, outline.least_room)
@@ -346,14 +392,13 @@ class ModelPool:
         streamed = self._streamed.get(place)
         if streamed is None or residency.residents[place[1]].leases:
             return
-        before = residency.residents[place[1]].bytes
-        room, leaving = residency.grow(place[1], self._sizes[place[1]])
+        _, leaving = residency.grow(place[1], self._sizes[place[1]])
         self.make_way(place[0], leaving)
-        if room != before:
-            streamed.resize(room)
+        self._leaving.changed(place, streamed)
 
     def make_way(self, device: str, keys: list[str]) -> None:
-        """Carry out what the residency decided: these leave, or make do with what is counted for them."""
+        """With the lock held, what the residency decided: these leave, or make do with what is counted for them. Their memory
+        is free after `let_go`."""
         residents = self._residencies[device].residents
         if keys:
             self._churn[device] = self._churn.get(device, 0) + 1
@@ -362,15 +407,14 @@ class ModelPool:
             streamed = self._streamed.get((device, key))
             if key in residents:
                 if streamed is not None:  # else it is being set up, and will look
-                    streamed.resize(residents[key].bytes)
+                    self._leaving.changed((device, key), streamed)
                 continue
             if self._modules.pop((device, key), None) is not None:
                 self.telemetry.evicted(device, self._families.get(key, ""), self._sizes.get(key, 0))
             self._untouched.discard((device, key))
             if streamed is not None:
                 del self._streamed[device, key]
-                streamed.close()
-                self.hollow.put_away(device, key, streamed.outline)
+                self._leaving.gone((device, key), streamed)
             loading = self.loading.get((device, key))
             if loading is not None:
                 loading.dropped = True
@@ -420,6 +464,7 @@ class ModelPool:
             self._churn[device] = self._churn.get(device, 0) + 1
         flight = self.telemetry.began("load", device, spec.family, self.size_of(spec))
         try:
+            self.let_go()
             go_on(loading)
             if outline is not None:
                 streamed = self._streamed_of(spec, device, outline, room)
@@ -430,8 +475,7 @@ class ModelPool:
             with self._lock:
                 if loading.dropped:
                     if outline is not None:
-                        streamed.close()
-                        self.hollow.put_away(device, spec.key, outline)
+                        self._leaving.gone(place, streamed)
                     raise Dropped
                 if outline is not None:
                     self._keep_streamed(spec, device, streamed, room)
@@ -451,8 +495,11 @@ class ModelPool:
             raise
         finally:
             self.telemetry.ended(device, flight, came=False)
-            with self._lock:
-                self.loading.pop(place).done.set()
+            try:
+                self.let_go()  # also of itself, if it was dropped: who waits for it wants its memory
+            finally:
+                with self._lock:
+                    self.loading.pop(place).done.set()
 
     def nobody_waits_for(self, device: str, key: str) -> None:
         """With the lock held: no run expects the model any more; unless a job has it, it makes room first."""
@@ -467,11 +514,16 @@ class ModelPool:
             resident.next_use = math.inf
 
     def _vacate(self) -> None:
-        """Wait until what was dropped on its way has let go of its memory: a piece of reading, at most."""
+        """Wait until what was dropped, here or on its way, has let go of its memory: a piece of reading, at most."""
+        self.let_go()
         with self._lock:
             dropped = [loading for loading in self.loading.values() if loading.dropped]
         for loading in dropped:
             loading.done.wait()
+
+    def _counted(self, place: tuple[str, str]) -> int | None:
+        resident = self._residencies[place[0]].residents.get(place[1])
+        return resident.bytes if resident is not None else None
 
     def _facts(self, device: str, key: str) -> dict[str, Any]:
         streamed = self._streamed.get((device, key))

@@ -8,12 +8,15 @@ from typing import Any
 from graph_engine.errors import AnyloomError, OutOfMemory
 from graph_engine.graph.node import NodeType
 from graph_engine.memory.admission import Admission, Claim
+from graph_engine.memory.devices import is_host
 from graph_engine.memory.pool import ModelPool
 from graph_engine.models.spec import ModelSpec
 from graph_engine.store.estimates import Estimates, row_of
 
 FIRST_GUESS = 16
 """A type that ran out of memory without an estimate gets a 16th of the budget; every further failure doubles it."""
+ALONE_KEPT = 1000
+"""Keys whose second try has not come; of runs that were cancelled between both tries it never does."""
 
 
 class Reservations:
@@ -22,10 +25,10 @@ class Reservations:
     def __init__(self, pool: ModelPool, estimates: Estimates | None = None) -> None:
         self._pool, self._estimates = pool, estimates or Estimates()
         self._devices: dict[str, Admission] = {}
-        self._jobs: dict[int, str] = {}
-        """job -> the device it runs on or waits for"""
-        self._alone: set[str] = set()
-        """Keys of work that ran out of memory once."""
+        self._jobs: dict[int, tuple[str, str]] = {}
+        """job -> the device it runs on or waits for, and the key of its work"""
+        self._alone: dict[str, int] = {}
+        """Key of work -> the job of it that ran out of memory. Until the next one is over, which has the device to itself."""
 
     def working_bytes(self, type: NodeType, values: Mapping[str, Any], device: str = "cpu") -> int:
         """What jobs of this type need beside their models: as the type states it, corrected by what was seen of such jobs.
@@ -61,20 +64,25 @@ class Reservations:
         alone = key in self._alone
         if not (weights or working or alone):
             return True
-        self._jobs[job] = device
+        self._jobs[job] = device, key
         return self._device(device).ask(job, Claim(weights, working, alone))
 
     def left(self, job: int) -> list[int]:
         """The job is over, or will not begin; returns those that begin now."""
-        device = self._jobs.pop(job, None)
-        return self._device(device).end(job) if device is not None else []
+        device, key = self._jobs.pop(job, ("", ""))
+        if not device:
+            return []
+        if self._alone.get(key, job) != job:  # its second try is over, whatever came of it
+            del self._alone[key]
+        return self._device(device).end(job)
 
     def too_large(
         self, job: int, key: str, type: NodeType, values: Mapping[str, Any], device: str, error: OutOfMemory
     ) -> tuple[bool, str]:
         """A job ran out of memory. Whatever is idle leaves; whether to try once more, alone; and the numbers for people.
 
-        Not again when it was tried alone, or when no device of this budget could ever hold it (then the pool said so).
+        If it was the host's memory, what the host keeps for models that are on no device goes, too. Not again when it was
+        tried alone, or when no device of this budget could ever hold it (then the pool said so).
         """
         admission = self._device(device)
         said_by_pool = error.__cause__ is None
@@ -83,14 +91,17 @@ class Reservations:
         stated = stated_bytes(type, values)
         row = row_of(type.id, type.version, device, stated)
         working = self._estimates.corrected(row, stated)
-        self._pool.clear()
+        # Begun here, on the loop; the job that is tried again waits for the end of it in its own thread.
+        self._pool.clear(host=is_host(device) or _is_of_host(error.__cause__), wait=False)
         if not said_by_pool:
             guess = max(2 * working, admission.budget_bytes // FIRST_GUESS)
             self._estimates.too_little(row, max(working, min(guess, admission.budget_bytes // 2)))
         if again:
-            self._alone.add(key)
+            self._alone[key] = job
+            if len(self._alone) > ALONE_KEPT:
+                del self._alone[next(iter(self._alone))]
         else:
-            self._alone.discard(key)
+            self._alone.pop(key, None)
         weights = sum(admission.running[job].weights.values()) if job in admission.running else 0
         budget = admission.budget_bytes
         numbers = f"(On {device}: budget {budget:,} bytes, its models {weights:,}, kept for its work {working:,}.)"
@@ -100,7 +111,18 @@ class Reservations:
         found = self._devices.get(name)
         if found is None:
             found = self._devices[name] = Admission(self._pool.budget_of(name))
+        elif not found.budget_bytes:  # the process of an accelerator had not said yet what there is
+            found.budget_bytes = self._pool.budget_of(name)
         return found
+
+
+def _is_of_host(cause: BaseException | None) -> bool:
+    """Whether it was the host that had no more memory. Of a cause in another process there is only its `repr`."""
+    told = str(cause)
+    of_python = isinstance(cause, MemoryError | OSError) or told.startswith(("MemoryError(", "OSError("))
+    return cause is not None and (
+        of_python or "can't allocate memory" in told
+    )  # what torch's allocator of the host says
 
 
 def stated_bytes(type: NodeType, values: Mapping[str, Any]) -> int:

@@ -36,13 +36,15 @@ class Slab:
         self.users = 1
         self.used = 0
         self.chunks: list[torch.Tensor] = []
+        self.pinning = 0
+        """Bytes of a chunk that is about to join the others: they are counted before they are locked."""
         self._places: dict[str, tuple[int, int]] = {}
         """name of a tensor -> its chunk, and where it begins in it"""
         self._lock = threading.Lock()
 
     @property
     def bytes(self) -> int:
-        return sum(chunk.numel() for chunk in self.chunks)
+        return sum(chunk.numel() for chunk in self.chunks) + self.pinning
 
     def pieces(self, sources: Sequence[Source], files: WeightFiles) -> tuple[list[Piece], list[int], int]:
         """What a block is copied from, where its tensors begin in it, and its size. Raises ModelError.
@@ -58,8 +60,7 @@ class Slab:
                 for source, tensor in zip(lacking, carve(chunk, lacking, inner), strict=True):
                     files.fill(source, tensor)
                 if self._slabs.keep(self, chunk):
-                    number = len(self.chunks)
-                    self.chunks.append(chunk)
+                    number = len(self.chunks) - 1
                     self._places |= {source.key: (number, at) for source, at in zip(lacking, inner, strict=True)}
                 else:  # used once, and read again the next time
                     passing = {source.key: (chunk, at) for source, at in zip(lacking, inner, strict=True)}
@@ -123,7 +124,10 @@ class Slabs:
             slab.used = self._clock
 
     def keep(self, slab: Slab, chunk: torch.Tensor) -> bool:
-        """May this chunk of a slab stay?"""
+        """Make a chunk one of the slab's, if it may stay. Of one slab by one thread at a time.
+
+        Law P5: what is being locked counts already, because locking gigabytes takes seconds in which others ask.
+        """
         size = chunk.numel()
         with self._lock:
             idle = sorted((other for other in self._slabs.values() if not other.users), key=lambda other: other.used)
@@ -132,7 +136,16 @@ class Slabs:
                 return False
             while self._bytes() + size > self.limit_bytes:
                 self._drop(idle.pop(0))
-        return size == 0 or self._pin(chunk)
+            slab.pinning = size
+        kept = False
+        try:
+            kept = size == 0 or self._pin(chunk)
+        finally:
+            with self._lock:
+                slab.pinning = 0
+                if kept:
+                    slab.chunks.append(chunk)
+        return kept
 
     def clear(self) -> None:
         """Let go of all that nobody copies from."""

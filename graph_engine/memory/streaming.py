@@ -29,9 +29,9 @@ class Split(NamedTuple):
 def split(sizes: Sequence[int], room: int, depth: int = DEPTH, pinned: int = 0) -> Split | None:
     """Which blocks to keep so that they and the ring fit into `room` bytes; None when not even the ring fits.
 
-    sizes: bytes per block, in the order of use; the first `pinned` ones are always kept. What a pass streams is the least
-    there is, up to one block: a ring of small blocks leaves more room for kept ones, so large blocks (an embedding, say)
-    are streamed only if they must be.
+    sizes: bytes per block, in the order of use; the first `pinned` ones are always kept. What a pass streams is close to the
+    least there is: at most `depth` of the largest blocks above it. A ring of small blocks leaves more room for kept ones, so
+    large blocks (an embedding, say) are streamed only if they must be.
     """
     total = sum(sizes)
     if total <= room:

@@ -74,7 +74,7 @@ def host_memory() -> tuple[int, int]:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024, total
+                return min(int(line.split()[1]) * 1024, total), total
     except (OSError, ValueError, IndexError):
         pass
     return total, total

@@ -35,10 +35,14 @@ class Family:
              weights, a vocabulary that has grown
     fold     between `rename` and `fit`, for a model that is more than the sum of its files: a base and what was trained on it
     explain  (keys expected, keys found, keys of each file as they lie there) -> why they differ, and what to do
-    whole    spec -> its weights must all be there at once (they are quantised as they are loaded, say), so never streamed
+    whole    spec -> its weights must all be there at once (they are quantised as they are loaded, say), so never streamed;
+             it is filled and finished on the host, and then moved to its device
     part     its files hold more than this model; only what `rename` leaves of them is read
     beside   what nodes keep on a device beside the weights of a model, between jobs (captured graphs, say)
     load     spec, device -> module, for models that their own library knows best how to load; instead of the others
+    loaded_bytes  spec -> bytes of its weights once they are loaded, where those of its files say something else (weights
+             that `finish` quantises); rather too many than too few. It may read headers of files; raises
+             ModelError, ValueError
 
     `rename`, `fold` and `fit` raise ValueError "what is wrong; what to do" for files that cannot be this model. They are given
     tensors on the meta device when a model is only checked, so they must not ask for values.
@@ -55,6 +59,11 @@ class Family:
     whole: Callable[[ModelSpec], bool] | None = None
     part: bool = False
     beside: Beside | None = None
+    loaded_bytes: Callable[[ModelSpec], int] | None = None
+
+    def size_of(self, spec: ModelSpec) -> int:
+        """Bytes of weights on a device, as far as that is known before they are there. Raises as `loaded_bytes` does."""
+        return self.loaded_bytes(spec) if self.loaded_bytes is not None else spec.weight_bytes
 
     def is_whole(self, spec: ModelSpec) -> bool:
         """Whether the model can only be brought in as a whole."""

@@ -50,10 +50,12 @@ def materialise(
     wanted = _wanted(spec, family, module) if family.part else None
     tensors = fill(spec, family, lambda file: read(file, wanted, proceed), module)[1]
     dtype = getattr(torch, spec.dtype)
+    # What `finish` makes smaller need not fit on the device before.
+    first = "cpu" if family.whole is not None and family.whole(spec) else device
     ready = {}
     for key, tensor in tensors.items():
         proceed()
-        ready[key] = tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
+        ready[key] = tensor.to(device=first, dtype=dtype if tensor.is_floating_point() else tensor.dtype)
     module.load_state_dict(ready, strict=True, assign=True)
     if family.finish is not None:
         family.finish(module)

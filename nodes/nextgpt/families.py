@@ -14,6 +14,7 @@ from typing import Any
 from graph_engine.models.catalog import Family
 from nodes.nextgpt.graphs import GRAPHS
 from nodes.nextgpt.modality import SPOKEN, TRUNKS, Modality
+from nodes.nextgpt.quantised_size import loaded_bytes
 from nodes.nextgpt.recognise import explain
 from nodes.nextgpt.refusal import model_refusals
 from nodes.nextgpt.renaming import (
@@ -143,6 +144,7 @@ _ROWS: tuple[Family, ...] = (
         _fit_language_model,
         fold=fold_language_model,
         whole=lambda spec: spec.config.get("weights", "full") != "full",
+        loaded_bytes=loaded_bytes,
     ),
     Family(LORA, _lora, rename=_lora_state),
     *(

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import os
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,13 +18,12 @@ from graph_engine import Encoder, Needs, NodeContext, node
 from graph_engine.engine import Engine
 from graph_engine.graph.registry import Registry
 from graph_engine.memory.ahead import Expected
-from graph_engine.memory.mover import HostMover, carve
 from graph_engine.memory.pool import ModelPool
 from graph_engine.memory.slabs import Slabs
 from graph_engine.models.catalog import Catalog, Family
-from graph_engine.models.sources import Source
 from graph_engine.models.spec import ModelSpec, WeightFile
 from graph_engine.settings import Settings
+from tests.unit.memory.movers_on_host import SlabMover
 
 RUNS = 1000
 
@@ -130,25 +128,6 @@ async def test_a_thousand_runs_leave_nothing_behind(tmp_path: Path) -> None:
     await engine.close()
 
 
-class SlabMover(HostMover):
-    """What the mover of an accelerator does with slabs, on the host."""
-
-    def __init__(self, slabs: Slabs, model: str) -> None:
-        super().__init__()
-        self._slabs, self._slab = slabs, slabs.of(model)
-
-    def _bring(self, sources: Sequence[Source]) -> list[torch.Tensor]:
-        pieces, begins, size = self._slab.pieces(sources, self._files)
-        room = torch.empty(max(size, 1), dtype=torch.uint8)
-        for piece in pieces:
-            room[piece.begin : piece.begin + piece.bytes.numel()] = piece.bytes
-        return carve(room, sources, begins)
-
-    def close(self) -> None:
-        super().close()
-        self._slabs.done(self._slab)
-
-
 def test_lives_of_models_in_pieces_leave_no_pinned_bytes(tmp_path: Path) -> None:
     specs, pinned = [], {"now": 0, "most": 0}
     for name in "abc":
@@ -181,7 +160,7 @@ def test_lives_of_models_in_pieces_leave_no_pinned_bytes(tmp_path: Path) -> None
     for _ in range(50):
         life()
     before = tensors(), len(os.listdir("/proc/self/fd"))
-    for _ in range(300):
+    for _ in range(RUNS):
         life()
     pool.close()
     pool.clear()

@@ -15,8 +15,10 @@ KINDS = ("full", "int8", "int4")
 
 @torch.no_grad()
 def quantise(causal: Any, kind: str) -> None:
-    """Replace every linear layer of `causal`, whose weights are in place, one after the other.
+    """Replace every linear layer of `causal`, whose weights are in place on the host.
 
+    They become small when `causal` is moved to its device (`.to`, also "cpu"), each on its way there: that is how the
+    library does it, which leaves weights in 8 bits as they are where they lie on an accelerator already.
     Raises ValueError for an unknown kind, for a network without linear layers and where the library is missing.
     """
     if kind not in KINDS[1:]:
@@ -37,7 +39,7 @@ def quantise(causal: Any, kind: str) -> None:
 
 
 def _library() -> Any:
-    """(layer, kind) -> the layer quantised, on its device."""
+    """(layer, kind) -> the layer that is quantised when it is moved to a device."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it compiles things at import in ways torch calls old
@@ -58,12 +60,10 @@ def _library() -> Any:
         weight, nn8 = layer.weight, bitsandbytes.nn
         if kind == "int8":
             made = nn8.Linear8bitLt(**sizes, has_fp16_weights=False, threshold=6.0)
-            made.weight = nn8.Int8Params(weight.data, requires_grad=False, has_fp16_weights=False).to(weight.device)
+            made.weight = nn8.Int8Params(weight.data, requires_grad=False, has_fp16_weights=False)
         else:
             made = nn8.Linear4bit(**sizes, compute_dtype=weight.dtype, quant_type="nf4", compress_statistics=True)
-            made.weight = nn8.Params4bit(
-                weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True
-            ).to(weight.device)
+            made.weight = nn8.Params4bit(weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True)
         made.bias = layer.bias
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from pathlib import Path
@@ -12,8 +13,11 @@ import torch
 from safetensors.torch import save_file
 from works import context_of, job, typed
 
+from graph_engine import Needs
 from graph_engine.errors import Cancelled, ModelError, NotFoundError, PathError
 from graph_engine.execute.context import JobContext
+from graph_engine.execute.executor import Outputs, Report, Work
+from graph_engine.execute.local import LocalExecutor
 from graph_engine.memory.pool import ModelPool
 from graph_engine.models.catalog import Catalog, Family
 from graph_engine.models.spec import ModelSpec, WeightFile
@@ -224,6 +228,50 @@ def test_models_are_given_back_when_the_job_ends(given: Given, tmp_path: Path) -
     given.context.release()
     given.context.release()
     assert leases(given) == [0, 0]
+
+
+def test_what_cannot_be_given_back_keeps_nothing_else(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = spec(tmp_path, "first"), spec(tmp_path, "second")
+    given.context.working_bytes = 100
+    given.context.begin()
+    for one in (first, second):
+        given.context.model(one)
+    folder, release = given.context.scratch(), given.pool.release
+
+    def fail(wanted: ModelSpec, device: str) -> None:
+        release(wanted, device)
+        raise RuntimeError(f"the device is gone with {wanted.extras}")
+
+    monkeypatch.setattr(given.pool, "release", fail)
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        given.context.release()
+    assert leases(given) == [0, 0] and not folder.exists()
+    assert given.pool.stats()[0]["reserved_bytes"] == 0
+
+
+@pytest.mark.asyncio
+async def test_a_job_is_reported_also_when_what_it_held_cannot_be_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the thread it was in goes on with the next one."""
+    reports: dict[int, Report] = {}
+    executor = LocalExecutor(("cpu",), 1, lambda job, report: reports.update({job: report}))
+
+    def broken(context: JobContext) -> None:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(JobContext, "release", broken)
+    jobs = [job(typed(nothing, needs=Needs(device=True))) for _ in range(2)]
+    for one in jobs:
+        executor.start(Work(one, {}, context_of(one, tmp_path, lambda *post: None)))
+    until = time.monotonic() + 5
+    while len(reports) < 2 and time.monotonic() < until:
+        await asyncio.sleep(0.005)
+    assert all(isinstance(reports[one.id], Outputs) for one in jobs)
+    assert "w.nothing" in caplog.text and "the device is gone" in caplog.text
+    await executor.close()
 
 
 def test_a_model_that_does_not_load_is_no_lease(given: Given, tmp_path: Path) -> None:

@@ -76,6 +76,26 @@ def test_results_are_those_of_the_whole_model_and_memory_is_within_the_budget(
     assert torch.cuda.memory_allocated() - before <= slack
 
 
+def test_nobody_waits_on_the_host_while_a_model_is_streamed(specs: list[ModelSpec]) -> None:
+    """Whatever makes the host wait for the device raises, in every thread; what was computed is looked at after."""
+    x = torch.randn(8, WIDTH, device="cuda:0")
+    wanted = expected(specs[0], x)
+    pool = pool_of(0.5)
+    with torch.no_grad():
+        module = pool.lease(specs[0], "cuda:0")
+        module(x)  # the first pass shows the order of the layers, and sets up the device's libraries
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            found = [module(x) for _ in range(4)]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.equal(one, wanted) for one in found)
+    (model,) = pool.stats()[0]["models"]
+    assert model["streamed_bytes"] > 0
+    pool.release(specs[0], "cuda:0")
+    pool.close()
+
+
 def test_models_that_take_turns_come_out_of_their_slabs(specs: list[ModelSpec]) -> None:
     x = torch.randn(8, WIDTH, device="cuda:0")
     wanted = [expected(spec, x) for spec in specs]

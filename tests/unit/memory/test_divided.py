@@ -67,7 +67,7 @@ def test_the_server_and_a_process_never_hold_more_than_the_budget(
     budget = rooms * FILE_BYTES
     fleet = Fleet(Catalog([FAMILY]), {"cpu": budget})
     there = DividedPool(Catalog([FAMILY]), {"cpu": budget})
-    fleet.join("cpu", Far(lambda bytes: there.give("cpu", bytes), lambda: None, lambda run: None))
+    fleet.join("cpu", Far(lambda bytes: there.give("cpu", bytes), lambda host: None, lambda run: None))
     fleet.begin("cpu", lambda room: None)
     leases: list[tuple[bool, ModelSpec]] = []
     for far, number, what in script:
@@ -106,7 +106,7 @@ def test_two_jobs_of_the_server_that_want_one_model_take_its_room_once(specs: li
     catalog = Catalog([Family("layer", build)])
     there = DividedPool(Catalog([FAMILY]), {"cpu": 2 * FILE_BYTES})
     fleet = Fleet(catalog, {"cpu": 2 * FILE_BYTES})
-    far = Far(lambda bytes: there.give("cpu", bytes), lambda: None, lambda run: None)
+    far = Far(lambda bytes: there.give("cpu", bytes), lambda host: None, lambda run: None)
     fleet.join("cpu", far)
     fleet.begin("cpu", lambda room: None)
     threads = [threading.Thread(target=fleet.lease, args=(specs[0], "cpu")) for _ in range(2)]

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from movers_on_host import SlabMover, cuda_mover_on_host
 from safetensors.torch import save_file
 
 from graph_engine.errors import ModelError
+from graph_engine.memory.cuda_mover import CudaMover, pinned_slabs
 from graph_engine.memory.mover import HostMover, offsets
+from graph_engine.memory.slabs import Slabs
 from graph_engine.memory.streaming import ring_bytes
 from graph_engine.models.catalog import Family
 from graph_engine.models.sources import Source, find_sources
@@ -21,26 +24,26 @@ from graph_engine.models.spec import ModelSpec, WeightFile
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
-def cuda_mover(host_bytes: int) -> Any:
-    from graph_engine.memory.cuda_mover import CudaMover, pinned_slabs
+KINDS = {
+    "host": lambda slabs, patch: HostMover(),
+    "host, packed": lambda slabs, patch: SlabMover(slabs, "trial"),
+    "host, without slabs": lambda slabs, patch: SlabMover(slabs, "trial"),
+    "cuda's on the host, packed": lambda slabs, patch: cuda_mover_on_host(patch, slabs),
+    "cuda's on the host, without slabs": lambda slabs, patch: cuda_mover_on_host(patch, slabs),
+    "cuda, packed": lambda slabs, patch: CudaMover(torch.device("cuda"), slabs, "trial"),
+    "cuda, without host memory": lambda slabs, patch: CudaMover(torch.device("cuda"), slabs, "trial"),
+}
 
-    return CudaMover(torch.device("cuda"), pinned_slabs(host_bytes), "trial")
 
-
-@pytest.fixture(
-    params=[
-        "host",
-        pytest.param("cuda, packed", marks=CUDA),
-        pytest.param("cuda, without host memory", marks=CUDA),
-    ]
-)
-def mover(request: pytest.FixtureRequest) -> Iterator[Any]:
+@pytest.fixture(params=[pytest.param(kind, marks=CUDA if kind.startswith("cuda,") else ()) for kind in KINDS])
+def mover(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     kind = request.param
-    made = HostMover() if kind == "host" else cuda_mover(10**9 if kind == "cuda, packed" else 0)
+    slabs = (pinned_slabs if kind.startswith("cuda,") else Slabs)(0 if "without" in kind else 10**9)
+    made = KINDS[kind](slabs, monkeypatch)
     yield made
     made.close()
-    if kind != "host":
-        made._slabs.clear()
+    slabs.clear()
+    assert slabs.bytes == 0
 
 
 TENSORS = {

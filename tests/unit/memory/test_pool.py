@@ -403,3 +403,48 @@ def test_a_model_whose_weights_cannot_be_brought_is_leased_by_nobody_and_comes_w
     made.release(model, "cpu")
     assert made.clear() == 1
     made.close()
+
+
+def halve(module: Any) -> None:
+    assert module.weight.device.type == "cpu", "what is made smaller is made so on the host"
+    module.weight = torch.nn.Parameter(module.weight.half(), requires_grad=False)
+
+
+HALVED = 2 * 64 * 64 + 4 * 64
+"""Bytes of a `Linear(64, 64)` whose weights were halved."""
+
+
+def halving(loaded_bytes: Any) -> Family:
+    return Family(
+        "halved", lambda config: torch.nn.Linear(64, 64), halve, whole=lambda spec: True, loaded_bytes=loaded_bytes
+    )
+
+
+def halved_spec(folder: Path) -> ModelSpec:
+    return ModelSpec("halved", {}, (write(folder, weight=torch.ones(64, 64), bias=torch.zeros(64)),))
+
+
+def test_a_model_that_becomes_smaller_as_it_is_loaded_needs_room_for_what_it_becomes(tmp_path: Path) -> None:
+    small, budget = halved_spec(tmp_path), HALVED + 100
+    made = pool(budget, halving(lambda spec: HALVED))
+    assert made.size_of(small) == HALVED < small.weight_bytes
+    made.lease(small, "cpu")
+    assert held(made) == {small.key: (HALVED, 1)}
+    with pytest.raises(OutOfMemory, match="cannot be brought in block by block"):
+        pool(budget, halving(None)).lease(small, "cpu")
+
+
+def test_it_becomes_smaller_before_it_is_on_its_device(tmp_path: Path) -> None:
+    from graph_engine.models.load import materialise
+
+    module = materialise(halved_spec(tmp_path), halving(None), "meta")
+    assert (module.weight.device.type, module.weight.dtype) == ("meta", torch.float16)
+
+
+def test_a_size_that_nobody_can_tell_is_that_of_the_files(tmp_path: Path) -> None:
+    def gone(spec: ModelSpec) -> int:
+        raise ModelError("the file is gone")
+
+    small = halved_spec(tmp_path)
+    assert pool(1000).size_of(small) == small.weight_bytes, "there is no such family here"
+    assert pool(1000, halving(gone)).size_of(small) == small.weight_bytes

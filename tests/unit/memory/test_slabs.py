@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -143,5 +147,47 @@ def test_what_the_system_does_not_lock_is_not_kept_but_comes(tmp_path: Path) -> 
     found, files, slabs = sources(tmp_path), Counting(), Slabs(10**6, lambda chunk: False)
     slab = slabs.of("m")
     assert torch.equal(copied(slab, [found["a"], found["d"]], files)[0][1], TENSORS["d"])
+    assert slabs.bytes == 0
+    files.close()
+
+
+@pytest.mark.law("P5")
+def test_two_threads_that_lock_at_once_stay_within_the_budget(tmp_path: Path) -> None:
+    """Locking takes seconds: what one thread is about to lock counts when another one asks."""
+    found, size = sources(tmp_path), -(-TENSORS["d"].nbytes // ALIGNMENT) * ALIGNMENT
+    both, locked, most = threading.Barrier(2), [0], [0]
+
+    def pin(chunk: torch.Tensor) -> bool:
+        locked[0] += chunk.numel()
+        most[0] = max(most[0], locked[0], slabs.bytes)
+        with suppress(threading.BrokenBarrierError):  # nobody else comes here, as it should be
+            both.wait(0.3)
+        return True
+
+    def unpin(chunk: torch.Tensor) -> None:
+        locked[0] -= chunk.numel()
+
+    slabs = Slabs(size, pin, unpin)
+
+    def bring(name: str) -> torch.Tensor:
+        files = Counting()
+        tensors, _ = copied(slabs.of(name), [found["d"]], files)
+        files.close()
+        return tensors[0]
+
+    with ThreadPoolExecutor(2) as threads:
+        assert all(torch.equal(tensor, TENSORS["d"]) for tensor in threads.map(bring, "xy"))
+    assert most[0] <= slabs.limit_bytes and locked[0] == slabs.bytes == size
+
+
+def test_locking_that_fails_leaves_nothing_counted(tmp_path: Path) -> None:
+    found, files = sources(tmp_path), Counting()
+
+    def pin(chunk: torch.Tensor) -> bool:
+        raise RuntimeError("the driver is gone")
+
+    slabs = Slabs(10**6, pin)
+    with pytest.raises(RuntimeError, match="the driver is gone"):
+        copied(slabs.of("m"), [found["d"]], files)
     assert slabs.bytes == 0
     files.close()

@@ -610,13 +610,61 @@ def test_without_the_library_quantised_weights_are_refused_with_the_remedy(conte
 @pytest.mark.parametrize(("kind", "share", "error"), [("int8", 0.30, 0.05), ("int4", 0.20, 0.35)])
 def test_quantised_weights_are_smaller_and_say_nearly_the_same(context, kind, share, error):
     pytest.importorskip("bitsandbytes")
-    whole, small = (context.model(load_causal_lm(context, "mistral", weights=w, signals="")) for w in ("full", kind))
+    specs = [load_causal_lm(context, "mistral", weights=w, signals="") for w in ("full", kind)]
+    whole, small = map(context.model, specs)
+    assert module_bytes(small) <= FAMILY[specs[1].family].size_of(specs[1]), "never more than was reserved for it"
     ids = torch.tensor([[5, 900, 17, 1200, 4]])
     with torch.no_grad():
         ours, theirs = small.causal(ids).logits, whole.causal(ids).logits
     assert 0 < float((ours - theirs).norm() / theirs.norm()) < error
     tables = 2 * ROWS * 32 * 4
     assert module_bytes(small) - tables < share * (module_bytes(whole) - tables)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+@pytest.mark.parametrize("name", [name for name in MODELS if not name.startswith("gpt2")])
+def test_the_size_of_quantised_weights_is_known_before_they_are_loaded(context, name, kind):
+    """Of the layers that `quantise` replaces the small size and its scales, of all the rest the full one."""
+    spec = load_causal_lm(context, name, weights=kind)
+    causal = context.model(load_causal_lm(context, name)).causal
+    output = causal.get_output_embeddings()
+    linear = [layer.weight for layer in causal.modules() if type(layer) is torch.nn.Linear and layer is not output]
+    numbers = sum(weight.numel() for weight in linear)
+    rest = sum(parameter.numel() for parameter in causal.parameters()) - numbers
+    small = int(numbers * {"int8": 1.0, "int4": 0.5625}[kind]) + 4 * sum(weight.shape[0] for weight in linear)
+    family = FAMILY[spec.family]
+    assert family.size_of(spec) == small + 4 * rest < spec.weight_bytes
+    assert family.size_of(load_causal_lm(context, name)) == spec.weight_bytes
+
+
+def test_weights_become_small_on_their_way_to_the_device(context, monkeypatch):
+    """Where they lie on an accelerator already, the library leaves weights in 8 bits as they are."""
+    import sys
+    from types import SimpleNamespace
+
+    from nodes.nextgpt.model.quantise import quantise
+
+    class Params(torch.nn.Parameter):
+        def __new__(cls, data, requires_grad, has_fp16_weights):
+            return torch.Tensor._make_subclass(cls, data, requires_grad)
+
+        def to(self, *args, **kwargs):
+            self.data = self.data.to(torch.int8)
+            return self
+
+    class Layer(torch.nn.Linear):
+        def __init__(self, input_features, output_features, bias, device, **rest):
+            super().__init__(input_features, output_features, bias, device)
+
+    library = SimpleNamespace(nn=SimpleNamespace(Linear8bitLt=Layer, Int8Params=Params))
+    monkeypatch.setitem(sys.modules, "bitsandbytes", library)
+    spec = load_causal_lm(context, "mistral")
+    causal = materialise(spec, FAMILY[spec.family], "cpu").causal
+    quantise(causal, "int8")
+    layers = [layer for layer in causal.modules() if type(layer) is Layer]
+    assert layers and {layer.weight.dtype for layer in layers} == {torch.float32}
+    causal.to("cpu")
+    assert {layer.weight.dtype for layer in layers} == {torch.int8}
 
 
 # --- the spec -------------------------------------------------------------------------------------------------------
