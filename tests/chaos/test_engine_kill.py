@@ -189,7 +189,7 @@ def test_what_was_answered_survives_kills_and_effects_in_the_journal_are_not_rep
     assert in_journal >= 1, "no journal outlived a kill: the test shows nothing"
 
 
-DEADLY = '''
+DEADLY = """
 import asyncio, os, sys
 from pathlib import Path
 from graph_engine import Effect, Needs, node
@@ -216,7 +216,7 @@ async def main(folder, boot):
     await engine.close()
 
 asyncio.run(main(sys.argv[1], sys.argv[2]))
-'''
+"""
 
 
 @pytest.mark.law("P14")
