@@ -7,6 +7,7 @@ are on the device now, and how long steps of each type took so far.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -89,9 +90,17 @@ def computing_of(engine: Engine, plan: Plan, wanted: frozenset[int]) -> Computin
 
 
 def bandwidth_of(telemetry: Telemetry, device: str) -> tuple[float, bool]:
-    """Bytes a second to the device, and whether that was observed: over all that came so far, as far as it is kept."""
-    spans = [span for span in list(telemetry.spans) if span.device == device and span.what in ("load", "copy")]
-    bytes, seconds = sum(span.bytes for span in spans), sum(span.end_s - span.begin_s for span in spans)
+    """Bytes a second to the device, and whether that was observed: over all that came so far, as far as it is kept.
+
+    Blocks are asked for many at a time and come one after the other: a second in which several are on their way is one.
+    """
+    spans = [
+        span for span in list(telemetry.spans) if span.device == device and span.what in ("load", "copy") and span.bytes
+    ]
+    bytes, seconds, until = sum(span.bytes for span in spans), 0.0, -math.inf
+    for begin_s, end_s in sorted((span.begin_s, span.end_s) for span in spans):
+        seconds += max(0.0, end_s - max(begin_s, until))
+        until = max(until, end_s)
     if bytes >= OBSERVED_BYTES and seconds > 0:
         return bytes / seconds, True
     return (READING if device == "cpu" else BUS), False
