@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.bench import offload, offload_plot
+from graph_engine.memory import forecast, streaming
+from graph_engine.memory.streaming import Split
+from tests.bench import offload, offload_host, offload_plot, offload_simulated
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +60,42 @@ def test_bounds_are_told_apart() -> None:
 def test_without_a_device_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert offload.main(offload.parse([])) == 2
     assert "There is no CUDA device here" in capsys.readouterr().out
+
+
+def test_the_simulated_turn_is_within_its_bounds_at_every_budget(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """True sizes: at most 1.05 of the least time with 6, 10, 14 and 21 GiB for 21.7 GB of weights."""
+    check = offload_simulated.parse(["--check"])
+    assert offload_simulated.main(check) == 0
+    told = capsys.readouterr().out
+    assert [line.split()[0] for line in told.splitlines() if "GiB" in line] == ["8", "12", "16", "24"]
+    assert "11 models, 21.68 GB of weights" in told and "MISSED" not in told
+    monkeypatch.setattr(offload_simulated, "BOUND", 0.99)
+    assert offload_simulated.main(check) == 1
+    assert capsys.readouterr().out.count("MISSED") == 4
+
+
+def test_bytes_that_only_agree_with_each_other_are_not_enough(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Forecast and formula ask the same function which blocks are kept; one that keeps too few is found out."""
+    right = streaming.split
+
+    def wasteful(*given: object, **named: object) -> Split | None:
+        found = right(*given, **named)  # type: ignore[arg-type]
+        if found is None or not found.streamed:
+            return found
+        return Split(found.kept[:-2], tuple(sorted((*found.streamed, *found.kept[-2:]))), found.ring_bytes)
+
+    monkeypatch.setattr(streaming, "split", wasteful)
+    monkeypatch.setattr(forecast, "split", wasteful)
+    monkeypatch.setattr(offload_simulated, "BOUND", 9.9)
+    assert offload_simulated.main(offload_simulated.parse(["--check"])) == 1
+    assert capsys.readouterr().out.count("MISSED") == 2, "where something is streamed"
+
+
+def test_a_real_model_works_in_half_its_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    """The peak of the resident set is within 10 % of half the weights, and what is said is the same to the bit."""
+    assert offload_host.main(offload_host.parse(["--check", "--dtype", "float32"])) == 0
+    assert "float32: the same to the bit: yes; peak / budget" in capsys.readouterr().out
