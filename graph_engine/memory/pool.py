@@ -222,6 +222,10 @@ class ModelPool:
         with self._lock:
             return self.residency(device).budget_bytes
 
+    def memory_of(self, device: str) -> tuple[int, int]:
+        """(free, total) bytes of a device now, whoever has the rest."""
+        return device_memory(device)
+
     def stats(self) -> list[dict[str, Any]]:
         """Per device: budget, used, reserved, and each model: bytes that are counted for it, leases, how many uses of
         models later it is used again as far as plans say (None: never), and whether it is resident, streaming (then what is
