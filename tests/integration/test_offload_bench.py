@@ -50,10 +50,33 @@ def test_bounds_are_told_apart() -> None:
             "peak_gb": peak,
         }  # fmt: skip
 
-    assert offload.missed([row("ours", 5.0, 1.14, 1), row("group", 6.0, 1.3, 1)]) == []
-    assert "1.14 of the least (at most 1.1)" in offload.missed([row("ours", 5.0, 1.14, 0)])[0]
-    assert "group takes 4.0 s" in offload.missed([row("ours", 5.0, 1.0, 0), row("group", 4.0, 0.8, 0)])[0]
-    assert "9.0 GB were reserved" in offload.missed([row("ours", 5.0, 1.0, 0, peak=9.0)])[0]
+    slower = [row("model", 7.0, 1.5, 1), row("sequential", 90.0, 20.0, 1)]
+    group = row("group", 6.0, 1.3, 1)
+    assert offload.missed([row("ours", 5.0, 1.14, 1), group, *slower]) == []
+    [wrong] = offload.missed([row("ours", 5.0, 1.14, 0), group, *slower])
+    assert "1.14 of the least (at most 1.1)" in wrong
+    [wrong] = offload.missed([row("ours", 5.0, 1.0, 0), row("group", 4.0, 0.8, 0), *slower])
+    assert "group takes 4.0 s" in wrong
+    [wrong] = offload.missed([row("ours", 5.0, 1.0, 0, peak=9.0), group, *slower])
+    assert "9.0 GB were reserved" in wrong
+
+
+def test_what_was_not_compared_is_no_success() -> None:
+    def row(method: str, status: str, seconds: object = "", budget: float = 8) -> dict[str, object]:
+        ratio = "" if seconds == "" else 1.0
+        return {
+            "budget_gb": budget, "method": method, "status": status, "seconds": seconds, "ratio": ratio, "streams": 0,
+            "peak_gb": 1.0,
+        }  # fmt: skip
+
+    ours, known = row("ours", "ok", 5.0), row("sequential", "as before", 90.0)
+    assert offload.missed([]) == ["ours was not measured at any budget"]
+    assert offload.missed([ours, row("group", "ok", 6.0), row("model", "no room"), known]) == []
+    assert offload.missed([ours, row("group", "failed"), row("model", "no time"), row("group", "ok", 6.0, 12)]) == [
+        "8 GB: group was not measured (failed)",
+        "8 GB: model was not measured (no time)",
+        "8 GB: sequential was not measured (it has no row)",
+    ]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device to measure")

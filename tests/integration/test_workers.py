@@ -248,7 +248,7 @@ async def test_a_process_that_dies_idle_costs_no_attempt(engine: Engine) -> None
 
 
 @pytest.mark.law("P4")
-@pytest.mark.parametrize(("type", "limit_s"), [("v.patient", 1.0), ("v.stubborn", 3.0)])
+@pytest.mark.parametrize(("type", "limit_s"), [("v.patient", 1.0), ("v.stubborn", 2.0)])
 async def test_cancel_ends_within_the_grace_time(engine: Engine, tmp_path: Path, type: str, limit_s: float) -> None:
     """Who listens ends at the next check and keeps its process; who does not is ended with it."""
     mark = tmp_path / "inside"
