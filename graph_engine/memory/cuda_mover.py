@@ -107,10 +107,10 @@ class CudaMover:
             # In here, too: locking memory makes a context on the device that is current.
             pieces, begins, size = self._slab.pieces(sources, self._files)
             room, slot = self._room(size, passing)
-            begun = self._stream.record_event(torch.cuda.Event(enable_timing=True))
+            begun = self._stream.record_event(_timed())
             for piece in pieces:
                 room[piece.begin : piece.begin + piece.bytes.numel()].copy_(piece.bytes, non_blocking=True)
-            self._last = there = self._stream.record_event(torch.cuda.Event(enable_timing=True))
+            self._last = there = self._stream.record_event(_timed())
         return _Arrival(carve(room, sources, begins), begun, there, slot)
 
     def _room(self, size: int, passing: bool) -> tuple[torch.Tensor, tuple[Ring, int] | None]:
@@ -145,12 +145,16 @@ class CudaMover:
     def _tell(self) -> None:
         """Say of every copy that is over when it was; the device has its own clock, of which the differences count."""
         over = []
-        while self._flying and self._flying[0][1].query():
+        while self._flying and self._flying[0][1].query():  # type: ignore[no-untyped-call]
             over.append(self._flying.popleft())
         now = time.perf_counter()
         for begun, there, told in over:
             end = now - there.elapsed_time(over[-1][1]) / 1000
             told(end - begun.elapsed_time(there) / 1000, end)
+
+
+def _timed() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
 _STREAMS: dict[str, torch.cuda.Stream] = {}
