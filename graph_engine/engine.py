@@ -322,7 +322,8 @@ class Engine(Controls):
             }
             await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
             return
-        self._keep(self._queue.started(row.id))
+        # Not begun before the disk has it: a node that ends the process at once would never be counted (law P14).
+        await self._queue.started(row.id)
         live = self._enlist(record, ready, row.boots)
         self._accept(live, row.number)
         await self._begin(live, ready.plan, journal, wishes)

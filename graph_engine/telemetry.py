@@ -28,7 +28,7 @@ MEMORY = 0.25
 class Span(NamedTuple):
     """Times are of `time.perf_counter`.
 
-    what      load (a whole model came), copy (a block of a streamed one), evict (a model left; begin is end),
+    what      load (a model came; 0 bytes where it comes in blocks), copy (one of its blocks), evict (it left; begin is end),
               weights (a step waited for a model), memory (a step waited until others left room)
     """
 
@@ -93,14 +93,23 @@ class Telemetry:
             self._device(device).in_flight[self._tickets] = span
             return self._tickets
 
-    def ended(self, device: str, ticket: int, *, came: bool = True, bytes: int | None = None) -> None:
-        """came: False when it was given up. bytes: what it really was. A ticket counts once."""
+    def ended(
+        self,
+        device: str,
+        ticket: int,
+        *,
+        came: bool = True,
+        bytes: int | None = None,
+        times: tuple[float, float] | None = None,
+    ) -> None:
+        """came: False when it was given up. bytes, times: what it really was, and from when to when. A ticket counts once."""
         with self._lock:
             copies = self._device(device)
             span = copies.in_flight.pop(ticket, None)
             if span is None or not came:
                 return
-            span = span._replace(end_s=time.perf_counter(), bytes=span.bytes if bytes is None else bytes)
+            begin_s, end_s = (span.begin_s, time.perf_counter()) if times is None else times
+            span = span._replace(begin_s=begin_s, end_s=end_s, bytes=span.bytes if bytes is None else bytes)
             copies.copied_bytes += span.bytes
             copies.loads += span.what == "load"
             self.spans.append(span)

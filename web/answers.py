@@ -170,7 +170,11 @@ ANSWERS: dict[str, Schema] = {
                         "weight_bytes": INTEGER,
                         "kept_bytes": {"type": "integer", "description": "stay while it is used"},
                         "streamed_bytes": {"type": "integer", "description": "copied in every pass"},
-                        "copied_bytes": {"type": "integer", "description": "in this step, with one pass"},
+                        "passes": {
+                            "type": "integer",
+                            "description": "that are counted of what is streamed: tokens or denoising steps",
+                        },
+                        "copied_bytes": {"type": "integer", "description": "in this step, with these passes"},
                         "here": {"type": "boolean", "description": "on the device now"},
                     }
                 ),
@@ -188,6 +192,10 @@ ANSWERS: dict[str, Schema] = {
             "compute_s": {
                 "type": "number",
                 "description": "what steps of these types took so far, one after the other",
+            },
+            "expected_s": {
+                "type": "number",
+                "description": "of each step the longer of both, where it computes while its models come; else their sum",
             },
             "unknown": {"type": "array", "items": TEXT, "description": "node types that never ran here"},
         }

@@ -106,7 +106,7 @@ def _devices(house: House) -> Iterator[Metric]:
     yield models
     for what, words in (
         ("copied_bytes", "Bytes of weights brought to a device."),
-        ("loads", "Whole models brought to a device."),
+        ("loads", "Models brought to a device, whole or block by block."),
         ("evictions", "Models that left a device."),
     ):
         values = {device["device"]: float(device[what]) for device in devices}

@@ -7,6 +7,7 @@ are on the device now, and how long steps of each type took so far.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from graph_engine.graph.kinds import ModelKind
 from graph_engine.graph.plan import Plan, Step
 from graph_engine.models.spec import ModelSpec
 from graph_engine.telemetry import Telemetry
-from web.commands.plan import BUS, Report, amount, gates_of, models_of, report_of
+from web.commands.plan import BUS, Report, amount, expected_s, gates_of, models_of, report_of
 from web.state import House
 from web.submission import Submission
 
@@ -28,11 +29,12 @@ OBSERVED_BYTES = 16 << 20
 
 
 class Computing(NamedTuple):
-    """seconds: of all wanted steps whose type has been seen; unknown: the types that have not."""
+    """seconds: of all wanted steps whose type has been seen, and by node; unknown: the types that have not."""
 
     steps: int
     cached: int
     seconds: float
+    by_node: dict[str, float]
     unknown: tuple[str, ...]
 
 
@@ -77,21 +79,30 @@ async def _models(
 
 
 def computing_of(engine: Engine, plan: Plan, wanted: frozenset[int]) -> Computing:
-    seconds, unknown = 0.0, set()
+    by_node, unknown = {}, set()
     for index in wanted:
         type = plan.steps[index].type
         usual = engine.usual_s(type.id)
         if usual is None:
             unknown.add(type.id)
         else:
-            seconds += usual
-    return Computing(len(wanted), len(plan.steps) - len(wanted), seconds, tuple(sorted(unknown)))
+            by_node[plan.steps[index].node] = usual
+    cached = len(plan.steps) - len(wanted)
+    return Computing(len(wanted), cached, sum(by_node.values()), by_node, tuple(sorted(unknown)))
 
 
 def bandwidth_of(telemetry: Telemetry, device: str) -> tuple[float, bool]:
-    """Bytes a second to the device, and whether that was observed: over all that came so far, as far as it is kept."""
-    spans = [span for span in list(telemetry.spans) if span.device == device and span.what in ("load", "copy")]
-    bytes, seconds = sum(span.bytes for span in spans), sum(span.end_s - span.begin_s for span in spans)
+    """Bytes a second to the device, and whether that was observed: over all that came so far, as far as it is kept.
+
+    Blocks are asked for many at a time and come one after the other: a second in which several are on their way is one.
+    """
+    spans = [
+        span for span in list(telemetry.spans) if span.device == device and span.what in ("load", "copy") and span.bytes
+    ]
+    bytes, seconds, until = sum(span.bytes for span in spans), 0.0, -math.inf
+    for begin_s, end_s in sorted((span.begin_s, span.end_s) for span in spans):
+        seconds += max(0.0, end_s - max(begin_s, until))
+        until = max(until, end_s)
     if bytes >= OBSERVED_BYTES and seconds > 0:
         return bytes / seconds, True
     return (READING if device == "cpu" else BUS), False
@@ -104,18 +115,23 @@ def told(
     [entry] = [entry for entry in engine.memory()["devices"] if entry["device"] == report.device]
     there = {model["family"]: model["weight_bytes"] for model in entry["models"]
              if model["key"] in models and model["share"] == 1.0}  # fmt: skip
-    uses, moving, copied = [], set(), 0
+    uses, moving, copied, spared_bytes = [], set(), 0, []
     for use in report.uses:
         spared = min(use.copied, there.pop(use.model, 0))
         if use.copied > spared:
             moving.add(use.model)
         copied += use.copied - spared
+        spared_bytes.append(spared)
         uses.append({
             "node": use.step, "model": use.model, "weight_bytes": use.weights, "kept_bytes": use.kept,
-            "streamed_bytes": use.streamed, "copied_bytes": use.copied - spared, "here": bool(spared),
+            "streamed_bytes": use.streamed, "passes": use.passes, "copied_bytes": use.copied - spared, "here": bool(spared),
         })  # fmt: skip
     fits = "no" if report.problem else "streamed" if any(use.streamed for use in report.uses) else "whole"
     copy_s = copied / report.bandwidth
+    others = sum(
+        seconds for node, seconds in computing.by_node.items() if node not in {use.step for use in report.uses}
+    )
+    expected = others + expected_s(report.uses, report.bandwidth, spared_bytes)
     answer = {
         "fits": fits,
         "problem": report.problem,
@@ -132,6 +148,7 @@ def told(
         "cached": computing.cached,
         "copy_s": round(copy_s, 3),
         "compute_s": round(computing.seconds, 3),
+        "expected_s": round(expected, 3),
         "unknown": list(computing.unknown),
     }
     return answer | {"summary": summary(answer)}
@@ -143,7 +160,7 @@ def summary(answer: dict[str, Any]) -> str:
         return f"does not fit in {amount(answer['budget_bytes'])}: {answer['problem']}"
     if not answer["steps"]:
         return "nothing to compute: every result is there"
-    seconds = answer["copy_s"] + answer["compute_s"]
+    seconds = answer["expected_s"]
     time = f"{seconds:.1f} s" if not answer["unknown"] else f"{seconds:.1f} s and what is new" if seconds else "new"
     if not answer["models"]:
         return f"{time}, no model"

@@ -19,6 +19,7 @@ class Far:
 
     whole_bytes   the budget of its device; 0 until somebody could say
     room_bytes    how much of it that process may use; the server's own pool may use the rest
+    memory        (free, total) bytes of its device as it said last; None until it has
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Far:
         self.holdings = Holdings(0, 0, {})
         self.stats: dict[str, Any] = {}
         self.loads = 0
+        self.memory: tuple[int, int] | None = None
 
 
 class Fleet(DividedPool):
@@ -57,6 +59,8 @@ class Fleet(DividedPool):
         with far.dividing:  # nobody asks for room that it has not got yet
             far.holdings, far.stats = Holdings(far.whole_bytes, far.whole_bytes, {}), {}
             far.room_bytes = far.whole_bytes - self._own_room(device)
+            if far.memory is not None:
+                far.memory = (far.memory[1], far.memory[1])
             start(far.room_bytes)
 
     def told(self, device: str, form: Mapping[str, Any]) -> None:
@@ -66,6 +70,7 @@ class Fleet(DividedPool):
             far.whole_bytes = far.room_bytes = form["budget_bytes"]
         far.holdings = holdings_from(form)
         far.stats, far.loads = form["stats"], form["loads"]
+        far.memory = (form["memory"][0], form["memory"][1])
         self._sizes.update(form["sizes"])
 
     def make_room(self, device: str, wanted_bytes: int) -> int:
@@ -121,6 +126,14 @@ class Fleet(DividedPool):
     def budget_of(self, device: str) -> int:
         far = self._far.get(device)
         return far.whole_bytes if far is not None and far.whole_bytes else super().budget_of(device)
+
+    def memory_of(self, device: str) -> tuple[int, int]:
+        """Of a device that lives in a process, what that said: to ask the device is to open it, which takes some of its memory.
+        Zeros until it has said something."""
+        far = self._far.get(device)
+        if far is None or (far.memory is None and is_host(device)):
+            return super().memory_of(device)
+        return far.memory or (0, 0)
 
     def clear(self, host: bool = False, wait: bool = True) -> int:
         """Here at once, in other processes before their next job."""
@@ -188,6 +201,7 @@ def holdings_form(pool: DividedPool, device: str) -> dict[str, Any]:
         "sizes": pool.sizes(found.models),
         "stats": stats[0] if stats else {},
         "loads": pool.loads,
+        "memory": pool.memory_of(device),
     }
 
 

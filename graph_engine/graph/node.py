@@ -55,6 +55,8 @@ class Needs:
     device         runs in the lane of a device, one job at a time (a node that computes with models)
     inline         takes microseconds and does no input or output: run on the event loop, without a thread
     working_bytes  device memory beside the weights, a number or a function of the literals; reserved while the job runs
+    passes         how often its models go through their blocks, as `working_bytes`; said before a run, of models that do not
+                   fit: a token or a denoising step is a pass, and each copies what does not stay
     models         what the node asks `context.model` for, where that is not what arrives at its model ports: (literals and
                    the specs that arrived, by port) -> specs; memory is prepared for these
     timeout_s      an attempt that takes longer fails
@@ -64,6 +66,7 @@ class Needs:
     device: bool = False
     inline: bool = False
     working_bytes: int | Callable[[dict[str, Any]], int] = 0
+    passes: int | Callable[[dict[str, Any]], int] = 1
     models: Callable[[Mapping[str, Any]], Iterable[Any]] | None = None
     timeout_s: float | None = None
     retries: int = 0

@@ -265,6 +265,10 @@ class ModelPool:
         with self._lock:
             return self.residency(device).budget_bytes
 
+    def memory_of(self, device: str) -> tuple[int, int]:
+        """(free, total) bytes of a device now, whoever has the rest."""
+        return device_memory(device)
+
     def stats(self) -> list[dict[str, Any]]:
         """Per device: budget, used, reserved, and each model: bytes that are counted for it, leases, how many uses of
         models later it is used again as far as plans say (None: never), and whether it is resident, streaming (then what is
@@ -344,6 +348,7 @@ class ModelPool:
             room, leaving = residency.admit_streamed(spec.key, outline.bytes, outline.least_room)
             self.make_way(device, leaving)
             residency.lease(spec.key, next_use)
+        flight = 0
         try:
             if room == outline.bytes and not self.movers.in_pieces(device, spec):  # its files hold more than it takes
                 module = self._materialise(spec, device, residency)
@@ -351,14 +356,18 @@ class ModelPool:
                     raise OutOfMemory(f"{spec.family} takes more than its {outline.bytes:,} bytes on {device}.")
                 return module
             self._vacate()
+            flight = self.telemetry.began("load", device, spec.family, 0)  # its blocks are copies of their own
             streamed = self._streamed_of(spec, device, outline, room)
             with self._lock:
                 self._keep_streamed(spec, device, streamed, room)
+            self.telemetry.ended(device, flight)
             return streamed.module
         except BaseException:
             with self._lock:
                 residency.discard(spec.key)
             raise
+        finally:
+            self.telemetry.ended(device, flight, came=False)
 
     def _streamed_of(self, spec: ModelSpec, device: str, outline: Outline, room: int) -> Streamed:
         from graph_engine.memory.offload import Streamed
@@ -462,7 +471,8 @@ class ModelPool:
         place = (device, spec.key)
         with self._lock:
             self._churn[device] = self._churn.get(device, 0) + 1
-        flight = self.telemetry.began("load", device, spec.family, self.size_of(spec))
+        size = 0 if outline is not None else self.size_of(spec)  # blocks are copies of their own
+        flight = self.telemetry.began("load", device, spec.family, size)
         try:
             self.let_go()
             go_on(loading)

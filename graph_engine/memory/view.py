@@ -27,7 +27,7 @@ def view(pool: ModelPool, devices: Iterable[str], telemetry: Telemetry) -> list[
 def _device(name: str, entry: dict[str, Any] | None, pool: ModelPool, telemetry: Telemetry) -> dict[str, Any]:
     if entry is None:
         entry = {"budget_bytes": pool.budget_of(name), "used_bytes": 0, "reserved_bytes": 0, "models": []}
-    free, total = host_memory() if name == "cpu" else device_memory(name)
+    free, total = host_memory() if name == "cpu" else pool.memory_of(name)
     now, copies = time.perf_counter(), telemetry.devices.get(name, Copies())
     return {
         "device": name,

@@ -13,6 +13,7 @@ from nodes.diffusion.working import bare, sampling
 from nodes.nextgpt.denoise import Guidance, Negative, Scheduler, Seed, Strength, cancellable, joined, reporter
 from nodes.nextgpt.kernels import Kernels, with_kernels
 from nodes.nextgpt.refusal import refusals
+from nodes.nextgpt.working import denoiser_passes
 
 INPAINTING = 9
 """Channels of a denoiser for inpainting: the latent, the mask, the latent of what is kept."""
@@ -22,7 +23,7 @@ INPAINTING = 9
     id="diffusion.sample",
     category=CATEGORY,
     effect=Effect.SEEDED,
-    needs=Needs(device=True, working_bytes=sampling, models=bare("model")),
+    needs=Needs(device=True, working_bytes=sampling, passes=denoiser_passes, models=bare("model")),
 )
 def sample(
     context: NodeContext,

@@ -19,12 +19,11 @@ from nodes.nextgpt.denoise import (
 )
 from nodes.nextgpt.load import lease
 from nodes.nextgpt.refusal import refusals
-from nodes.nextgpt.working import decoding, denoising, drawing, encoding
+from nodes.nextgpt.working import decoding, denoising, drawing, encoding, steps
 
 CATEGORY = "NExT-GPT/decode"
-DRAW, SAMPLE, DECODE, ENCODE = (
-    Needs(device=True, working_bytes=bytes) for bytes in (drawing, denoising, decoding, encoding)
-)
+DRAW, SAMPLE = (Needs(device=True, working_bytes=bytes, passes=steps) for bytes in (drawing, denoising))
+DECODE, ENCODE = (Needs(device=True, working_bytes=bytes) for bytes in (decoding, encoding))
 
 
 @node(id="nextgpt.decode_image", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DRAW)

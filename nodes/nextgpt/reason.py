@@ -13,7 +13,7 @@ from nodes.nextgpt.lora import speaker, speakers
 from nodes.nextgpt.modality import SPOKEN, stamped
 from nodes.nextgpt.per_modality import Port, per_modality
 from nodes.nextgpt.refusal import refusals
-from nodes.nextgpt.working import speaking
+from nodes.nextgpt.working import speaking, tokens
 
 Want = Literal["auto", "always", "never"]
 Most = Annotated[int, Widget(min=1, max=16)]
@@ -24,7 +24,7 @@ Most = Annotated[int, Widget(min=1, max=16)]
     version=stamped("1.2.0"),
     category="NExT-GPT/stages",
     effect=Effect.SEEDED,
-    needs=Needs(device=True, working_bytes=speaking, models=lambda values: speakers(values["model"])),
+    needs=Needs(device=True, working_bytes=speaking, passes=tokens, models=lambda values: speakers(values["model"])),
 )
 @per_modality(
     wishes=lambda row: Port(row.name, Want, "auto"),

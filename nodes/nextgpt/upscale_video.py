@@ -10,7 +10,7 @@ from nodes.nextgpt.denoise import Sampling, Side, Strength, of_modality, sample,
 from nodes.nextgpt.load import CATEGORY as LOADERS
 from nodes.nextgpt.load import VERSION
 from nodes.nextgpt.preset import PresetName
-from nodes.nextgpt.working import redrawing
+from nodes.nextgpt.working import redrawing, steps
 
 
 @node(id="nextgpt.load_upscaler", version=VERSION, category=LOADERS, reads=reads)
@@ -25,7 +25,7 @@ def load_upscaler(context: NodeContext, preset: PresetName = "tiny") -> Decoder:
     id="nextgpt.upscale_video",
     category=CATEGORY,
     effect=Effect.SEEDED,
-    needs=Needs(device=True, working_bytes=redrawing),
+    needs=Needs(device=True, working_bytes=redrawing, passes=steps),
 )
 @sampling_inputs
 def upscale_video(

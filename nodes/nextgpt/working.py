@@ -1,4 +1,4 @@
-"""Working bytes: what a node's computing takes beside its models, from its literals and the models that arrived.
+"""Working bytes: what a node's computing takes beside its models, from its literals and the models that arrived; and passes.
 
 Each is a multiple of one layer's output at its widest, for a pass without gradients and with attention that makes no
 matrix of weights. The multiples were counted on fake tensors of the true sizes (tests/unit/nextgpt/test_working.py) and
@@ -63,6 +63,24 @@ def drawing(values: Values) -> int:
 
 def redrawing(values: Values) -> int:
     return max(encoding(values), drawing(values))
+
+
+def tokens(values: Values) -> int:
+    """Passes of a language model: one for the prompt, which gives the first token, and one for each further token."""
+    return int(values.get("max_new_tokens") or 150)
+
+
+def steps(values: Values) -> int:
+    """Passes of a denoiser: as many as the literals say, or the decoder's own."""
+    decoder, _ = _model(values, "decoder")
+    return denoiser_passes({**values, "steps": values.get("steps") or decoder.config["steps"]})
+
+
+def denoiser_passes(values: Values) -> int:
+    """Of `steps` steps; of an existing latent the part that `strength` says."""
+    whole = int(values["steps"])
+    taken = max(1, min(whole, int(whole * float(values.get("strength") or 1.0))))
+    return 2 * taken if values.get("scheduler") == "heun" else taken  # of second order: twice a step
 
 
 def speaking(values: Values) -> int:

@@ -5,6 +5,8 @@ process. One line per row: milliseconds per job (the best of many), and what the
 
 `--turn`: instead, how long a first turn of any_to_any (`tiny`) takes in processes that have imported nothing, in processes
 that had time to import libraries before it, and a further turn; with what the processes hold in memory before and after.
+
+`--first`: instead, the same of a process's first job, with a torch model of one small layer: in CPU time of the process.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any
 
 import psutil
 import torch
+from safetensors.torch import save_file
 
 from graph_engine.engine import Engine
 from graph_engine.execute.executor import Executor, Outputs, Report, ReportTo, Work
@@ -114,7 +117,40 @@ async def first_turns() -> None:
         print(f"{name:>8}  {first:9.2f}s  {first / hot:10.2f}  {second:7.2f}s  {held / 1e6:8.0f} MB")
 
 
+async def first_job(warm_s: float, data: Path) -> tuple[float, int]:
+    """CPU seconds of a process in its first job; bytes that it holds before."""
+    settings = Settings(data_dir=data, devices=("cpu",), workers="process", warm_s=warm_s, custom_nodes=(PACK,))
+    settings.models_path.mkdir(parents=True)
+    save_file(torch.nn.Linear(64, 64).state_dict(), settings.models_path / "a.safetensors")
+    nodes = {
+        "load": {"type": "v.load", "values": {"name": "a"}},
+        "use": {"type": "v.use", "links": {"model": "load.input_projector"}},
+    }
+    async with await Engine.open(settings) as engine:
+        assert isinstance(engine._executor, WorkerExecutor)
+        child = engine._executor.workers["cpu"].child
+        assert child is not None
+        while warm_s and not child.warm:
+            await asyncio.sleep(0.05)
+        process = psutil.Process(child.process.pid)
+        held, before = process.memory_info().rss, sum(process.cpu_times()[:2])
+        record = await engine.submit({"format": "anyloom", "version": 1, "nodes": nodes})
+        record = await engine.wait(record.id)
+        assert record.status == "succeeded", record.errors
+        return sum(process.cpu_times()[:2]) - before, held
+
+
+async def first_jobs() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, warm_s in (("process", 0.0), ("warmed", 600.0)):
+            took, held = await first_job(warm_s, Path(folder) / name)
+            print(f"{name:>8}: {took:.2f} s of CPU for the first job; {held / 1e6:.0f} MB held before")
+
+
 async def main() -> None:
+    if "--first" in sys.argv[1:]:
+        await first_jobs()
+        return
     if "--turn" in sys.argv[1:]:
         await first_turns()
         return

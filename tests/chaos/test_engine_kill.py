@@ -1,4 +1,5 @@
-"""Law P1 for the engine: a run that was answered with an id survives kill -9 at any moment and ends as it should.
+"""Laws P1 and P14 for the engine: a run that was answered with an id survives kill -9 at any moment and ends as it should,
+and one that does the killing is not tried for ever.
 
 What is promised of side effects: one that was journaled before the kill is never repeated. Between the effect itself and
 its line in the journal there is a moment in which no program can know; there, and only there, it is done again.
@@ -186,3 +187,48 @@ def test_what_was_answered_survives_kills_and_effects_in_the_journal_are_not_rep
     assert len(promised) >= 10, "the children did no work worth killing"
     assert survivors >= 5, "hardly a run was unfinished at a kill: the test shows nothing"
     assert in_journal >= 1, "no journal outlived a kill: the test shows nothing"
+
+
+DEADLY = """
+import asyncio, os, sys
+from pathlib import Path
+from graph_engine import Effect, Needs, node
+from graph_engine.engine import Engine
+from graph_engine.graph.registry import Registry
+from graph_engine.models.catalog import Catalog
+from graph_engine.settings import Settings
+
+@node(id="k.deadly", effect=Effect.EXTERNAL, output=True, needs=Needs(inline=True))
+def deadly(log: str) -> int:
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, b"x")
+    os._exit(9)  # at once, on the event loop: nothing is written any more that was only asked for
+
+async def main(folder, boot):
+    registry = Registry([deadly.node_type])
+    engine = await Engine.open(Settings(data_dir=Path(folder) / "data"), registry=registry, catalog=Catalog())
+    if boot == "first":
+        nodes = {"d": {"type": "k.deadly", "values": {"log": f"{folder}/marks"}}}
+        await engine.submit({"format": "anyloom", "version": 1, "title": "deadly", "nodes": nodes})
+    for record in await engine.runs(limit=10):
+        record = await engine.wait(record.id, 20)
+        print(record.status, [(error["code"], error["message"]) for error in record.errors])
+    await engine.close()
+
+asyncio.run(main(sys.argv[1], sys.argv[2]))
+"""
+
+
+@pytest.mark.law("P14")
+def test_a_run_that_kills_the_server_at_once_is_begun_three_times_and_no_more(tmp_path: Path) -> None:
+    def boot(name: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", DEADLY, str(tmp_path), name]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+    for name in ("first", "again", "again"):
+        died = boot(name)
+        assert (died.returncode, died.stdout) == (9, ""), died.stderr
+    last = boot("again")
+    assert last.returncode == 0, (last.returncode, last.stderr)
+    assert last.stdout.startswith("failed [('poisoned', 'the server died 3 times"), last.stdout
+    assert (tmp_path / "marks").read_text() == "xxx"

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from graph_engine.graph.registry import Registry
 from graph_engine.settings import Settings
+from nodes.nextgpt.working import denoiser_passes
 from web.cli import main, parser
 from web.commands.flags import settings_of
+from web.commands.plan import Report, Use, expected_s, passes_of, show
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +53,63 @@ def test_what_does_not_fit_is_streamed_and_says_what_a_pass_copies(
 ) -> None:
     assert main(["plan", "text_to_image", *TINY, *flags, "--vram", "3.1MB"]) == 0
     out = capsys.readouterr().out
-    assert "streamed: " in out and "every pass copies" in out and "multiply what every pass copies" in out
+    assert "streamed: " in out and "every pass copies" in out and ", 96 passes " in out, "as many as tokens"
+    assert "A pass is a token or a denoising step; as many are counted as the step may make." in out
     _, found = report(capsys, "text_to_image", *TINY, *flags, "--vram", "3.1MB")
     uses = {use["step"]: use for use in found["uses"]}  # type: ignore[attr-defined]
     assert {name for name, use in uses.items() if use["streamed"]} == {"think"}, "activations count, too"
     assert all(use["kept"] + use["streamed"] == use["weights"] for use in uses.values())
+    think = uses["think"]
+    assert (think["passes"], uses["draw"]["passes"]) == (96, 1), "what stays comes once"
+    assert think["copied"] == think["weights"] + 95 * think["streamed"]
+    assert found["copied"] == sum(use["copied"] for use in uses.values())
+    assert found["seconds"] * found["bandwidth"] == pytest.approx(found["copied"])  # type: ignore[operator]
+    fewer = [*TINY, "--set", "think.max_new_tokens=40"]
+    _, found = report(capsys, "text_to_image", *fewer, *flags, "--vram", "3.1MB")
+    (use,) = [use for use in found["uses"] if use["streamed"]]  # type: ignore[attr-defined]
+    assert use["copied"] == use["weights"] + 39 * use["streamed"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "passes"), [((), 8), (("draw.steps=12",), 12), (("draw.steps=12", "draw.scheduler=heun"), 24)]
+)
+def test_a_denoiser_is_gone_through_once_a_step(
+    flags: list[str], capsys: pytest.CaptureFixture[str], sets: tuple[str, ...], passes: int
+) -> None:
+    """As the decoder has it, as the workflow says, and twice with a scheduler of second order."""
+    words = [word for set in ("draw.width=96", "draw.height=96", *sets) for word in ("--set", set)]
+    _, found = report(capsys, "text_to_image", *TINY, *words, *flags, "--vram", "3.1MB", "--bandwidth", "55GB")
+    (use,) = [use for use in found["uses"] if use["step"] == "draw"]  # type: ignore[attr-defined]
+    assert use["streamed"] > 0 and use["passes"] == passes
+    assert use["copied"] == use["weights"] + (passes - 1) * use["streamed"]
+    assert use["seconds"] == pytest.approx(use["copied"] / found["bandwidth"])
+
+
+def test_passes_of_what_is_linked_or_changed_in_part() -> None:
+    assert [denoiser_passes({"steps": 20, "strength": part}) for part in (1.0, 0.6, 0.01)] == [20, 12, 1]
+    types = Registry.discover()
+    assert passes_of(types["nextgpt.reason"], {"max_new_tokens": 7}) == 7
+    draw = types["diffusion.sample"]
+    assert passes_of(draw, {"steps": 20, "scheduler": "heun"}) == 40
+    assert passes_of(draw, {}) == 1, "linked, and nobody knows to what"
+
+
+def test_what_is_expected_is_the_longer_of_copying_and_computing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where it computes while it is copied; what has to be there first comes on top."""
+
+    def use(step: str, copies: float, usual: float | None, beside: bool) -> Use:
+        return Use(step, "m", 100, 60, 40, int(copies * 10), copies, "", 0, 5, beside, usual)
+
+    uses = (use("a", 3.0, 2.0, True), use("b", 2.0, 3.0, True), use("c", 2.0, 3.0, False), use("d", 1.0, None, True))
+    assert expected_s(uses) == 3 + 3 + 5 + 1
+    assert expected_s(uses, 10.0, (20, 0, 20, 0)) == 2 + 3 + 3 + 1, "of what is there already"
+    two = (use("a", 3.0, 4.0, True), use("a", 2.0, 4.0, True), use("a", 1.0, 4.0, False))
+    assert expected_s(two) == 1 + 5, "three models of one step, which computes once"
+    show(Report("cuda:0", 1000, 10.0, uses, 80, 8.0), "as given")
+    out = capsys.readouterr().out
+    assert "Expected, with computing as it went so far: 12 s." in out
+    assert "5 passes 3 s; such steps took 2 s so far" in out
+    assert "How long it computes is not known before it ran." in out, "of one of them"
 
 
 def test_what_comes_while_another_step_computes_is_said(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:

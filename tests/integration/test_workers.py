@@ -21,6 +21,8 @@ from safetensors.torch import save_file
 
 from graph_engine.engine import Engine
 from graph_engine.execute.worker import BACKOFF_S, WorkerExecutor
+from graph_engine.memory import pool, view
+from graph_engine.memory.devices import device_memory
 from graph_engine.record import RunRecord
 from graph_engine.settings import Settings
 
@@ -246,7 +248,7 @@ async def test_a_process_that_dies_idle_costs_no_attempt(engine: Engine) -> None
 
 
 @pytest.mark.law("P4")
-@pytest.mark.parametrize(("type", "limit_s"), [("v.patient", 1.0), ("v.stubborn", 3.0)])
+@pytest.mark.parametrize(("type", "limit_s"), [("v.patient", 1.0), ("v.stubborn", 2.0)])
 async def test_cancel_ends_within_the_grace_time(engine: Engine, tmp_path: Path, type: str, limit_s: float) -> None:
     """Who listens ends at the next check and keeps its process; who does not is ended with it."""
     mark = tmp_path / "inside"
@@ -376,6 +378,36 @@ async def test_a_model_larger_than_the_budget_is_streamed_in_the_process(tmp_pat
     assert found[0] == found[1]
 
 
+async def test_a_process_that_dies_in_the_middle_of_a_copy_costs_one_attempt(tmp_path: Path) -> None:
+    layers = 6
+    engine = await opened(tmp_path / "data", devices=("cpu",), device_bytes=(("cpu", layers * BYTES // 2),))
+    torch.manual_seed(5)
+    state = {
+        f"{2 * layer}.{name}": tensor
+        for layer in range(layers)
+        for name, tensor in torch.nn.Linear(SIDE, SIDE).state_dict().items()
+    }
+    save_file(state, engine.settings.models_path / "deep.safetensors")
+    load, links = step("v.load", name="deep", layers=layers), {"model": "load.input_projector"}
+    mark = tmp_path / "died"
+    before = [child.pid for child in children()]
+    record = await run(engine, {"load": load, "dies": step("v.dies_reading", links, place=str(mark))})
+    assert (record.status, record.errors) == ("succeeded", [])
+    key, half = mark.read_text().split()
+    assert key in state and int(half) == state[key].nbytes // 2, "it was at it"
+    retrying = await events_of(engine, record, "retrying")
+    assert len(retrying) == 1 and "worker_lost" in str(retrying[0])
+    assert [child.pid for child in children()] != before
+    undisturbed = await run(engine, {"load": load, "use": step("v.use", links)})
+    assert record.result["dies"]["float"] == float(undisturbed.result["use"]["text"].split()[-1])
+    (device,) = engine.models.stats()
+    assert [(model["leases"], "streamed_bytes" in model) for model in device["models"]] == [(0, True)]
+    assert device["reserved_bytes"] == 0
+    folders = list(engine.folders.roots["temp"].glob("worker-*"))
+    assert len(folders) == 1 and not list(folders[0].iterdir()), "that of the process which died is gone"
+    await engine.close()
+
+
 async def test_a_budget_that_is_too_small_is_refused_with_the_numbers(tmp_path: Path) -> None:
     engine = await opened(tmp_path / "data", devices=("cpu",), device_bytes=(("cpu", 100),))
     record = await run(
@@ -421,6 +453,20 @@ async def test_what_a_process_loads_is_known_while_it_works_with_it(tmp_path: Pa
     assert (await engine.wait(record.id, 30)).status == "succeeded"
     assert [model["leases"] for model in engine.models.stats()[0]["models"]] == [0]
     await engine.close()
+
+
+async def test_the_memory_of_a_device_is_what_its_process_says(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server does not ask: that would open the device once more."""
+
+    def opened(device: str) -> tuple[int, int]:
+        assert device == "cpu", f"{device} was opened"
+        return device_memory(device)
+
+    for module in (view, pool):
+        monkeypatch.setattr(module, "device_memory", opened)
+    found = {device["device"]: device for device in engine.memory()["devices"]}
+    assert [found[device]["total_bytes"] for device in DEVICES] == [device_memory("cpu")[1]] * 2
+    assert all(found[device]["budget_bytes"] > 0 for device in DEVICES)
 
 
 async def test_after_two_crashes_in_a_row_there_is_a_pause(tmp_path: Path) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import aiohttp
 import pytest
 import pytest_asyncio
+import torch
 from prometheus_client.parser import text_string_to_metric_families
+from safetensors.torch import save_file
 
 from tests.protocol.live import LiveServer, chain, two, workflow
 from web.pulse import BEAT_S, Pulse
 
 pytestmark = pytest.mark.asyncio
+PACK = Path(__file__).parents[1] / "unit" / "execute" / "worker_pack"
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -119,3 +124,28 @@ async def test_a_loop_that_was_held_up_is_late() -> None:
     pulse.stop()
     assert pulse.worst_s() == pulse.latest_s >= 0.2 * BEAT_S
     assert pulse.worst_s() == 0.0
+
+
+async def test_what_was_copied_is_what_the_files_hold(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Two models of one layer, each used twice: by the header of its file, 64 x 64 and 64 numbers of 4 bytes."""
+    folder = tmp_path_factory.mktemp("copied")
+    server = LiveServer(folder, catalog=None)
+    server.settings = replace(server.settings, custom_nodes=(PACK,))
+    server.settings.models_path.mkdir(parents=True)
+    bytes = 0
+    for name in ("a", "b"):
+        path = server.settings.models_path / f"{name}.safetensors"
+        save_file(torch.nn.Linear(64, 64).state_dict(), path)
+        bytes += path.stat().st_size - 8 - int.from_bytes(path.read_bytes()[:8], "little")
+    links = {"model": "load.input_projector"}
+    with server:
+        async with aiohttp.ClientSession(server.url) as session:
+            for salt, name in enumerate("abab"):
+                nodes = {"load": ("v.load", {"name": name}), "use": ("v.use", {"salt": salt}, links)}
+                await run(session, workflow(nodes, ["use"]))
+            samples = await look(session)
+    assert of(samples, "anyloom_runs_total", status="succeeded") == 4
+    assert of(samples, "anyloom_device_copied_bytes_total", device="cpu") == bytes == 2 * 4 * (64 * 64 + 64)
+    assert of(samples, "anyloom_device_loads_total", device="cpu") == 2
+    assert of(samples, "anyloom_device_evictions_total", device="cpu") == 0
+    assert of(samples, "anyloom_device_transfer_bytes", device="cpu") == 0

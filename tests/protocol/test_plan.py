@@ -143,7 +143,7 @@ def engine_asks(house: House) -> Iterator[str]:
 
 async def test_the_line_on_the_button() -> None:
     whole = {
-        "fits": "whole", "budget_bytes": 8 * 10**9, "copy_s": 4.6, "compute_s": 10.0, "steps": 5, "unknown": [],
+        "fits": "whole", "budget_bytes": 8 * 10**9, "expected_s": 14.6, "steps": 5, "unknown": [],
         "models": [1], "moving": 2, "problem": "",
     }  # fmt: skip
     assert summary(whole) == "fits in 8.00 GB: 14.6 s, 2 models move"

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 from graph_engine.errors import ModelError
+from graph_engine.memory.ahead import Expected
+from graph_engine.memory.mover import HostMover
 from graph_engine.memory.pool import ModelPool
 from graph_engine.memory.view import view
 from graph_engine.models.catalog import Catalog
-from graph_engine.telemetry import BUCKETS_S, OTHER, SLOW_S, TYPES_KEPT, Telemetry
+from graph_engine.telemetry import BUCKETS_S, OTHER, SLOW_S, TYPES_KEPT, Span, Telemetry
 from tests.unit.memory.small_models import Chain, family_of, saved, spec_of
+from web.commands.plan import BUS
+from web.outlook import OBSERVED_BYTES, READING, bandwidth_of
 
 SIZES = (4_000, 4_000, 4_000, 4_000)
 
@@ -80,6 +84,26 @@ def test_a_model_on_its_way_is_seen(tmp_path: Path) -> None:
     assert [(model["state"], model["share"]) for model in device["models"]] == [("resident", 1.0)]
 
 
+def test_what_comes_block_by_block_is_one_load_and_its_bytes_are_those_of_the_blocks(tmp_path: Path) -> None:
+    """On demand and ahead, as on an accelerator."""
+    whole, (first, second) = pool_of(tmp_path, 10**6, "first", "second")
+    pool = ModelPool(whole._catalog, {"cpu": 10**6}, lambda outline: HostMover())
+    pool.hollow.outline(second, "cpu")  # the thread that brings ahead builds only what was built before
+    pool.lease(first, "cpu")()
+    pool.expect("run", "cpu", [Expected(second, 1)])
+    until = time.monotonic() + 10
+    while len(pool.stats()[0]["models"]) < 2 or pool.telemetry.flights("cpu"):
+        assert time.monotonic() < until, pool.stats()
+        time.sleep(0.005)
+    pool.release(first, "cpu")
+    pool.lease(second, "cpu")()
+    pool.close()
+    copies = pool.telemetry.devices["cpu"]
+    assert (copies.loads, copies.copied_bytes, pool.stats()[0]["used_ahead"]) == (2, 32_000, 1)
+    spans = [(span.what, span.model, span.bytes) for span in pool.telemetry.spans]
+    assert {span for span in spans if span[0] == "load"} == {("load", "first", 0), ("load", "second", 0)}
+
+
 def test_a_model_that_does_not_come_is_no_load(tmp_path: Path) -> None:
     pool, (spec,) = pool_of(tmp_path, 10**6, "gone")
     Path(spec.files[0].path).unlink()
@@ -126,3 +150,17 @@ def test_what_a_type_usually_takes_follows_what_it_took() -> None:
     assert 1.0 < usual < 1.1
     assert telemetry.times["t"].counts[BUCKETS_S.index(1.0)] == 20
     assert telemetry.times["t"].seconds == 30.0
+
+
+def test_a_second_in_which_several_blocks_are_on_their_way_is_one_second() -> None:
+    telemetry, size = Telemetry(), 16 << 20
+    assert bandwidth_of(telemetry, "cuda:0") == (BUS, False)
+    assert bandwidth_of(telemetry, "cpu") == (READING, False)
+    telemetry.spans.extend(Span("copy", 0.0, end, "cuda:0", "m", size) for end in (3.0, 1.0, 4.0, 2.0))
+    telemetry.spans.append(Span("load", 0.0, 99.0, "cuda:0", "m", 0))  # of a model in blocks: it is they that count
+    telemetry.spans.append(Span("copy", 0.0, 99.0, "cuda:1", "m", size))
+    assert bandwidth_of(telemetry, "cuda:0") == (size, True)
+    telemetry.spans.append(Span("copy", 10.0, 11.0, "cuda:0", "m", 6 * size))  # and nothing was on its way before it
+    assert bandwidth_of(telemetry, "cuda:0") == (2 * size, True)
+    telemetry.spans.append(Span("copy", 0.0, 99.0, "cpu", "m", OBSERVED_BYTES - 1))
+    assert bandwidth_of(telemetry, "cpu") == (READING, False)

@@ -13,6 +13,7 @@ from typing import Any
 from graph_engine.engine import Engine
 from graph_engine.errors import ModelError, OutOfMemory
 from graph_engine.graph.kinds import ModelKind
+from graph_engine.graph.node import NodeType
 from graph_engine.graph.plan import Step, StepLink
 from graph_engine.memory.blocks import Block, pack, pinned, sizes
 from graph_engine.memory.devices import find_devices
@@ -40,7 +41,11 @@ GRACE_S = 10.0
 class Use:
     """A model at work in a step: bytes of its weights, of what stays, of what every pass copies, and of copies in this step.
 
-    during: the step that computes while this model, or `ahead` bytes of it, comes; empty when it comes once it is used.
+    seconds  of these copies, with all passes
+    during   the step that computes while this model, or `ahead` bytes of it, comes; empty when it comes once it is used
+    passes   how often the step goes through it, as its type says: most tokens, or denoising steps
+    beside   it computes while it is copied; else it is there before
+    usual    seconds that steps of this type took so far; None where none was seen
     """
 
     step: str
@@ -52,11 +57,14 @@ class Use:
     seconds: float
     during: str = ""
     ahead: int = 0
+    passes: int = 1
+    beside: bool = False
+    usual: float | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """What will happen, one pass of each model. problem: why it cannot; then `uses` end before it."""
+    """What will happen, all passes of each model. problem: why it cannot; then `uses` end before it."""
 
     device: str
     budget: int
@@ -150,7 +158,7 @@ def blocks_of(spec: ModelSpec, catalog: Catalog, device: str) -> list[Block]:
     import torch
 
     if catalog[spec.family].is_whole(spec):
-        return [Block((), spec.weight_bytes, pinned=True)]
+        return [Block((), catalog[spec.family].size_of(spec), pinned=True)]
     if spec.files:
         from graph_engine.memory.outline import Outline
 
@@ -172,7 +180,7 @@ def report_of(
     bandwidth: float,
     budget: int | None = None,
 ) -> Report:
-    """The forecast of one pass of each model, without computing. budget: in bytes, instead of the device's own."""
+    """The forecast of copies, with the passes that node types state. budget: in bytes, instead of the device's own."""
     budget = engine.models.budget_of(device) if budget is None else budget
     models: dict[str, list[Block]] = {}
     whole: set[str] = set()
@@ -190,7 +198,8 @@ def report_of(
                     whole.add(spec.key)
             blocks = models[spec.key]
             bytes = sizes(blocks)
-            phases.append(Phase(spec.key, bytes, (0.0,) * len(bytes), 1, working, pinned(blocks)))
+            passes = passes_of(step.type, values) if sum(bytes) > budget - working else 1  # what stays comes once
+            phases.append(Phase(spec.key, bytes, (0.0,) * len(bytes), passes, working, pinned(blocks)))
             names.append((step.node, spec.family))
             places.append(step)
     problem, done = "", len(phases)
@@ -203,8 +212,8 @@ def report_of(
     stretches = result.stretches if result is not None else ()
     ahead = brought_ahead(phases[:done], places, gates, budget, whole)
     uses = tuple(
-        _use(phase, stretch, budget, *name, *came)
-        for phase, stretch, name, came in zip(phases, stretches, names, ahead, strict=False)
+        _use(phase, stretch, budget, phase.model not in whole, engine.usual_s(step.type.id), *name, *came)
+        for phase, stretch, step, name, came in zip(phases, stretches, places, names, ahead, strict=False)
     )
     if done < len(phases):
         last, working = phases[done], phases[done].working_bytes
@@ -218,6 +227,15 @@ def report_of(
     working_most = max((phase.working_bytes for phase in phases), default=0)
     here = all(spec.files for _, specs in found for spec in specs)
     return Report(device, budget, bandwidth, uses, copied, copied / bandwidth, problem, working_most, here)
+
+
+def passes_of(type: NodeType, values: Mapping[str, Any]) -> int:
+    """What a type says of its passes; 1 when that hangs on something nobody knows yet."""
+    stated = type.needs.passes
+    try:
+        return max(1, int(stated(dict(values)))) if callable(stated) else stated
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):  # it is linked, or a model of another kind
+        return 1
 
 
 def brought_ahead(
@@ -278,12 +296,26 @@ def gates_of(steps: Sequence[Step]) -> list[int]:
     return gates
 
 
-def _use(phase: Phase, stretch: Stretch, budget: int, step: str, family: str, during: str, ahead: int) -> Use:
+def _use(
+    phase: Phase,
+    stretch: Stretch,
+    budget: int,
+    pieces: bool,
+    usual: float | None,
+    step: str,
+    family: str,
+    during: str,
+    ahead: int,
+) -> Use:
+    """pieces: it comes block by block even where it fits."""
     found = split(phase.blocks, budget - phase.working_bytes, pinned=phase.pinned)
     streamed = sum(phase.blocks[index] for index in found.streamed) if found is not None else 0
     kept, copied = phase.weight_bytes - streamed, stretch.moved_bytes
     seconds = stretch.end_s - stretch.begin_s
-    return Use(step, family, phase.weight_bytes, kept, streamed, copied, seconds, during, ahead)
+    beside = pieces or bool(streamed or during)
+    return Use(
+        step, family, phase.weight_bytes, kept, streamed, copied, seconds, during, ahead, phase.passes, beside, usual
+    )
 
 
 def reading_rate(found: list[tuple[Step, list[ModelSpec]]]) -> float:
@@ -312,14 +344,34 @@ def show(report: Report, how: str) -> None:
     if report.problem:
         print(f"It does not fit. {report.problem}")
         return
-    streamed = any(use.streamed for use in report.uses)
+    streamed = [use for use in report.uses if use.streamed]
     fits = "It runs, streamed where it does not fit." if streamed else "It fits."
-    print(f"{fits} Copies: {amount(report.copied)} in {report.seconds:.3g} s, with one pass of each model.")
-    if streamed:
-        print("A pass is a token or a denoising step: multiply what every pass copies by their number.")
+    print(f"{fits} Copies: {amount(report.copied)} in {report.seconds:.3g} s.")
+    if any(use.passes > 1 for use in streamed):
+        print("A pass is a token or a denoising step; as many are counted as the step may make.")
+    if unsaid := sorted({use.step for use in streamed if use.passes == 1}):
+        print(f"Counted with one pass, because their nodes state none: {', '.join(unsaid)}.")
     if not report.working:
         print("What the nodes need beside their models they do not say: leave room for it.")
-    print("How long it computes is not known before it ran. Copies beside computing cost no time if they are shorter.")
+    known = {use.step: use.usual for use in report.uses if use.usual is not None}
+    if known:
+        print(f"Expected, with computing as it went so far: {expected_s(report.uses):.3g} s.")
+    if len(known) < len({use.step for use in report.uses}):
+        print("How long it computes is not known before it ran.", end=" ")
+    print("Copies beside computing cost no time if they are shorter.")
+
+
+def expected_s(uses: Sequence[Use], bandwidth: float = 0.0, spared: Sequence[int] = ()) -> float:
+    """Seconds of all these steps one after the other: of each the longer of copying and computing, or their sum where it is
+    copied before it computes. spared: bytes of each use that need not be copied, at so many bytes a second."""
+    less = [bytes / bandwidth for bytes in spared] or [0.0] * len(uses)
+    steps: dict[str, tuple[float, float, float]] = {}
+    for use, gone in zip(uses, less, strict=True):
+        before, beside, _ = steps.get(use.step, (0.0, 0.0, 0.0))
+        copies = max(0.0, use.seconds - gone)
+        here = (before, beside + copies) if use.beside else (before + copies, beside)
+        steps[use.step] = (*here, use.usual or 0.0)
+    return sum(before + max(beside, usual) for before, beside, usual in steps.values())
 
 
 def show_uses(report: Report) -> None:
@@ -328,12 +380,16 @@ def show_uses(report: Report) -> None:
         if use.streamed:
             fate = f"streamed: {amount(use.kept)} stay, every pass copies {amount(use.streamed)}"
             fate += f" in {use.streamed / report.bandwidth:.3g} s"
+            if use.passes > 1:
+                fate += f", {use.passes} passes {use.seconds:.3g} s"
         else:
             fate = "stays whole while it is used"
         copied = f"copies {amount(use.copied)}" if use.copied else "is there already"
         if use.during and use.copied:
             part = "" if use.ahead == use.weights else f", {amount(use.ahead)} of it"
             copied += f" while {use.during} computes{part}"
+        if use.usual is not None:
+            fate += f"; such steps took {use.usual:.3g} s so far"
         print(f"{use.step:{width}}  {use.model:{family}}  {amount(use.weights):>8}  {copied}; {fate}")
     print()
 

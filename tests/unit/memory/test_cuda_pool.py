@@ -116,3 +116,24 @@ def test_models_that_take_turns_come_out_of_their_slabs(specs: list[ModelSpec]) 
     pool.clear()
     pool.movers.slabs.clear()
     assert pool.movers.slabs.bytes == 0
+
+
+def test_the_rate_of_copies_is_that_of_the_device_and_nothing_is_on_its_way_afterwards(specs: list[ModelSpec]) -> None:
+    """Not that at which copies are issued: no machine brings a terabyte a second."""
+    pool = pool_of(0.6)
+    x = torch.randn(8, WIDTH, device="cuda:0")
+    with torch.no_grad():
+        module = pool.lease(specs[0], "cuda:0")
+        for _ in range(4):
+            module(x)
+    torch.cuda.synchronize()
+    until = time.monotonic() + 5
+    while pool.telemetry.flights("cuda:0"):
+        assert time.monotonic() < until, "over, and nobody was told"
+        time.sleep(0.002)
+    spans = [span for span in pool.telemetry.spans if span.what == "copy"]
+    rate = sum(span.bytes for span in spans) / sum(span.end_s - span.begin_s for span in spans)
+    assert 1e8 < rate < 3e11
+    pool.release(specs[0], "cuda:0")
+    pool.clear()
+    pool.close()

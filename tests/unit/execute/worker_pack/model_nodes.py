@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -144,3 +145,20 @@ def too_slow(salt: int = 0) -> int:
     """Takes longer than it may, and does not listen."""
     time.sleep(60)
     return 1
+
+
+@node(id="v.dies_reading", needs=DEVICE)
+def dies_reading(context: NodeContext, model: InputProjector, place: str) -> float:
+    """What comes out; but the first process that calls it dies when half of a weight of a streamed model has been read."""
+    from graph_engine.memory.mover import WeightFiles
+
+    if not Path(place).exists():
+        read = WeightFiles._read
+
+        def half(files: WeightFiles, source: Any, begin: int, target: Any) -> None:
+            read(files, source, begin, target[: len(target) // 2])
+            Path(place).write_text(f"{source.key} {len(target) // 2}")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        WeightFiles._read = half  # type: ignore[method-assign]
+    return _use(context, model, 0.0)

@@ -122,6 +122,7 @@ export type Outlook = {
     weight_bytes: number;
     kept_bytes: number;
     streamed_bytes: number;
+    passes: number;
     copied_bytes: number;
     here: boolean;
   }[];
@@ -133,6 +134,7 @@ export type Outlook = {
   cached: number;
   copy_s: number;
   compute_s: number;
+  expected_s: number;
   unknown: string[];
 };
 
