@@ -35,22 +35,35 @@ class SlabMover(HostMover):
         self._slabs.done(self._slab)
 
 
-class _Stream:
+class _Event:
     """Everything is over as soon as it was asked for."""
 
-    def record_event(self) -> _Stream:
-        return self
+    def __init__(self, enable_timing: bool = False) -> None:
+        self.timed = enable_timing
 
-    def wait_event(self, event: _Stream) -> None:
-        pass
+    def query(self) -> bool:
+        return True
+
+    def elapsed_time(self, other: _Event) -> float:
+        assert self.timed and other.timed
+        return 0.0
 
     def synchronize(self) -> None:
+        pass
+
+
+class _Stream:
+    def record_event(self, event: _Event | None = None) -> _Event:
+        return event or _Event()
+
+    def wait_event(self, event: _Event) -> None:
         pass
 
 
 def cuda_mover_on_host(patch: pytest.MonkeyPatch, slabs: Slabs, model: str = "trial") -> CudaMover:
     """The mover of CUDA devices with the host's memory in the place of a device's, and without the waiting."""
     patch.setattr(cuda_mover, "_copy_stream", lambda device: _Stream())
+    patch.setattr(torch.cuda, "Event", _Event)
     patch.setattr(torch.cuda, "device", lambda device: nullcontext())
     patch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     patch.setattr(torch.cuda, "current_stream", lambda device: _Stream())
