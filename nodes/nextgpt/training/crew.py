@@ -62,6 +62,15 @@ class Crew:
             if share:
                 weight.grad = gradient.view_as(weight).to(weight)
 
+    def anyone(self, wants: bool, like: Tensor) -> bool:
+        """Whether anyone wants it; all have to ask at the same place. like: a tensor on this process's device.
+
+        Each has a clock of its own: one that left by it would have the others wait for its gradients for ever.
+        """
+        if self.size < 2:
+            return wants
+        return bool(self._accelerator.reduce(like.new_tensor([float(wants)]), reduction="sum").item())
+
     def wait(self) -> None:
         if self._accelerator is not None:
             self._accelerator.wait_for_everyone()

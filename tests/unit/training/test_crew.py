@@ -30,8 +30,9 @@ folder = Path(sys.argv[1])
 parts = Parts("tiny", folder, folder)
 report = train(Plan(**json.loads(sys.argv[2])), parts, "words")
 rank = Crew.join(parts).rank
+halted = train(Plan(**json.loads(sys.argv[2])), Parts("tiny", folder / "h", folder), "h", stopped=lambda: rank == 1)
 total = sum(float(p.double().abs().sum()) for p in parts.get("language_model").parameters())
-(folder / f"rank{rank}.json").write_text(json.dumps([report.losses, total]))
+(folder / f"rank{rank}.json").write_text(json.dumps([report.losses, total, [halted.status, halted.steps]]))
 """
 
 
@@ -58,9 +59,12 @@ def test_two_processes_train_one_model(tmp_path):
     for worker in workers:
         _, told = worker.communicate(timeout=240)
         assert worker.returncode == 0, told.decode()[-2000:]
-    (first, weights), (second, others) = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2))
+    (first, weights, halted), (second, others, other_halted) = (
+        json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)
+    )
     assert first != second, "each draws its own samples"
     assert weights == others, "both have the same weights"
+    assert halted == other_halted == ["stopped", 0], "one that wants to stop takes the other along"
     # The leader's first loss is that of one process alone; from the second step on the other's gradients count.
     alone = train(Plan(**plan), Parts("tiny", tmp_path / "alone", tmp_path), "words").losses
     assert first[0] == alone[0]

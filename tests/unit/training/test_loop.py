@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from graph_engine.errors import ModelError, StoreError
-from nodes.nextgpt.training import snapshot
+from graph_engine.errors import ModelError, NodeError, StoreError
+from nodes.nextgpt.training import loop, snapshot
 from nodes.nextgpt.training.average import Average
 from nodes.nextgpt.training.ledger import Rows, frozen_digest, ledger
 from nodes.nextgpt.training.loop import train
@@ -32,10 +33,14 @@ def parts(folder: Path) -> Parts:
     return Parts("tiny", folder, folder / "models")
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
+def weights(folder: Path, part: str = "language_model") -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    return load_file(folder / "weights" / "language_model.safetensors")
+    return load_file(folder / "weights" / f"{part}.safetensors")
+
+
+def snapshots(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("step-*"))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,7 @@ def test_a_loss_falls_and_the_report_says_what_was_done(whole):
     lines = [json.loads(line) for line in (folder / "words" / "trace.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert {"loss", "answers", "tokens", "accuracy", "gradient", "rate"} <= set(lines[0])
-    assert len(list((folder / "words").glob("*.safetensors"))) == 1
+    assert snapshots(folder / "words") == ["step-00000004.safetensors", "step-00000006.safetensors"]
 
 
 @pytest.mark.parametrize("stops", [[1, 3], [2, 2, 1]])
@@ -81,9 +86,88 @@ def test_an_interruption_between_snapshots_loses_nothing(whole, tmp_path, monkey
     monkeypatch.setattr(Wording, "loss", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(PLAN, parts(tmp_path), "words")
-    assert [path.name for path in (tmp_path / "words").glob("*.safetensors")] == ["step-00000003.safetensors"]
+    assert snapshots(tmp_path / "words") == ["step-00000002.safetensors", "step-00000003.safetensors"]
     assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
     assert len((tmp_path / "words" / "trace.jsonl").read_text().splitlines()) == 6
+
+
+@pytest.fixture
+def pythons_own_handler():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def pressed(monkeypatch, times, at=3):
+    """Ctrl-C so many times in a step, when its weights have moved and its average and losses have not."""
+    real = Average.update
+
+    def update(self, tensors, step):
+        if step + 1 == at:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        real(self, tensors, step)
+
+    monkeypatch.setattr(Average, "update", update)
+
+
+@pytest.mark.usefixtures("pythons_own_handler")
+def test_an_interruption_while_weights_move_counts_behind_the_step(whole, tmp_path, monkeypatch):
+    pressed(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt):
+        train(PLAN, parts(tmp_path), "words")
+    assert snapshots(tmp_path / "words")[-1] == "step-00000003.safetensors"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.undo()
+    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
+
+
+@pytest.mark.usefixtures("pythons_own_handler")
+def test_a_second_interruption_ends_at_once_and_saves_nothing_half_done(whole, tmp_path, monkeypatch):
+    pressed(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        train(PLAN, parts(tmp_path), "words")
+    assert snapshots(tmp_path / "words") == ["step-00000002.safetensors"]
+    monkeypatch.undo()
+    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
+
+
+@pytest.mark.usefixtures("pythons_own_handler")
+def test_an_interruption_of_the_last_step_saves_it_and_leaves_the_end_to_the_next_call(whole, tmp_path, monkeypatch):
+    pressed(monkeypatch, 1, at=6)
+    with pytest.raises(KeyboardInterrupt):
+        train(PLAN, parts(tmp_path), "words")
+    assert snapshots(tmp_path / "words")[-1] == "step-00000006.safetensors"
+    assert not (tmp_path / "weights").exists()
+    monkeypatch.undo()
+    again = train(PLAN, parts(tmp_path), "words", resume=True)
+    assert (again.status, again.losses) == ("finished", whole[1].losses)
+
+
+def test_a_handler_of_somebody_else_stays(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        found = []
+        train(PLAN, parts(tmp_path), "words", steps=1, on_event=lambda _: found.append(signal.getsignal(signal.SIGINT)))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert found == [signal.SIG_IGN]
+
+
+def test_a_damaged_medium_costs_no_step_before_it(whole, tmp_path, monkeypatch):
+    real, calls = Wording.loss, []
+
+    def damaged(self, draw, count):
+        calls.append(1)
+        if len(calls) == 8:  # the second pass of step 4
+            raise NodeError("a.png cannot be read.")
+        return real(self, draw, count)
+
+    monkeypatch.setattr(Wording, "loss", damaged)
+    with pytest.raises(NodeError, match=r"a\.png"):
+        train(PLAN, parts(tmp_path), "words")
+    assert snapshots(tmp_path / "words")[-1] == "step-00000003.safetensors"
+    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
 
 
 def test_a_killed_process_goes_on_from_its_last_snapshot(whole, tmp_path):
@@ -136,11 +220,162 @@ def test_a_full_disk_is_named_and_the_snapshot_before_it_stays(whole, tmp_path, 
     assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
 
 
-def test_a_damaged_snapshot_counts_for_nothing(tmp_path):
+class Full:
+    """A file of a disk that is full from the third line on, or before the first."""
+
+    def __init__(self, file, lines):
+        self.file, self.lines = file, lines
+
+    def write(self, text):
+        if not self.lines:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.lines -= 1
+        self.file.write(text)
+
+    def writelines(self, lines):
+        for line in lines:
+            self.write(line)
+
+    def close(self):
+        self.file.close()
+
+
+def test_a_full_disk_that_the_trace_meets_is_named_and_takes_no_line(whole, tmp_path, monkeypatch):
+    real = Path.open
+
+    def fill(lines):
+        def opened(self, mode="r", *rest, **named):
+            file = real(self, mode, *rest, **named)
+            return Full(file, lines) if self.name.startswith("trace.jsonl") and mode == "w" else file
+
+        monkeypatch.setattr(Path, "open", opened)
+
+    trace = tmp_path / "words" / "trace.jsonl"
+    fill(2)
+    with pytest.raises(StoreError, match=r"trace\.jsonl cannot be written: No space left") as caught:
+        train(PLAN, parts(tmp_path), "words")
+    assert caught.value.problem.code == "checkpoint_unwritable"
+    two = trace.read_text()
+    assert [json.loads(line)["step"] for line in two.splitlines()] == [1, 2]
+    fill(1)
+    with pytest.raises(StoreError, match="No space left"):
+        train(PLAN, parts(tmp_path), "words", resume=True)
+    assert trace.read_text() == two
+    monkeypatch.undo()
+    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
+    assert len(trace.read_text().splitlines()) == 6
+
+
+FOLDED = Plan(
+    preset="tiny", stage="instruction", steps=2, batch=2, rank=2, learning_rate=1e-2, warmup=0.0, denoise_weight=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folded")
+    train(FOLDED, parts(folder), "three")
+    return folder
+
+
+def same(folder: Path, other: Path) -> bool:
+    names = sorted(path.stem for path in (other / "weights").glob("*.safetensors"))
+    assert names == sorted(path.stem for path in (folder / "weights").iterdir())
+    pairs = [(weights(folder, name), weights(other, name)) for name in names]
+    return all(torch.equal(ours[key], theirs[key]) for ours, theirs in pairs for key in theirs)
+
+
+def test_an_adapter_is_folded_once_however_its_end_was_interrupted(folded, tmp_path, monkeypatch):
+    """On a disk that is full when the language model is written and the next part is not."""
+    real = os.fsync
+
+    def full(file):
+        if list((tmp_path / "weights").glob("image_projector*.part")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left"):
+        train(FOLDED, parts(tmp_path), "three")
+    assert not list((tmp_path / "weights").glob("*.safetensors")), "nothing counts before all of it is there"
+    monkeypatch.undo()
+    assert train(FOLDED, parts(tmp_path), "three", resume=True).status == "finished"
+    assert same(tmp_path, folded)
+
+
+def test_what_a_stage_left_counts_from_the_moment_it_is_done(folded, tmp_path, monkeypatch):
+    def died(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "settle", died)
+    with pytest.raises(KeyboardInterrupt):
+        train(FOLDED, parts(tmp_path), "three")
+    monkeypatch.undo()
+    # Of a stage that is not done, whatever it left.
+    stray = tmp_path / "weights" / "image_projector.safetensors.four.new"
+    stray.write_bytes(b"half")
+    assert train(FOLDED, parts(tmp_path), "three", resume=True).status == "before"
+    stray.unlink()
+    assert same(tmp_path, folded)
+
+
+def test_an_adapters_settings_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    real = os.fsync
+
+    def full(file):
+        if list((tmp_path / "three" / "adapter").glob("*.json*")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"adapter_config\.json cannot be written: No space left"):
+        train(FOLDED, parts(tmp_path), "three")
+    assert [path.name for path in (tmp_path / "three" / "adapter").iterdir()] == ["adapter_model.safetensors"]
+
+
+def test_a_damaged_snapshot_counts_for_nothing(tmp_path, caplog):
     train(PLAN, parts(tmp_path), "words", steps=2)
     path = tmp_path / "words" / "step-00000002.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     assert snapshot.latest(tmp_path / "words", PLAN.digest) is None
+    assert f"{path} is damaged and passed over" in caplog.text
+
+
+def test_behind_a_damaged_snapshot_lies_the_one_before_it(whole, tmp_path):
+    train(PLAN, parts(tmp_path), "words", steps=5)
+    assert snapshots(tmp_path / "words") == ["step-00000004.safetensors", "step-00000005.safetensors"]
+    (tmp_path / "words" / "step-00000005.safetensors").write_bytes(b"half")
+    saved = snapshot.latest(tmp_path / "words", PLAN.digest)
+    assert saved is not None
+    assert saved.step == 4
+    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
+
+
+def test_a_stage_goes_on_with_the_frozen_weights_that_it_was_begun_with(tmp_path):
+    plan = Plan(preset="tiny", stage="encoding_side", steps=3, batch=2)
+    begun = parts(tmp_path)
+    begun.save(["encoder"], {})
+    train(plan, begun, "one", steps=1)
+    kept = (tmp_path / "weights" / "encoder.safetensors").read_bytes()
+    other = parts(tmp_path)
+    with torch.no_grad():
+        next(other.get("encoder").parameters()).flatten()[0] += 1
+    other.save(["encoder"], {})
+    with pytest.raises(StoreError, match="other frozen weights than those it was begun with, up to step 1") as caught:
+        train(plan, parts(tmp_path), "one", resume=True)
+    assert caught.value.problem.code == "base_changed"
+    assert str(tmp_path / "weights") in caught.value.problem.remedy
+    (tmp_path / "weights" / "encoder.safetensors").write_bytes(kept)
+    assert train(plan, parts(tmp_path), "one", resume=True, steps=1).steps == 2
+
+
+def test_snapshots_from_before_the_frozen_digest_are_gone_on_with(whole, tmp_path):
+    train(PLAN, parts(tmp_path), "words", steps=2)
+    old = snapshot.latest(tmp_path / "words", PLAN.digest)
+    assert old is not None
+    assert old.frozen
+    snapshot.save(tmp_path / "words", replace(old, frozen=""))
+    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_move(tmp_path, monkeypatch):
