@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from graph_engine.errors import RequestError
+
 if TYPE_CHECKING:
     from nodes.nextgpt.training.parts import Parts
 
@@ -31,12 +33,18 @@ class Crew:
     def join(cls, parts: Parts) -> Crew:
         """The crew that torchrun or `accelerate launch` started, or nobody but oneself.
 
-        Moves `parts` to the process's device.
+        Moves `parts` to the process's device. Raises RequestError where accelerate is not installed.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
             return cls()
-        from accelerate import Accelerator
-
+        try:
+            from accelerate import Accelerator
+        except ImportError as error:
+            raise RequestError(
+                "several processes are to train one model, and accelerate is not installed.",
+                remedy='Install it: pip install "anyloom[train]". Or start one process, without torchrun.',
+                code="no_accelerate",
+            ) from error
         accelerator = Accelerator(cpu=parts.device == "cpu")
         parts.device = str(accelerator.device)
         return cls(accelerator)

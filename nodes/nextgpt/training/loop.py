@@ -46,7 +46,7 @@ log = logging.getLogger("anyloom.training")
 class Report:
     """What a call of `train` did. status: "finished"; "stopped" (go on with resume); "before": it was finished already.
 
-    losses: of every step since the stage began. seconds: of this call.
+    losses: of every step since the stage began. seconds, taken: of this call, and its steps.
     """
 
     stage: str
@@ -56,6 +56,7 @@ class Report:
     ledger: Ledger
     seconds: float
     files: tuple[str, ...] = field(default=())
+    taken: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -117,7 +118,7 @@ def train(
             _same_base(saved, frozen, parts, name)
             losses = list(saved.losses)
             _restore(saved.tensors, weights, optimiser, average)
-        done = len(losses)
+        done = begun = len(losses)
         trace = Trace(folder / TRACE, done) if crew.leads else None
         last = min(plan.steps, done + steps) if steps is not None else plan.steps
 
@@ -164,7 +165,8 @@ def train(
         if interrupts.noted:
             raise KeyboardInterrupt
         if done < plan.steps or interrupted:
-            return Report(name, "stopped", done, tuple(losses), account, time.monotonic() - began)
+            spent = time.monotonic() - began
+            return Report(name, "stopped", done, tuple(losses), account, spent, taken=done - begun)
         with average.in_place(weights) if average is not None else contextlib.nullcontext():
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 torch.manual_seed(seed_of(plan.seed, name, "finish"))
@@ -173,7 +175,8 @@ def train(
         # What stays in memory is what a later stage would read from the folder.
         for part in stage.saved:
             parts.forget(part)
-        report = Report(name, "finished", done, tuple(losses), account, time.monotonic() - began, tuple(files))
+        spent = time.monotonic() - began
+        report = Report(name, "finished", done, tuple(losses), account, spent, tuple(files), done - begun)
         if crew.leads:
             told = {"digest": plan.digest, "plan": plan.to_json(), **report.to_json()}
             snapshot.write_bytes(folder / DONE, json.dumps(told, indent=1).encode())

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
+from graph_engine.errors import RequestError
 from nodes.nextgpt.training.crew import Crew
 from nodes.nextgpt.training.loop import train
 from nodes.nextgpt.training.parts import Parts
@@ -92,3 +94,12 @@ def test_a_part_that_only_the_others_used_is_moved_too_and_one_that_nobody_used_
     assert weights[0].grad.tolist() == [0.5, 1.5]
     assert weights[1].grad.tolist() == [2.0, 3.0]
     assert weights[2].grad is None
+
+
+def test_several_processes_without_accelerate_are_told_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(RequestError, match="accelerate is not installed") as caught:
+        Crew.join(Parts("tiny", tmp_path, tmp_path))
+    assert caught.value.problem.code == "no_accelerate"
+    assert "anyloom[train]" in caught.value.problem.remedy
