@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from graph_engine.errors import ModelError, NodeError, StoreError
+from graph_engine.errors import ModelError, StoreError
 from nodes.nextgpt.training import loop, snapshot
 from nodes.nextgpt.training.average import Average
-from nodes.nextgpt.training.ledger import Rows, frozen_digest, ledger
+from nodes.nextgpt.training.crew import Crew
+from nodes.nextgpt.training.ledger import Rows, frozen_digest, ledger, parameters
 from nodes.nextgpt.training.loop import train
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.seeds import drawer, seed_of
+from nodes.nextgpt.training.stages import open_stage
 from nodes.nextgpt.training.stages.encoding_side import EncodingSide
 from nodes.nextgpt.training.stages.wording import Wording
 
@@ -74,121 +74,6 @@ def test_resumed_training_gives_the_same_losses_and_weights(whole, tmp_path, sto
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_an_interruption_between_snapshots_loses_nothing(whole, tmp_path, monkeypatch):
-    real, calls = Wording.loss, []
-
-    def interrupted(self, draw, count):
-        calls.append(1)
-        if len(calls) == 8:  # the second pass of step 4; the last snapshot by number is from step 2
-            raise KeyboardInterrupt
-        return real(self, draw, count)
-
-    monkeypatch.setattr(Wording, "loss", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(PLAN, parts(tmp_path), "words")
-    assert snapshots(tmp_path / "words") == ["step-00000002.safetensors", "step-00000003.safetensors"]
-    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
-    assert len((tmp_path / "words" / "trace.jsonl").read_text().splitlines()) == 6
-
-
-@pytest.fixture
-def pythons_own_handler():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def pressed(monkeypatch, times, at=3):
-    """Ctrl-C so many times in a step, when its weights have moved and its average and losses have not."""
-    real = Average.update
-
-    def update(self, tensors, step):
-        if step + 1 == at:
-            for _ in range(times):
-                signal.raise_signal(signal.SIGINT)
-        real(self, tensors, step)
-
-    monkeypatch.setattr(Average, "update", update)
-
-
-@pytest.mark.usefixtures("pythons_own_handler")
-def test_an_interruption_while_weights_move_counts_behind_the_step(whole, tmp_path, monkeypatch):
-    pressed(monkeypatch, 1)
-    with pytest.raises(KeyboardInterrupt):
-        train(PLAN, parts(tmp_path), "words")
-    assert snapshots(tmp_path / "words")[-1] == "step-00000003.safetensors"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    monkeypatch.undo()
-    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
-
-
-@pytest.mark.usefixtures("pythons_own_handler")
-def test_a_second_interruption_ends_at_once_and_saves_nothing_half_done(whole, tmp_path, monkeypatch):
-    pressed(monkeypatch, 2)
-    with pytest.raises(KeyboardInterrupt):
-        train(PLAN, parts(tmp_path), "words")
-    assert snapshots(tmp_path / "words") == ["step-00000002.safetensors"]
-    monkeypatch.undo()
-    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
-
-
-@pytest.mark.usefixtures("pythons_own_handler")
-def test_an_interruption_of_the_last_step_saves_it_and_leaves_the_end_to_the_next_call(whole, tmp_path, monkeypatch):
-    pressed(monkeypatch, 1, at=6)
-    with pytest.raises(KeyboardInterrupt):
-        train(PLAN, parts(tmp_path), "words")
-    assert snapshots(tmp_path / "words")[-1] == "step-00000006.safetensors"
-    assert not (tmp_path / "weights").exists()
-    monkeypatch.undo()
-    again = train(PLAN, parts(tmp_path), "words", resume=True)
-    assert (again.status, again.losses) == ("finished", whole[1].losses)
-
-
-def test_a_handler_of_somebody_else_stays(tmp_path):
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        found = []
-        train(PLAN, parts(tmp_path), "words", steps=1, on_event=lambda _: found.append(signal.getsignal(signal.SIGINT)))
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert found == [signal.SIG_IGN]
-
-
-def test_a_damaged_medium_costs_no_step_before_it(whole, tmp_path, monkeypatch):
-    real, calls = Wording.loss, []
-
-    def damaged(self, draw, count):
-        calls.append(1)
-        if len(calls) == 8:  # the second pass of step 4
-            raise NodeError("a.png cannot be read.")
-        return real(self, draw, count)
-
-    monkeypatch.setattr(Wording, "loss", damaged)
-    with pytest.raises(NodeError, match=r"a\.png"):
-        train(PLAN, parts(tmp_path), "words")
-    assert snapshots(tmp_path / "words")[-1] == "step-00000003.safetensors"
-    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
-
-
-def test_a_killed_process_goes_on_from_its_last_snapshot(whole, tmp_path):
-    train(PLAN, parts(tmp_path), "words", steps=4)
-    folder = tmp_path / "words"
-    # Killed while it wrote the next one: half a draft, and lines of the trace that no snapshot has.
-    (folder / "step-00000006.safetensors.123.part").write_bytes(b"half")
-    with (folder / "trace.jsonl").open("a") as file:
-        file.write('{"step": 5}\n{"step"')
-    again = train(PLAN, parts(tmp_path), "words", resume=True)
-    assert again.losses == whole[1].losses
-    assert [json.loads(line)["step"] for line in (folder / "trace.jsonl").read_text().splitlines()] == [
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-    ]
-
-
 def test_what_is_begun_is_not_overwritten_and_another_recipe_is_refused(whole, tmp_path):
     train(PLAN, parts(tmp_path), "words", steps=1)
     with pytest.raises(StoreError, match="holds step 1") as caught:
@@ -201,181 +86,6 @@ def test_what_is_begun_is_not_overwritten_and_another_recipe_is_refused(whole, t
         assert caught.value.problem.code == "other_recipe"
     again = train(PLAN, parts(whole[0]), "words", resume=True)
     assert (again.status, again.losses) == ("before", whole[1].losses)
-
-
-def test_a_full_disk_is_named_and_the_snapshot_before_it_stays(whole, tmp_path, monkeypatch):
-    real = os.fsync
-
-    def full(file):
-        if snapshots := list((tmp_path / "words").glob("step-*.safetensors")):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(snapshots[0]))
-        real(file)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match="No space left") as caught:
-        train(PLAN, parts(tmp_path), "words")
-    assert caught.value.problem.code == "checkpoint_unwritable"
-    assert [path.name for path in (tmp_path / "words").glob("step-*")] == ["step-00000002.safetensors"]
-    monkeypatch.setattr(os, "fsync", real)
-    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
-
-
-class Full:
-    """A file of a disk that is full from the third line on, or before the first."""
-
-    def __init__(self, file, lines):
-        self.file, self.lines = file, lines
-
-    def write(self, text):
-        if not self.lines:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.lines -= 1
-        self.file.write(text)
-
-    def writelines(self, lines):
-        for line in lines:
-            self.write(line)
-
-    def close(self):
-        self.file.close()
-
-
-def test_a_full_disk_that_the_trace_meets_is_named_and_takes_no_line(whole, tmp_path, monkeypatch):
-    real = Path.open
-
-    def fill(lines):
-        def opened(self, mode="r", *rest, **named):
-            file = real(self, mode, *rest, **named)
-            return Full(file, lines) if self.name.startswith("trace.jsonl") and mode == "w" else file
-
-        monkeypatch.setattr(Path, "open", opened)
-
-    trace = tmp_path / "words" / "trace.jsonl"
-    fill(2)
-    with pytest.raises(StoreError, match=r"trace\.jsonl cannot be written: No space left") as caught:
-        train(PLAN, parts(tmp_path), "words")
-    assert caught.value.problem.code == "checkpoint_unwritable"
-    two = trace.read_text()
-    assert [json.loads(line)["step"] for line in two.splitlines()] == [1, 2]
-    fill(1)
-    with pytest.raises(StoreError, match="No space left"):
-        train(PLAN, parts(tmp_path), "words", resume=True)
-    assert trace.read_text() == two
-    monkeypatch.undo()
-    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
-    assert len(trace.read_text().splitlines()) == 6
-
-
-FOLDED = Plan(
-    preset="tiny", stage="instruction", steps=2, batch=2, rank=2, learning_rate=1e-2, warmup=0.0, denoise_weight=0.0
-)
-
-
-@pytest.fixture(scope="module")
-def folded(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("folded")
-    train(FOLDED, parts(folder), "three")
-    return folder
-
-
-def same(folder: Path, other: Path) -> bool:
-    names = sorted(path.stem for path in (other / "weights").glob("*.safetensors"))
-    assert names == sorted(path.stem for path in (folder / "weights").iterdir())
-    pairs = [(weights(folder, name), weights(other, name)) for name in names]
-    return all(torch.equal(ours[key], theirs[key]) for ours, theirs in pairs for key in theirs)
-
-
-def test_an_adapter_is_folded_once_however_its_end_was_interrupted(folded, tmp_path, monkeypatch):
-    """On a disk that is full when the language model is written and the next part is not."""
-    real = os.fsync
-
-    def full(file):
-        if list((tmp_path / "weights").glob("image_projector*.part")):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(file)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match="No space left"):
-        train(FOLDED, parts(tmp_path), "three")
-    assert not list((tmp_path / "weights").glob("*.safetensors")), "nothing counts before all of it is there"
-    monkeypatch.undo()
-    assert train(FOLDED, parts(tmp_path), "three", resume=True).status == "finished"
-    assert same(tmp_path, folded)
-
-
-def test_what_a_stage_left_counts_from_the_moment_it_is_done(folded, tmp_path, monkeypatch):
-    def died(folder):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop, "settle", died)
-    with pytest.raises(KeyboardInterrupt):
-        train(FOLDED, parts(tmp_path), "three")
-    monkeypatch.undo()
-    # Of a stage that is not done, whatever it left.
-    stray = tmp_path / "weights" / "image_projector.safetensors.four.new"
-    stray.write_bytes(b"half")
-    assert train(FOLDED, parts(tmp_path), "three", resume=True).status == "before"
-    stray.unlink()
-    assert same(tmp_path, folded)
-
-
-def test_an_adapters_settings_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    real = os.fsync
-
-    def full(file):
-        if list((tmp_path / "three" / "adapter").glob("*.json*")):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        real(file)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match=r"adapter_config\.json cannot be written: No space left"):
-        train(FOLDED, parts(tmp_path), "three")
-    assert [path.name for path in (tmp_path / "three" / "adapter").iterdir()] == ["adapter_model.safetensors"]
-
-
-def test_a_damaged_snapshot_counts_for_nothing(tmp_path, caplog):
-    train(PLAN, parts(tmp_path), "words", steps=2)
-    path = tmp_path / "words" / "step-00000002.safetensors"
-    path.write_bytes(path.read_bytes()[:1000])
-    assert snapshot.latest(tmp_path / "words", PLAN.digest) is None
-    assert f"{path} is damaged and passed over" in caplog.text
-
-
-def test_behind_a_damaged_snapshot_lies_the_one_before_it(whole, tmp_path):
-    train(PLAN, parts(tmp_path), "words", steps=5)
-    assert snapshots(tmp_path / "words") == ["step-00000004.safetensors", "step-00000005.safetensors"]
-    (tmp_path / "words" / "step-00000005.safetensors").write_bytes(b"half")
-    saved = snapshot.latest(tmp_path / "words", PLAN.digest)
-    assert saved is not None
-    assert saved.step == 4
-    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
-
-
-def test_a_stage_goes_on_with_the_frozen_weights_that_it_was_begun_with(tmp_path):
-    plan = Plan(preset="tiny", stage="encoding_side", steps=3, batch=2)
-    begun = parts(tmp_path)
-    begun.save(["encoder"], {})
-    train(plan, begun, "one", steps=1)
-    kept = (tmp_path / "weights" / "encoder.safetensors").read_bytes()
-    other = parts(tmp_path)
-    with torch.no_grad():
-        next(other.get("encoder").parameters()).flatten()[0] += 1
-    other.save(["encoder"], {})
-    with pytest.raises(StoreError, match="other frozen weights than those it was begun with, up to step 1") as caught:
-        train(plan, parts(tmp_path), "one", resume=True)
-    assert caught.value.problem.code == "base_changed"
-    assert str(tmp_path / "weights") in caught.value.problem.remedy
-    (tmp_path / "weights" / "encoder.safetensors").write_bytes(kept)
-    assert train(plan, parts(tmp_path), "one", resume=True, steps=1).steps == 2
-
-
-def test_snapshots_from_before_the_frozen_digest_are_gone_on_with(whole, tmp_path):
-    train(PLAN, parts(tmp_path), "words", steps=2)
-    old = snapshot.latest(tmp_path / "words", PLAN.digest)
-    assert old is not None
-    assert old.frozen
-    snapshot.save(tmp_path / "words", replace(old, frozen=""))
-    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_move(tmp_path, monkeypatch):
@@ -428,13 +138,51 @@ def test_only_the_rows_of_signals_move(tmp_path):
     assert report.ledger.trained == report.ledger.embeddings + report.ledger.by_part["input_projector"]
 
 
-def test_passes_of_a_batch_add_up_to_its_gradient(tmp_path):
-    """One step of two passes is the mean of the two passes' gradients."""
+def test_the_loss_that_is_shown_is_what_it_is_made_of(tmp_path):
     events = []
     plan = replace(PLAN, steps=1, ema=0.0)
     train(plan, parts(tmp_path), "words", on_event=events.append)
     assert events[0]["loss"] == pytest.approx(0.8 * events[0]["answers"] + 0.2 * events[0]["tokens"], rel=1e-5)
     assert events[0]["stage"] == "words"
+
+
+def test_passes_of_a_batch_add_up_to_its_gradient(tmp_path):
+    """One step of two passes has the mean of the two passes' gradients, each by its own draws."""
+    plan = replace(PLAN, clip=1e6)
+    stage = open_stage(plan, parts(tmp_path))
+    tensors = dict(parameters(stage.modules))
+    with torch.enable_grad():
+        told = loop._gradients(plan, stage, "words", 3, tensors, Crew())
+        found = {key: tensor.grad.clone() for key, tensor in tensors.items() if tensor.grad is not None}
+        each, losses = [], []
+        for part in range(2):
+            for tensor in tensors.values():
+                tensor.grad = None
+            facts = (plan.seed, "words", 3, part, 0)
+            torch.manual_seed(seed_of(*facts))
+            loss, _ = stage.loss(drawer(*facts), 2)
+            loss.backward()
+            losses.append(loss.item())
+            each.append({key: tensor.grad for key, tensor in tensors.items() if tensor.grad is not None})
+    assert losses[0] != losses[1]
+    assert told["loss"] == pytest.approx(sum(losses) / 2)
+    assert found.keys() == each[0].keys() == each[1].keys()
+    for key, gradient in found.items():
+        torch.testing.assert_close(gradient, (each[0][key] + each[1][key]) / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_saved_is_the_average(whole):
+    folder = whole[0]
+    last = snapshot.latest(folder / "words", PLAN.digest)
+    saved = weights(folder)
+    assert last is not None
+    assert last.step == 6
+    own = {
+        key.removeprefix("average/language_model."): t for key, t in last.tensors.items() if key.startswith("average/")
+    }
+    assert own
+    assert all(torch.equal(saved[key], tensor) for key, tensor in own.items())
+    assert any(not torch.equal(saved[key], last.tensors[f"weights/language_model.{key}"]) for key in own)
 
 
 def test_the_average_is_that_of_the_weights():

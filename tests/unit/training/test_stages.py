@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from graph_engine.errors import ModelError, RequestError
 from nodes.nextgpt.model.lora import check, settings_of
+from nodes.nextgpt.training.ledger import parameters
 from nodes.nextgpt.training.lines import IGNORED, lines, turns_of
 from nodes.nextgpt.training.loop import train
+from nodes.nextgpt.training.optimiser import optimiser
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.publish import publish
@@ -32,6 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 STAGES = [
     ("autoencoder", "image", {"image_decoder"}),
+    ("autoencoder", "video", {"video_decoder"}),
     ("autoencoder", "audio", {"audio_decoder"}),
     ("vocoder", "all", {"audio_decoder"}),
     ("binding", "all", {"encoder"}),
@@ -49,6 +53,7 @@ STAGES = [
         {"input_projector", "image_projector", "video_projector", "audio_projector", "language_model"},
     ),
     ("reconstruction", "image", {"image_projector", "input_projector", "language_model"}),
+    ("reconstruction", "video", {"video_projector", "input_projector", "language_model"}),
     ("reconstruction", "audio", {"audio_projector", "input_projector", "language_model"}),
 ]
 
@@ -98,8 +103,6 @@ def test_the_adapter_of_stage_3_is_one_of_peft_and_folded_into_the_model(trained
 def test_what_was_trained_becomes_the_presets_weights(trained, tmp_path):
     parts = trained[0]
     (path,) = publish(parts, tmp_path, ["language_model"])
-    from safetensors.torch import load_file
-
     assert all(tensor.dtype == torch.float16 for tensor in load_file(path).values())
     with pytest.raises(ModelError, match="1 parts were not trained"):
         publish(parts, tmp_path / "all")
@@ -289,71 +292,12 @@ def test_frozen_features_of_a_pool_are_made_once(tmp_path, monkeypatch):
     assert 1 <= len(calls) <= 2
 
 
-def test_what_is_kept_of_files_is_made_again_by_other_weights(tmp_path, monkeypatch):
-    from PIL import Image
-
-    from nodes.nextgpt.training.media_file import MediaFile
-
-    Image.new("RGB", (64, 64), "red").save(tmp_path / "a.png")
-    media = [MediaFile("image", tmp_path / "a.png")]
-    parts = Parts("tiny", tmp_path, tmp_path)
-    encoder, vae, calls = parts.get("encoder"), parts.get("image_decoder").vae, []
-    for name, module in (("encoder", encoder), ("vae", vae)):
-        real = module.encode
-        monkeypatch.setattr(module, "encode", lambda *a, real=real, name=name, **k: calls.append(name) or real(*a, **k))
-
-    def seen():
-        """By who has just opened the folder; and who was asked for it."""
-        calls.clear()
-        senses = Senses(parts, keep=True)
-        return senses.features(media)[0], senses.latents("image", media)[0], list(calls)
-
-    features, latents, asked = seen()
-    assert asked == ["encoder", "vae"]
-    again, same, asked = seen()
-    assert not asked
-    assert torch.equal(again, features) and torch.equal(same, latents)
-    with torch.no_grad():
-        next(encoder.parameters()).add_(0.5)
-    again, same, asked = seen()
-    assert asked == ["encoder"]
-    assert not torch.equal(again, features) and torch.equal(same, latents)
-    with torch.no_grad():
-        next(vae.parameters()).add_(0.5)
-    _, other, asked = seen()
-    assert asked == ["vae"]
-    assert not torch.equal(other, latents)
-
-
-def test_what_has_no_caption_teaches_no_condition(tmp_path):
-    """Of a record without words only the others count; imitated, the condition of no words would be asked for."""
-    plan = Plan(preset="tiny", stage="decoding_side", modality="image", batch=2, denoise_weight=0.0)
-    stage = open_stage(plan, Parts("tiny", tmp_path, tmp_path))
-    draw = random.Random(1)
-    talks = [Talker(draw).talk("make image", "en") for _ in range(2)]
-    batch = lines([turns_of(talk.turns, []) for talk in talks], stage.speech.words)
-    states = stage.speech.read(batch, None)
-
-    def far(*captions):
-        told = [replace(talk, captions=(text,)) for talk, text in zip(talks, captions, strict=True)]
-        with torch.no_grad():
-            return stage.outputs.losses(told, batch, states).get("caption")
-
-    (first,), (second,) = (talk.captions for talk in talks)
-    assert float(far(first, "")) != float(far(" ", second))
-    assert float(far(first, "") + far(" ", second)) == pytest.approx(2 * float(far(first, second)))
-    assert far("", "") is None
-
-
 def test_a_part_that_a_preset_lacks_is_named(tmp_path):
     with pytest.raises(ModelError, match="no depth decoder"):
         Parts("tiny", tmp_path, tmp_path).get("depth_decoder")
 
 
 def test_each_part_learns_at_its_own_rate(tmp_path):
-    from nodes.nextgpt.training.ledger import parameters
-    from nodes.nextgpt.training.optimiser import optimiser
-
     plan = Plan(preset="tiny", stage="instruction", rank=2, projector_rate=0.1, learning_rate=1e-3, denoise_weight=0.0)
     stage = open_stage(plan, Parts("tiny", tmp_path, tmp_path))
     weights = {name: tensor for name, tensor in parameters(stage.modules) if tensor.requires_grad}
