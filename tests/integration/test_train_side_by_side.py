@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from graph_engine.errors import ModelError, WorkerLost
+from nodes.nextgpt.training.crew import Crew
 from nodes.nextgpt.training.loop import train
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
@@ -159,3 +160,22 @@ def test_where_no_time_is_left_nothing_begins_and_the_exit_code_says_so(tmp_path
     ]
     assert main([*common, "--minutes", "1e-9"]) == 2
     assert not (tmp_path / "d" / "models" / "training").exists()
+
+
+def test_one_after_the_other_each_stage_begins_by_its_own_seed_as_side_by_side(tmp_path):
+    plans = {"words": replace(WORDS, steps=1), "sound": replace(SOUND, steps=1, seed=14)}
+    common = ["train", str(recipe(tmp_path, plans)), "--data", str(tmp_path / "d"), "--device", "cpu"]
+    assert main([*common, "--folder", str(tmp_path / "turns")]) == 0
+    for name, plan in plans.items():
+        train(plan, Parts("tiny", tmp_path / "alone", tmp_path, "cpu", plan.seed, anew=True), name)
+    alone, turns = weights_of(tmp_path / "alone"), weights_of(tmp_path / "turns")
+    assert alone.keys() == turns.keys()
+    assert all(torch.equal(tensor, turns[name]) for name, tensor in alone.items())
+
+
+def test_steps_are_counted_by_processes_that_tell_of_none(tmp_path, monkeypatch):
+    """Of several that train one model only the first one has events; all have to stop at the same step."""
+    monkeypatch.setattr(Crew, "leads", False)
+    plans = {"words": WORDS, "more": WORDS}
+    common = ["train", str(recipe(tmp_path, plans)), "--data", str(tmp_path / "d"), "--device", "cpu"]
+    assert main([*common, "--steps", "4"]) == 2

@@ -87,9 +87,9 @@ def _in_turn(arguments: argparse.Namespace, plans: Mapping[str, Plan], site: Sit
 
     began, left, reports = time.monotonic(), arguments.steps, []
     limit = arguments.minutes * 60 if arguments.minutes else None
-    opened: dict[tuple[str, bool], Parts] = {}
+    opened: dict[tuple[str, bool, int], Parts] = {}
     for stage, plan in plans.items():
-        kind = (plan.preset, plan.own_weights)
+        kind = (plan.preset, plan.own_weights, plan.seed)
         if kind not in opened:
             opened = {
                 kind: Parts(plan.preset, site.folder, site.models_dir, site.devices[0], plan.seed, not plan.own_weights)
@@ -103,7 +103,7 @@ def _in_turn(arguments: argparse.Namespace, plans: Mapping[str, Plan], site: Sit
         if report.status == "stopped":
             break
         if left is not None and report.status == "finished":
-            left = max(0, left - watched.steps(stage))
+            left = max(0, left - report.taken)
     return reports
 
 
@@ -162,10 +162,6 @@ class _Watched:
         if self._board is not None:
             self._board.add(event)
 
-    def steps(self, stage: str) -> int:
-        """That a stage took in this call."""
-        return self._progress[stage].steps if stage in self._progress else 0
-
     def report(self, report: Report) -> None:
         _account(report)
 
@@ -174,10 +170,9 @@ class _Progress:
     """A line of loss every few seconds."""
 
     def __init__(self, stage: str) -> None:
-        self.stage, self.steps, self._last = stage, 0, 0.0
+        self.stage, self._last = stage, 0.0
 
     def show(self, event: Mapping[str, Any]) -> None:
-        self.steps += 1
         now = time.monotonic()
         if now - self._last < 5 and event["step"] != event["steps"]:
             return

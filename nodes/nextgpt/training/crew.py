@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from graph_engine.errors import RequestError
+
 if TYPE_CHECKING:
     from nodes.nextgpt.training.parts import Parts
 
@@ -31,12 +33,18 @@ class Crew:
     def join(cls, parts: Parts) -> Crew:
         """The crew that torchrun or `accelerate launch` started, or nobody but oneself.
 
-        Moves `parts` to the process's device.
+        Moves `parts` to the process's device. Raises RequestError where accelerate is not installed.
         """
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
             return cls()
-        from accelerate import Accelerator
-
+        try:
+            from accelerate import Accelerator
+        except ImportError as error:
+            raise RequestError(
+                "several processes are to train one model, and accelerate is not installed.",
+                remedy='Install it: pip install "anyloom[train]". Or start one process, without torchrun.',
+                code="no_accelerate",
+            ) from error
         accelerator = Accelerator(cpu=parts.device == "cpu")
         parts.device = str(accelerator.device)
         return cls(accelerator)
@@ -61,6 +69,15 @@ class Crew:
         for weight, share, gradient in zip(weights, anyone, rest.split([w.numel() for w in weights]), strict=True):
             if share:
                 weight.grad = gradient.view_as(weight).to(weight)
+
+    def anyone(self, wants: bool, like: Tensor) -> bool:
+        """Whether anyone wants it; all have to ask at the same place. like: a tensor on this process's device.
+
+        Each has a clock of its own: one that left by it would have the others wait for its gradients for ever.
+        """
+        if self.size < 2:
+            return wants
+        return bool(self._accelerator.reduce(like.new_tensor([float(wants)]), reduction="sum").item())
 
     def wait(self) -> None:
         if self._accelerator is not None:

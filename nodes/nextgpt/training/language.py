@@ -24,7 +24,10 @@ class Speech:
         self.words = words_of(parts.extras("language_model"), parts.models_dir)
         self.device = parts.device
         if checkpointing:
-            self.model.causal.gradient_checkpointing_enable({"use_reentrant": False})
+            causal = self.model.causal
+            # Later versions of transformers have another name for it, and warn of the old one.
+            enable = getattr(causal, "activation_checkpointing_enable", None) or causal.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
             # Recomputation is done by layers in training mode only; they have no dropout.
             self.model.train()
 

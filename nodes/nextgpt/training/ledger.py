@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -65,8 +65,18 @@ def ledger(modules: Mapping[str, nn.Module], rows: Mapping[str, Rows]) -> Ledger
     return Ledger(trained, total, embeddings, by_part)
 
 
-def frozen_digest(modules: Mapping[str, nn.Module], rows: Mapping[str, Rows]) -> str:
-    """A digest of every bit that must not change: frozen parameters, frozen rows of others, and buffers."""
+class Frozen(NamedTuple):
+    """Digests of what must not change: of `weights` alone, and of `all` with buffers.
+
+    Buffers are computed when a model is made, so another library or processor may have other last bits in them.
+    """
+
+    weights: str
+    all: str
+
+
+def frozen_digest(modules: Mapping[str, nn.Module], rows: Mapping[str, Rows]) -> Frozen:
+    """Digests of every bit that must not change: frozen parameters, frozen rows of others, and buffers."""
     digest = hashlib.blake2b(digest_size=16)
 
     def add(name: str, tensor: Tensor) -> None:
@@ -79,13 +89,14 @@ def frozen_digest(modules: Mapping[str, nn.Module], rows: Mapping[str, Rows]) ->
             add(name, parameter)
         elif name in rows:
             add(name, parameter[: rows[name].start])
+    weights = digest.hexdigest()
     for part, module in modules.items():
         for name, buffer in module.named_buffers():
             add(f"{part}.{name}", buffer)
-    return digest.hexdigest()
+    return Frozen(weights, digest.hexdigest())
 
 
-def untouched(before: str, after: str, stage: str) -> None:
+def untouched(before: Frozen, after: Frozen, stage: str) -> None:
     """Raises ModelError unless both digests are one."""
     if before != after:
         raise ModelError(

@@ -19,11 +19,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from graph_engine.errors import ModelError, StoreError
+from graph_engine.errors import ModelError, NodeError, StoreError
 from nodes.nextgpt.training import snapshot
 from nodes.nextgpt.training.average import Average
 from nodes.nextgpt.training.crew import Crew
-from nodes.nextgpt.training.ledger import Ledger, frozen_digest, ledger, parameters, untouched
+from nodes.nextgpt.training.finished import DONE, settle
+from nodes.nextgpt.training.interrupts import between_steps
+from nodes.nextgpt.training.ledger import Frozen, Ledger, frozen_digest, ledger, parameters, untouched
 from nodes.nextgpt.training.optimiser import optimiser as make_optimiser
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
@@ -32,19 +34,19 @@ from nodes.nextgpt.training.rate import rate
 from nodes.nextgpt.training.seeds import drawer, seed_of
 from nodes.nextgpt.training.stage import Stage
 from nodes.nextgpt.training.stages import open_stage
+from nodes.nextgpt.training.trace import NAME as TRACE
+from nodes.nextgpt.training.trace import Trace
 
 Event = Mapping[str, Any]
 OnEvent = Callable[[Event], None]
 log = logging.getLogger("anyloom.training")
-DONE = "done.json"
-TRACE = "trace.jsonl"
 
 
 @dataclass(frozen=True)
 class Report:
     """What a call of `train` did. status: "finished"; "stopped" (go on with resume); "before": it was finished already.
 
-    losses: of every step since the stage began. seconds: of this call.
+    losses: of every step since the stage began. seconds, taken: of this call, and its steps.
     """
 
     stage: str
@@ -54,6 +56,7 @@ class Report:
     ledger: Ledger
     seconds: float
     files: tuple[str, ...] = field(default=())
+    taken: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -81,9 +84,10 @@ def train(
     """Follow a plan to its end, or for `steps` steps or `seconds` seconds, whichever comes first.
 
     name: of the stage; its snapshots and trace lie under this name in the folder of `parts`. Stopped by a limit, by
-    `stopped()` or by Ctrl-C, it saves where it is; Ctrl-C is raised again. Raises StoreError for a folder that holds
-    the beginnings of the stage when `resume` is not set, or those of another recipe when it is, and for a full disk;
-    ModelError for a loss that is no number, and for frozen weights that changed.
+    `stopped()` or by Ctrl-C, it saves where it is; Ctrl-C counts between two steps and is raised again. Raises StoreError
+    for a folder that holds the beginnings of the stage when `resume` is not set, or those of another recipe or on other
+    frozen weights when it is, and for a full disk; NodeError for a medium that cannot be read, with all steps before it
+    saved; ModelError for a loss that is no number, and for frozen weights that changed.
     """
     began = time.monotonic()
     folder = parts.folder / name
@@ -111,48 +115,58 @@ def train(
         average = Average(weights, plan.ema) if plan.ema else None
         losses: list[float] = []
         if saved is not None:
+            _same_base(saved, frozen, parts, name)
             losses = list(saved.losses)
             _restore(saved.tensors, weights, optimiser, average)
-        done = len(losses)
-        trace = _Trace(folder / TRACE, done) if crew.leads else None
+        done = begun = len(losses)
+        trace = Trace(folder / TRACE, done) if crew.leads else None
         last = min(plan.steps, done + steps) if steps is not None else plan.steps
 
         def keep(step: int) -> None:
             if crew.leads:
                 tensors = _state(weights, optimiser, average)
-                snapshot.save(folder, snapshot.Snapshot(step, plan.digest, tensors, tuple(losses)))
+                snapshot.save(folder, snapshot.Snapshot(step, plan.digest, tensors, tuple(losses), frozen.weights))
 
-        try:
-            while done < last:
-                if stopped is not None and stopped():
-                    break
-                if seconds is not None and time.monotonic() - began > seconds:
-                    break
-                _set_rate(optimiser, plan.learning_rate * rate(plan, done))
-                facts = _step(plan, stage, name, done, weights, optimiser, crew)
-                if average is not None:
-                    average.update(weights, done)
-                done += 1
-                losses.append(facts["loss"])
-                event = {"stage": name, "step": done, "steps": plan.steps, **facts, "rate": _rate_of(optimiser)}
-                if trace is not None:
-                    trace.add(event)
-                if on_event is not None and crew.leads:
-                    on_event({**event, "seconds": time.monotonic() - began})
-                if done % plan.checkpoint_every == 0 and done < last:
+        like = next(iter(weights.values()))
+        settled = True  # weights, average and losses are of one step, and may be saved
+        with between_steps() as interrupts:
+            try:
+                while done < last:
+                    over = seconds is not None and time.monotonic() - began > seconds
+                    if crew.anyone(interrupts.noted or over or (stopped is not None and stopped()), like):
+                        break
+                    _set_rate(optimiser, plan.learning_rate * rate(plan, done))
+                    facts = _gradients(plan, stage, name, done, weights, crew)
+                    settled = False
+                    optimiser.step()
+                    if average is not None:
+                        average.update(weights, done)
+                    done += 1
+                    losses.append(facts["loss"])
+                    settled = True
+                    event = {"stage": name, "step": done, "steps": plan.steps, **facts, "rate": _rate_of(optimiser)}
+                    if trace is not None:
+                        trace.add(event)
+                    if on_event is not None and crew.leads:
+                        on_event({**event, "seconds": time.monotonic() - began})
+                    if done % plan.checkpoint_every == 0 and done < last:
+                        keep(done)
+            except (KeyboardInterrupt, NodeError, OSError):  # Ctrl-C again; a medium that is damaged or gone
+                if settled:
                     keep(done)
-        except KeyboardInterrupt:
+                raise
+            finally:
+                if trace is not None:
+                    trace.close()
+            optimiser.zero_grad(set_to_none=True)
+            untouched(frozen, frozen_digest(stage.modules, stage.rows), name)
             keep(done)
-            raise
-        finally:
-            if trace is not None:
-                trace.close()
-        optimiser.zero_grad(set_to_none=True)
-        untouched(frozen, frozen_digest(stage.modules, stage.rows), name)
-        if done < plan.steps:
-            keep(done)
-            return Report(name, "stopped", done, tuple(losses), account, time.monotonic() - began)
-        keep(done)
+        interrupted = crew.anyone(interrupts.noted, like)
+        if interrupts.noted:
+            raise KeyboardInterrupt
+        if done < plan.steps or interrupted:
+            spent = time.monotonic() - began
+            return Report(name, "stopped", done, tuple(losses), account, spent, taken=done - begun)
         with average.in_place(weights) if average is not None else contextlib.nullcontext():
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 torch.manual_seed(seed_of(plan.seed, name, "finish"))
@@ -161,9 +175,12 @@ def train(
         # What stays in memory is what a later stage would read from the folder.
         for part in stage.saved:
             parts.forget(part)
-        report = Report(name, "finished", done, tuple(losses), account, time.monotonic() - began, tuple(files))
+        spent = time.monotonic() - began
+        report = Report(name, "finished", done, tuple(losses), account, spent, tuple(files), done - begun)
         if crew.leads:
-            _write_json(folder / DONE, {"digest": plan.digest, "plan": plan.to_json(), **report.to_json()})
+            told = {"digest": plan.digest, "plan": plan.to_json(), **report.to_json()}
+            snapshot.write_bytes(folder / DONE, json.dumps(told, indent=1).encode())
+            settle(parts.folder)
         crew.wait()
         return report
 
@@ -181,16 +198,23 @@ def _warn_of_untaught(stage: Stage, parts: Parts, name: str) -> None:
         )
 
 
-def _step(
-    plan: Plan,
-    stage: Stage,
-    name: str,
-    step: int,
-    weights: Mapping[str, Tensor],
-    optimiser: torch.optim.Optimizer,
-    crew: Crew,
+def _same_base(saved: snapshot.Snapshot, frozen: Frozen, parts: Parts, name: str) -> None:
+    """Half of a stage on other weights than the other half would be a result of neither, and no loss would tell."""
+    if saved.frozen and saved.frozen != frozen.weights:
+        raise StoreError(
+            f"{name} computes with other frozen weights than those it was begun with, up to step {saved.step}.",
+            remedy=f"Put back those that lay in {parts.folder / 'weights'} then; or remove {parts.folder / name}, and the "
+            "stage begins anew with these.",
+            code="base_changed",
+        )
+
+
+def _gradients(
+    plan: Plan, stage: Stage, name: str, step: int, weights: Mapping[str, Tensor], crew: Crew
 ) -> dict[str, float]:
-    optimiser.zero_grad(set_to_none=True)
+    """Those of one step, clipped and shared by the crew, at the weights; returns the numbers to be shown. Moves no weight."""
+    for tensor in weights.values():
+        tensor.grad = None
     sums: dict[str, Tensor] = {}
     device = next(iter(weights.values())).device.type
     for part in range(plan.accumulate):
@@ -218,7 +242,6 @@ def _step(
                 remedy="Lower the learning rate or train in float32; the last snapshot is from before it.",
                 code="loss_not_finite",
             )
-    optimiser.step()
     return shown
 
 
@@ -265,7 +288,7 @@ def _restore(
 
 def _publish(stage: Stage, parts: Parts, plan: Plan, name: str) -> list[str]:
     facts = {"trained": json.dumps({"stage": name, "digest": plan.digest, "preset": plan.preset})}
-    files = parts.save(stage.saved, facts)
+    files = parts.put_aside(stage.saved, name, facts)
     return [str(path) for path in (*files, *stage.publish(parts.folder / name, facts))]
 
 
@@ -284,41 +307,6 @@ def _finished(folder: Path, plan: Plan, resume: bool) -> Report | None:
         raise StoreError(f"{folder} is trained already.", remedy="Train in another folder.", code="training_exists")
     account = Ledger(told["trained"], told["total"], told["embeddings"], told["by_part"])
     return Report(told["stage"], "before", told["steps"], tuple(told["losses"]), account, 0.0, tuple(told["files"]))
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    draft = path.with_suffix(".part")
-    try:
-        draft.write_text(json.dumps(value, indent=1), encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            remedy="Make room and go on with --resume; nothing is lost.",
-            code="checkpoint_unwritable",
-        ) from error
-
-
-class _Trace:
-    """One line of JSON per step; lines after the snapshot from which training goes on are dropped."""
-
-    def __init__(self, path: Path, done: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:done] if path.is_file() else []
-        # Line by line, so that whatever ends the process, the trace has every step that a snapshot has.
-        self._file = path.open("w", encoding="utf-8", buffering=1)
-        self._file.writelines(kept)
-
-    def add(self, event: Event) -> None:
-        rounded = {
-            key: round(value, 6) if isinstance(value, float) and math.isfinite(value) else value
-            for key, value in event.items()
-        }
-        self._file.write(json.dumps(rounded) + "\n")
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
 
 
 @contextlib.contextmanager

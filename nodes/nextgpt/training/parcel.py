@@ -18,13 +18,14 @@ from pathlib import Path
 from safetensors.torch import load_file, save
 
 from graph_engine.errors import StoreError
-from nodes.nextgpt.training.loop import DONE
+from nodes.nextgpt.training.finished import DONE, settle
 
 PIECE_BYTES = 15 << 20
 
 
 def pack(folder: Path, parcel: Path, piece_bytes: int = PIECE_BYTES) -> list[Path]:
     """Pieces of at most so many bytes. Raises StoreError where nothing is finished."""
+    settle(folder)
     finished = sorted(path for path in folder.glob(f"*/{DONE}"))
     if not finished:
         raise StoreError(f"no stage is finished in {folder}.", remedy="Train one to its end.", code="nothing_trained")

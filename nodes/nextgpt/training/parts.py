@@ -19,6 +19,7 @@ from graph_engine.models.load import materialise
 from nodes.nextgpt.checkpoint import find_preset, specs_of
 from nodes.nextgpt.families import FAMILIES
 from nodes.nextgpt.locate import locate
+from nodes.nextgpt.training.finished import aside_path, settle, weights_path
 from nodes.nextgpt.training.seeds import seed_of
 from nodes.nextgpt.training.snapshot import write
 
@@ -40,6 +41,7 @@ class Parts:
         self.untaught: set[str] = set()
         """Parts with random weights, since no stage before left any in the folder."""
         self._open: dict[str, Any] = {}
+        settle(folder)
 
     def __contains__(self, part: str) -> bool:
         return part in self.preset.parts
@@ -48,7 +50,7 @@ class Parts:
         return self.preset.parts[part].extras
 
     def path(self, part: str) -> Path:
-        return self.folder / "weights" / f"{part}.safetensors"
+        return weights_path(self.folder, part)
 
     def get(self, part: str) -> Any:
         """The module of a part, in eval mode. Raises ModelError for a part that the preset lacks or that does not fit."""
@@ -79,12 +81,22 @@ class Parts:
 
     def save(self, parts: Iterable[str], facts: Mapping[str, str]) -> list[Path]:
         """Writes the weights of these parts into the training folder. Raises StoreError."""
-        written = []
-        for part in parts:
+        return self._write({part: self.path(part) for part in parts}, facts)
+
+    def put_aside(self, parts: Iterable[str], stage: str, facts: Mapping[str, str]) -> list[Path]:
+        """Writes the weights of these parts beside those that are there, until `settle` finds the stage done.
+
+        Returns where they will lie. Raises StoreError; then, and before the stage is done, nothing has changed.
+        """
+        chosen = list(parts)
+        self._write({part: aside_path(self.folder, part, stage) for part in chosen}, facts)
+        return [self.path(part) for part in chosen]
+
+    def _write(self, paths: Mapping[str, Path], facts: Mapping[str, str]) -> list[Path]:
+        for part, path in paths.items():
             state = {key: tensor.detach().contiguous().cpu() for key, tensor in self.get(part).state_dict().items()}
-            write(self.path(part), state, facts)
-            written.append(self.path(part))
-        return written
+            write(path, state, facts)
+        return list(paths.values())
 
     def _made(self, part: str) -> Any:
         entry = self.preset.parts[part]

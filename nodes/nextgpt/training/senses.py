@@ -1,7 +1,7 @@
 """The frozen sides of training: what the encoder sees and hears of media, and the latents that decoders should make.
 
 Both are the same for a medium whenever it comes, so they are kept: in memory for what recurs (a pool), on disk for the
-files of a data set.
+files of a data set, where the weights that made them are a part of their name.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nodes.nextgpt.model.mel import training_mel
 from nodes.nextgpt.model.preprocess_audio import SAMPLE_RATE, spectrogram
 from nodes.nextgpt.model.preprocess_image import normalise
 from nodes.nextgpt.model.preprocess_video import frame_indices
+from nodes.nextgpt.training.ledger import frozen_digest
 from nodes.nextgpt.training.media import as_value, films, pictures, waves
 from nodes.nextgpt.training.media_file import MediaFile
 from nodes.nextgpt.training.parts import Parts
@@ -80,6 +81,7 @@ class Senses:
         self.parts = parts
         self.device = parts.device
         self._kept = Kept(parts.folder / "cache") if keep else None
+        self._digests: dict[nn.Module, str] = {}
 
     @property
     def encoder(self) -> Any:
@@ -105,11 +107,27 @@ class Senses:
                 rows: Tensor = self.encoder.encode(trunk, self.encoder_input(modality, group), kind=form)
             return rows.float()
 
-        return self.kept(media, make, f"features {form}")
+        return self.kept(media, make, f"features {form}", self.encoder)
 
-    def kept(self, media: Sequence[AnyMedium], make: Callable[[list[AnyMedium]], Tensor], kind: str) -> list[Tensor]:
-        """What `make` gives for media "B ...", one tensor each; out of memory where media recur and it is there."""
-        return self._kept.get(media, make, kind) if self._kept else list(make(list(media)))
+    def kept(
+        self,
+        media: Sequence[AnyMedium],
+        make: Callable[[list[AnyMedium]], Tensor],
+        kind: str,
+        maker: nn.Module | None = None,
+    ) -> list[Tensor]:
+        """What `make` gives for media "B ...", one tensor each; out of memory where media recur and it is there. maker: by
+        whose weights, which are frozen; files of a data set outlive these on the disk."""
+        if self._kept is None:
+            return list(make(list(media)))
+        if maker is not None and any(isinstance(medium, MediaFile) for medium in media):
+            kind = f"{kind} {self._digest(maker)}"
+        return self._kept.get(media, make, kind)
+
+    def _digest(self, maker: nn.Module) -> str:
+        if maker not in self._digests:
+            self._digests[maker] = frozen_digest({"": maker}, {}).all
+        return self._digests[maker]
 
     def encoder_input(self, modality: str, media: Sequence[AnyMedium]) -> Tensor:
         """What the encode nodes would give the encoder, many at once.
@@ -139,7 +157,7 @@ class Senses:
             with torch.no_grad():
                 return self._latents(modality, group)
 
-        return torch.stack(self.kept(media, make, "latents"))
+        return torch.stack(self.kept(media, make, "latents", self.parts.get(f"{modality}_decoder").vae))
 
     def _latents(self, modality: str, media: list[AnyMedium]) -> Tensor:
         decoder = self.parts.get(f"{modality}_decoder")

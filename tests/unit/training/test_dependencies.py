@@ -38,9 +38,9 @@ class Recorded(Parts):
         self.read.add(part)
         return super().get(part)
 
-    def save(self, parts, facts):
+    def put_aside(self, parts, stage, facts):
         self.written |= set(parts)
-        return super().save(parts, facts)
+        return super().put_aside(parts, stage, facts)
 
 
 def kinds() -> dict[str, Plan]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +10,15 @@ import pytest
 import torch
 
 from graph_engine.errors import ModelError, StoreError
-from nodes.nextgpt.training import snapshot
+from nodes.nextgpt.training import loop, snapshot
 from nodes.nextgpt.training.average import Average
-from nodes.nextgpt.training.ledger import Rows, frozen_digest, ledger
+from nodes.nextgpt.training.crew import Crew
+from nodes.nextgpt.training.ledger import Rows, frozen_digest, ledger, parameters
 from nodes.nextgpt.training.loop import train
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
+from nodes.nextgpt.training.seeds import drawer, seed_of
+from nodes.nextgpt.training.stages import open_stage
 from nodes.nextgpt.training.stages.encoding_side import EncodingSide
 from nodes.nextgpt.training.stages.wording import Wording
 
@@ -32,10 +33,14 @@ def parts(folder: Path) -> Parts:
     return Parts("tiny", folder, folder / "models")
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
+def weights(folder: Path, part: str = "language_model") -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
-    return load_file(folder / "weights" / "language_model.safetensors")
+    return load_file(folder / "weights" / f"{part}.safetensors")
+
+
+def snapshots(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("step-*"))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,7 @@ def test_a_loss_falls_and_the_report_says_what_was_done(whole):
     lines = [json.loads(line) for line in (folder / "words" / "trace.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert {"loss", "answers", "tokens", "accuracy", "gradient", "rate"} <= set(lines[0])
-    assert len(list((folder / "words").glob("*.safetensors"))) == 1
+    assert snapshots(folder / "words") == ["step-00000004.safetensors", "step-00000006.safetensors"]
 
 
 @pytest.mark.parametrize("stops", [[1, 3], [2, 2, 1]])
@@ -67,42 +72,6 @@ def test_resumed_training_gives_the_same_losses_and_weights(whole, tmp_path, sto
     assert last.losses == whole[1].losses
     ours, theirs = weights(tmp_path), weights(whole[0])
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-
-
-def test_an_interruption_between_snapshots_loses_nothing(whole, tmp_path, monkeypatch):
-    real, calls = Wording.loss, []
-
-    def interrupted(self, draw, count):
-        calls.append(1)
-        if len(calls) == 8:  # the second pass of step 4; the last snapshot by number is from step 2
-            raise KeyboardInterrupt
-        return real(self, draw, count)
-
-    monkeypatch.setattr(Wording, "loss", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(PLAN, parts(tmp_path), "words")
-    assert [path.name for path in (tmp_path / "words").glob("*.safetensors")] == ["step-00000003.safetensors"]
-    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
-    assert len((tmp_path / "words" / "trace.jsonl").read_text().splitlines()) == 6
-
-
-def test_a_killed_process_goes_on_from_its_last_snapshot(whole, tmp_path):
-    train(PLAN, parts(tmp_path), "words", steps=4)
-    folder = tmp_path / "words"
-    # Killed while it wrote the next one: half a draft, and lines of the trace that no snapshot has.
-    (folder / "step-00000006.safetensors.123.part").write_bytes(b"half")
-    with (folder / "trace.jsonl").open("a") as file:
-        file.write('{"step": 5}\n{"step"')
-    again = train(PLAN, parts(tmp_path), "words", resume=True)
-    assert again.losses == whole[1].losses
-    assert [json.loads(line)["step"] for line in (folder / "trace.jsonl").read_text().splitlines()] == [
-        1,
-        2,
-        3,
-        4,
-        5,
-        6,
-    ]
 
 
 def test_what_is_begun_is_not_overwritten_and_another_recipe_is_refused(whole, tmp_path):
@@ -117,30 +86,6 @@ def test_what_is_begun_is_not_overwritten_and_another_recipe_is_refused(whole, t
         assert caught.value.problem.code == "other_recipe"
     again = train(PLAN, parts(whole[0]), "words", resume=True)
     assert (again.status, again.losses) == ("before", whole[1].losses)
-
-
-def test_a_full_disk_is_named_and_the_snapshot_before_it_stays(whole, tmp_path, monkeypatch):
-    real = os.fsync
-
-    def full(file):
-        if snapshots := list((tmp_path / "words").glob("step-*.safetensors")):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(snapshots[0]))
-        real(file)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(StoreError, match="No space left") as caught:
-        train(PLAN, parts(tmp_path), "words")
-    assert caught.value.problem.code == "checkpoint_unwritable"
-    assert [path.name for path in (tmp_path / "words").glob("step-*")] == ["step-00000002.safetensors"]
-    monkeypatch.setattr(os, "fsync", real)
-    assert train(PLAN, parts(tmp_path), "words", resume=True).losses == whole[1].losses
-
-
-def test_a_damaged_snapshot_counts_for_nothing(tmp_path):
-    train(PLAN, parts(tmp_path), "words", steps=2)
-    path = tmp_path / "words" / "step-00000002.safetensors"
-    path.write_bytes(path.read_bytes()[:1000])
-    assert snapshot.latest(tmp_path / "words", PLAN.digest) is None
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_move(tmp_path, monkeypatch):
@@ -193,13 +138,51 @@ def test_only_the_rows_of_signals_move(tmp_path):
     assert report.ledger.trained == report.ledger.embeddings + report.ledger.by_part["input_projector"]
 
 
-def test_passes_of_a_batch_add_up_to_its_gradient(tmp_path):
-    """One step of two passes is the mean of the two passes' gradients."""
+def test_the_loss_that_is_shown_is_what_it_is_made_of(tmp_path):
     events = []
     plan = replace(PLAN, steps=1, ema=0.0)
     train(plan, parts(tmp_path), "words", on_event=events.append)
     assert events[0]["loss"] == pytest.approx(0.8 * events[0]["answers"] + 0.2 * events[0]["tokens"], rel=1e-5)
     assert events[0]["stage"] == "words"
+
+
+def test_passes_of_a_batch_add_up_to_its_gradient(tmp_path):
+    """One step of two passes has the mean of the two passes' gradients, each by its own draws."""
+    plan = replace(PLAN, clip=1e6)
+    stage = open_stage(plan, parts(tmp_path))
+    tensors = dict(parameters(stage.modules))
+    with torch.enable_grad():
+        told = loop._gradients(plan, stage, "words", 3, tensors, Crew())
+        found = {key: tensor.grad.clone() for key, tensor in tensors.items() if tensor.grad is not None}
+        each, losses = [], []
+        for part in range(2):
+            for tensor in tensors.values():
+                tensor.grad = None
+            facts = (plan.seed, "words", 3, part, 0)
+            torch.manual_seed(seed_of(*facts))
+            loss, _ = stage.loss(drawer(*facts), 2)
+            loss.backward()
+            losses.append(loss.item())
+            each.append({key: tensor.grad for key, tensor in tensors.items() if tensor.grad is not None})
+    assert losses[0] != losses[1]
+    assert told["loss"] == pytest.approx(sum(losses) / 2)
+    assert found.keys() == each[0].keys() == each[1].keys()
+    for key, gradient in found.items():
+        torch.testing.assert_close(gradient, (each[0][key] + each[1][key]) / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_saved_is_the_average(whole):
+    folder = whole[0]
+    last = snapshot.latest(folder / "words", PLAN.digest)
+    saved = weights(folder)
+    assert last is not None
+    assert last.step == 6
+    own = {
+        key.removeprefix("average/language_model."): t for key, t in last.tensors.items() if key.startswith("average/")
+    }
+    assert own
+    assert all(torch.equal(saved[key], tensor) for key, tensor in own.items())
+    assert any(not torch.equal(saved[key], last.tensors[f"weights/language_model.{key}"]) for key in own)
 
 
 def test_the_average_is_that_of_the_weights():

@@ -12,7 +12,7 @@ import torch
 from nodes.nextgpt.training import optimiser as optimisers
 from nodes.nextgpt.training.crew import Crew
 from nodes.nextgpt.training.ledger import frozen_digest, parameters
-from nodes.nextgpt.training.loop import _step
+from nodes.nextgpt.training.loop import _gradients
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import plans_of
 from nodes.nextgpt.training.stages import open_stage
@@ -50,7 +50,8 @@ def test_a_step_mixes_nothing_and_waits_for_its_numbers_only(name, tmp_path, mon
         optimiser = optimisers.optimiser(plan, stage, weights)
         for step in range(2):  # the first one also makes what is kept
             device.waits.clear()
-            told = _step(plan, stage, name, step, weights, optimiser, Crew())
+            told = _gradients(plan, stage, name, step, weights, Crew())
+            optimiser.step()
         waits = dict(device.waits)
         stage.finish()
         frozen_digest(stage.modules, stage.rows)

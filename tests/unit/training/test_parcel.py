@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from graph_engine.errors import StoreError
+from nodes.nextgpt.training import loop
 from nodes.nextgpt.training.loop import train
 from nodes.nextgpt.training.parcel import pack, unpack
 from nodes.nextgpt.training.parts import Parts
@@ -32,6 +33,18 @@ def test_finished_stages_travel_and_are_not_trained_again(tmp_path):
         torch.testing.assert_close(tensor, sent[name], rtol=1e-3, atol=1e-4)
     assert not parts.untaught
     assert train(replace(PLAN, stage="encoding_side"), parts, "see").status == "finished"
+
+
+def test_a_process_that_died_before_its_weights_were_in_place_left_them_for_the_parcel(tmp_path, monkeypatch):
+    def died(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "settle", died)
+    with pytest.raises(KeyboardInterrupt):
+        train(PLAN, Parts("tiny", tmp_path / "here", tmp_path, anew=True), "words")
+    pack(tmp_path / "here", tmp_path / "parcel")
+    unpack(tmp_path / "parcel", tmp_path / "there")
+    assert [path.name for path in (tmp_path / "there" / "weights").iterdir()] == ["language_model.safetensors"]
 
 
 def test_missing_and_damaged_pieces_are_named(tmp_path):

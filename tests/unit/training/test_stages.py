@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from graph_engine.errors import ModelError, RequestError
 from nodes.nextgpt.model.lora import check, settings_of
+from nodes.nextgpt.training.ledger import parameters
 from nodes.nextgpt.training.lines import IGNORED, lines, turns_of
 from nodes.nextgpt.training.loop import train
+from nodes.nextgpt.training.optimiser import optimiser
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
 from nodes.nextgpt.training.publish import publish
@@ -32,6 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 STAGES = [
     ("autoencoder", "image", {"image_decoder"}),
+    ("autoencoder", "video", {"video_decoder"}),
     ("autoencoder", "audio", {"audio_decoder"}),
     ("vocoder", "all", {"audio_decoder"}),
     ("binding", "all", {"encoder"}),
@@ -49,6 +53,7 @@ STAGES = [
         {"input_projector", "image_projector", "video_projector", "audio_projector", "language_model"},
     ),
     ("reconstruction", "image", {"image_projector", "input_projector", "language_model"}),
+    ("reconstruction", "video", {"video_projector", "input_projector", "language_model"}),
     ("reconstruction", "audio", {"audio_projector", "input_projector", "language_model"}),
 ]
 
@@ -98,8 +103,6 @@ def test_the_adapter_of_stage_3_is_one_of_peft_and_folded_into_the_model(trained
 def test_what_was_trained_becomes_the_presets_weights(trained, tmp_path):
     parts = trained[0]
     (path,) = publish(parts, tmp_path, ["language_model"])
-    from safetensors.torch import load_file
-
     assert all(tensor.dtype == torch.float16 for tensor in load_file(path).values())
     with pytest.raises(ModelError, match="1 parts were not trained"):
         publish(parts, tmp_path / "all")
@@ -295,9 +298,6 @@ def test_a_part_that_a_preset_lacks_is_named(tmp_path):
 
 
 def test_each_part_learns_at_its_own_rate(tmp_path):
-    from nodes.nextgpt.training.ledger import parameters
-    from nodes.nextgpt.training.optimiser import optimiser
-
     plan = Plan(preset="tiny", stage="instruction", rank=2, projector_rate=0.1, learning_rate=1e-3, denoise_weight=0.0)
     stage = open_stage(plan, Parts("tiny", tmp_path, tmp_path))
     weights = {name: tensor for name, tensor in parameters(stage.modules) if tensor.requires_grad}

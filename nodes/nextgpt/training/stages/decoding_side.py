@@ -24,6 +24,7 @@ from nodes.nextgpt.training.plan import MODALITIES, Plan
 from nodes.nextgpt.training.senses import Senses
 from nodes.nextgpt.training.source import Source
 from nodes.nextgpt.training.stage import Losses, Stage
+from nodes.nextgpt.training.upload import sent
 from nodes.nextgpt.training.world.talk import Talk
 
 KINDS = {
@@ -99,9 +100,13 @@ class Outputs:
                 continue
             hidden, embeds, places = self.speech.signal_states(batch, states, modality)
             condition = self.projectors[f"{modality}_projector"](hidden, embeds)
-            if self.plan.caption_weight and modality in self.captioners and captions:
-                wanted = self.captioners[modality].targets([captions[place] for place in places])
-                far.append(caption_distance(condition, wanted))
+            # A record may have no words for what it shows: imitating the condition of "" would teach to ask for nothing.
+            told_of = [index for index, place in enumerate(places) if captions and captions[place].strip()]
+            if self.plan.caption_weight and modality in self.captioners and told_of:
+                wanted = self.captioners[modality].targets([captions[places[index]] for index in told_of])
+                every = len(told_of) == len(places)
+                given = condition if every else condition[sent(torch.tensor(told_of), condition.device)]
+                far.append(caption_distance(given, wanted))
                 apart[f"caption_{modality}"] = far[-1].detach()
             if self.plan.denoise_weight:
                 chosen = [media[place] for place in places]

@@ -20,7 +20,7 @@ from nodes.nextgpt.training.language import Speech
 from nodes.nextgpt.training.lines import lines, turns_of
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
-from nodes.nextgpt.training.snapshot import write
+from nodes.nextgpt.training.snapshot import write, write_bytes
 from nodes.nextgpt.training.source import Source
 from nodes.nextgpt.training.stage import Losses, Stage
 from nodes.nextgpt.training.stages.decoding_side import Outputs, total
@@ -91,5 +91,5 @@ class Instruction(Stage):
         place = folder / "adapter"
         write(place / "adapter_model.safetensors", self.adapted.tensors, facts)
         config = place / "adapter_config.json"
-        config.write_text(json.dumps(self.adapted.settings, indent=1), encoding="utf-8")
+        write_bytes(config, json.dumps(self.adapted.settings, indent=1).encode())
         return [place / "adapter_model.safetensors", config]
