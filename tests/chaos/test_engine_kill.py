@@ -52,7 +52,7 @@ def effect(name: str, log: str, after: int) -> int:
 
 @node(id="k.last", output=True)
 def last(after: int) -> int:
-    time.sleep(0.15)
+    time.sleep(0.4)
     return after
 
 def workflow(name, folder):
