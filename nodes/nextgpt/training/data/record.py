@@ -89,7 +89,10 @@ def _media(record: Mapping[str, Any], find: Find) -> tuple[dict[str, list[MediaF
             raise Broken("media_mismatch", f"{len(names)} {modality} names and {len(captions)} captions")
         for index, name in enumerate(names):
             made[modality].append(_found(find, modality, name, captions[index] if captions else ""))
-        for entry in record.get(f"{modality}_list") or []:
+        entries = record.get(f"{modality}_list") or []
+        if not isinstance(entries, list):
+            raise Broken("bad_record", f"its {modality}_list is no list")
+        for entry in entries:
             if not isinstance(entry, Mapping) or not isinstance(entry.get(f"{modality}_name"), str):
                 raise Broken("bad_record", f"an entry of {modality}_list has no {modality}_name")
             medium = _found(find, modality, entry[f"{modality}_name"], str(entry.get("caption") or ""))
