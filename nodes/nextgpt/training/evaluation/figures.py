@@ -103,6 +103,8 @@ def _figure(kind: str, modality: str, attribute: str) -> str | None:
         return f"{'image' if kind == 'ask' else kind.split()[1]}_to_text"
     if kind not in ("make image", "make audio", "make video", "mixed"):
         return None
+    if modality == "text":
+        return None  # words beside media; of them alone there are the kinds above
     names = {
         "image": {"colour": "colour", "shape": "shape", "place": "position", "count": "count"},
         "audio": {"note": "pitch", "beats": "rhythm", "direction": "rhythm"},
