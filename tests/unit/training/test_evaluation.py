@@ -95,6 +95,20 @@ def test_the_order_of_a_mixed_answer_counts(talks):
     assert figures([outcome(mixed, turned)])["mixed_order"] == 0
 
 
+def test_each_way_across_media_has_a_figure_of_its_own(talks):
+    """Beside the one with a bar, which is of all together."""
+    crossing = [talk for talk in talks if talk.kind in ("cross", "move")]
+    ways = {f"{modality_of(talk.given[0])}_to_{talk.wishes[0]['modality']}" for talk in crossing}
+    assert "image_to_video" in ways
+    assert len(ways) >= 2
+    right = figures([outcome(talk, truth(talk)) for talk in talks])
+    assert {right[way] for way in ways} == {1.0}
+    mixed = [outcome(talk, truth(talk) if talk.kind == "move" else Answer("", (), 1.0)) for talk in talks]
+    found = figures(mixed)
+    assert 0 < found["cross_modal"] < 1
+    assert {way: found[way] for way in ways} == {way: float(way == "image_to_video") for way in ways}
+
+
 def test_a_lacking_figure_is_a_missed_bar():
     assert missed({}) == list(BARS)
     assert missed({name: bar for name, (_, bar) in BARS.items()}) == []

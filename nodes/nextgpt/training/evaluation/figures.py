@@ -60,6 +60,8 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
                     votes[figure].append(right)
         if kind in ("cross", "move"):
             votes["cross_modal"].append(outcome.good)
+            for given in outcome.prompt.given[-1:]:
+                votes[f"{given}_to_{outcome.prompt.wanted[0]}"].append(outcome.good)
         if kind == "mixed":
             votes["mixed_order"].append(list(outcome.given) == outcome.prompt.wanted)
         if kind == "edit":

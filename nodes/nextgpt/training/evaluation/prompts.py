@@ -10,7 +10,7 @@ from typing import Any
 
 from graph_engine.errors import RequestError
 from nodes.nextgpt.training.seeds import drawer
-from nodes.nextgpt.training.world.caption import caption
+from nodes.nextgpt.training.world.caption import caption, modality_of
 from nodes.nextgpt.training.world.talk import KINDS, Said, Talker
 from nodes.nextgpt.training.world.terms import LANGUAGES, language_of
 from nodes.nextgpt.training.world.wish import fault_of
@@ -46,6 +46,17 @@ class Prompt:
     def wanted(self) -> list[str]:
         """The modalities that the answer has to have, in order."""
         return [str(wish["modality"]) for wish in self.wishes if wish["modality"] != "text"]
+
+    @property
+    def given(self) -> list[str]:
+        """The modalities of the media that the user gives, in order."""
+        return [
+            modality_of(part)
+            for turn in self.turns
+            if turn.role == "user"
+            for part in turn.parts
+            if not isinstance(part, str)
+        ]
 
     @property
     def shown(self) -> str:
