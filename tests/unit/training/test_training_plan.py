@@ -38,6 +38,24 @@ def test_the_papers_numbers():
     assert (last.rank, last.alpha, last.dropout, last.targets) == (32, 32.0, 0.1, "q_proj,k_proj,v_proj,o_proj")
 
 
+def test_the_numbers_of_the_2024_code():
+    plans = plans_of(json.loads((FOLDER / "nextgpt-v1.5-7b.json").read_text()))
+    assert list(plans) == ["encoding_side", "decoding_side", "instruction", "reconstruction"]
+    *three, reca = plans.values()
+    assert [(plan.batch, plan.accumulate, plan.learning_rate) for plan in three] == [
+        (4, 1, 1e-3),
+        (2, 1, 2e-4),
+        (56, 14, 2e-4),
+    ]
+    assert all((plan.warmup, plan.schedule, plan.weight_decay) == (0.03, "cosine", 0.0) for plan in three)
+    assert all((plan.precision, plan.checkpointing) == ("bfloat16", True) for plan in plans.values())
+    last = three[-1]
+    assert (last.rank, last.alpha, last.dropout, last.projector_rate) == (128, 256.0, 0.05, 0.1)
+    assert last.targets == "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
+    assert [plan.data for plan in plans.values()] == ["data/T-X_pair_data"] * 2 + ["data/IT_data", "data/T-X_pair_data"]
+    assert (reca.modality, reca.batch, reca.learning_rate, reca.schedule) == ("image", 32, 4e-5, "constant")
+
+
 def _recipe(**nodes):
     return {
         "nodes": {
