@@ -85,6 +85,41 @@ def test_stages_come_in_the_order_of_their_links():
         ({"preset": "tiny", "stage": "seeing", "things": 4}, "things must be 1, 2 or 3"),
         ({"preset": "tiny", "stage": "seeing", "things": 2, "crowded": 0.5}, "crowded pictures have three things"),
         ({"preset": "tiny", "stage": "cooking"}, "'cooking' is none of"),
+        ({"preset": "tiny", "stage": "wording", "clip": -1}, "clip must be above 0, is -1"),
+        (
+            {"preset": "tiny", "stage": "wording", "schedule": "cosin"},
+            "schedule 'cosin' is none of cosine, linear, constant",
+        ),
+        ({"preset": "tiny", "stage": "wording", "optimiser": "adam"}, "optimiser 'adam' is none of adamw, muon"),
+        ({"preset": "tiny", "stage": "wording", "precision": "fp16"}, "precision 'fp16' is none of float32, bfloat16"),
+        ({"preset": "tiny", "stage": "wording", "dropout": 2}, "dropout is a share from 0 to 1, is 2"),
+        ({"preset": "tiny", "stage": "wording", "steps": "100"}, "steps must be a whole number, is '100'"),
+        (
+            {"preset": "tiny", "stage": "wording", "steps": True, "batch": 2.0},
+            "steps must be a whole number, is True; batch must be a whole number, is 2.0",
+        ),
+        ({"preset": "tiny", "stage": "wording", "learning_rate": None}, "learning_rate must be a number, is None"),
+        (
+            {"preset": "tiny", "stage": "wording", "learning_rate": float("inf")},
+            "learning_rate must be a finite number",
+        ),
+        ({"preset": "tiny", "stage": "wording", "anew": True}, "anew must be a text, is True"),
+        ({"preset": "tiny", "stage": "wording", "own_words": 1}, "own_words must be true or false, is 1"),
+        (
+            {"preset": "tiny", "stage": "wording", "embeddings": "some"},
+            "embeddings 'some' is none of signals, all, none",
+        ),
+        (
+            {"preset": "tiny", "stage": "wording", "stand_ins": 1.5, "noisiest": -0.1},
+            "stand_ins is a share from 0 to 1, is 1.5; noisiest is a share",
+        ),
+        ({"preset": "tiny", "stage": "wording", "words_weight": -1}, "words_weight must be at least 0, is -1"),
+        (
+            {"preset": "tiny", "stage": "wording", "projector_rate": -0.5, "rank": -4},
+            "projector_rate must be at least 0, is -0.5; rank must be at least 0, is -4",
+        ),
+        ({"preset": "tiny", "stage": ["wording"]}, "stage .'wording'. is none of autoencoder"),
+        ({"preset": "tiny", "stage": "instruction", "rank": 0}, "whose rank must be at least 1"),
     ],
 )
 def test_a_bad_plan_says_what_is_wrong_and_in_which_stage(values, told):
@@ -112,3 +147,7 @@ def test_the_digest_is_of_what_decides_the_weights():
     assert PLAN.digest == replace(PLAN, checkpoint_every=7).digest
     assert PLAN.digest != replace(PLAN, seed=14).digest
     assert Plan.from_json(PLAN.to_json()) == PLAN
+    # Of trainings that lie on somebody's disk: they have to stay those of the same recipe.
+    plans = plans_of(json.loads((FOLDER / "nextgpt-v1.5-7b.json").read_text()))
+    assert plans["instruction"].digest == "35be61a0ee207454bba53363"
+    assert plans["reconstruction"].digest == "2abd17e4c44a7ac7d4c8e150"
