@@ -66,6 +66,9 @@ class FolderContext(NodeContext):
     def input_path(self, name: str) -> Path:
         return self.folders.existing(name)
 
+    def input_folder(self, name: str) -> Path:
+        return self.folders.existing_folder(name)
+
     def output_path(self, name: str, suffix: str, *, temporary: bool = False) -> Path:
         return self.folders.fresh("temp" if temporary else "output", name, suffix)
 

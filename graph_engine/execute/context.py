@@ -171,6 +171,9 @@ class JobContext(NodeContext):
     def input_path(self, name: str) -> Path:
         return self._folders.existing(name)
 
+    def input_folder(self, name: str) -> Path:
+        return self._folders.existing_folder(name)
+
     def output_path(self, name: str, suffix: str, *, temporary: bool = False) -> Path:
         return self._folders.fresh("temp" if temporary else "output", name, suffix)
 

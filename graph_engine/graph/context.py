@@ -80,6 +80,10 @@ class NodeContext(abc.ABC):
         Raises PathError, NotFoundError."""
 
     @abc.abstractmethod
+    def input_folder(self, name: str) -> Path:
+        """An existing folder there, a data set of many files. Raises PathError, NotFoundError."""
+
+    @abc.abstractmethod
     def output_path(self, name: str, suffix: str, *, temporary: bool = False) -> Path:
         """A fresh path `NAME_00001.SUFFIX` in the output folder; `name` may have folders. Raises PathError."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +46,36 @@ class Folders:
 
     def existing(self, name: str, folder: str = "input") -> Path:
         """A file that is there. `output/NAME` and `temp/NAME` reach the other folders when input has no such file."""
+        path = self._there(name, folder, Path.is_file)
+        if path is None:
+            raise NotFoundError(
+                f"there is no file {name!r} in the {folder} folder.",
+                remedy="Upload it, or choose a file that is there.",
+                code="file_not_found",
+            )
+        return path
+
+    def existing_folder(self, name: str, folder: str = "input") -> Path:
+        """A folder that is there, below `input` or, as `output/NAME` and `temp/NAME`, below those."""
+        path = self._there(name, folder, Path.is_dir)
+        if path is None:
+            raise NotFoundError(
+                f"there is no folder {name!r} in the {folder} folder.",
+                remedy="Put it there, or choose a folder that is there.",
+                code="folder_not_found",
+            )
+        return path
+
+    def _there(self, name: str, folder: str, is_wanted: Callable[[Path], bool]) -> Path | None:
         path = self.resolve(folder, name)
-        if path.is_file():
+        if is_wanted(path):
             return path
         other, slash, rest = name.partition("/")
         if slash and other in self.roots and rest:
             path = self.resolve(other, rest)
-            if path.is_file():
+            if is_wanted(path):
                 return path
-        raise NotFoundError(
-            f"there is no file {name!r} in the {folder} folder.",
-            remedy="Upload it, or choose a file that is there.",
-            code="file_not_found",
-        )
+        return None
 
     def fresh(self, folder: str, name: str, suffix: str) -> Path:
         """A new path NAME_00001.SUFFIX; an empty file is created there so that no two jobs get the same."""

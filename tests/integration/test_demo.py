@@ -1,20 +1,44 @@
 """What `make demo` runs, as a new user has it: it ends by itself, and tells whether its answer is what was asked for."""
 
+import re
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
+import psutil
 import pytest
+
+TURN_S = 12.0
+CORES = 2
+"""The answer, with the model still to be loaded, takes at most so long on so many cores."""
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     command = [sys.executable, "-m", "web.cli", "demo", "--out", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    judged = [line for line in done.stdout.splitlines() if line.startswith("judged ")]
-    return SimpleNamespace(folder=folder, told=done.stdout, judged=judged)
+    told, computed = [], {}
+    piped = {"stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    with (folder / "errors").open("w") as errors, psutil.Popen(command, stderr=errors, **piped) as running:
+        watchdog = threading.Timer(300, running.kill)
+        watchdog.start()
+        for line in running.stdout:
+            told.append(line)
+            if (mark := line.split(" after")[0].split(" took")[0]) in ("server ready", "the run"):
+                server = sum(sum(child.cpu_times()[:2]) for child in running.children(recursive=True))
+                machine = psutil.cpu_times()
+                # Of the whole machine, and of the demo and this test in it.
+                own = server + sum(running.cpu_times()[:2]) + sum(psutil.Process().cpu_times()[:2])
+                computed[mark] = server, machine.user + machine.nice + machine.system - own
+        running.wait(timeout=60)
+        watchdog.cancel()
+    shown = "".join(told)
+    assert running.returncode == 0, shown[-4000:] + (folder / "errors").read_text()[-2000:]
+    judged = [line for line in told if line.startswith("judged ")]
+    server, others = (end - begin for begin, end in zip(computed["server ready"], computed["the run"], strict=True))
+    seconds = float(re.search(r"the run took ([\d.]+) s", shown)[1])
+    return SimpleNamespace(folder=folder, told=shown, judged=judged, server=server, others=others, seconds=seconds)
 
 
 def test_the_demo_ends_by_itself_with_words_a_picture_a_clip_and_a_sound(demo):
@@ -27,3 +51,15 @@ def test_the_demo_ends_by_itself_with_words_a_picture_a_clip_and_a_sound(demo):
 
 def test_everything_in_it_is_right(demo):
     assert not any("WRONG" in line for line in demo.judged)
+
+
+def test_the_answer_is_no_more_work_than_two_cores_do_in_12_seconds(demo):
+    """By the time that the server's processes computed, which others on the machine do not make longer."""
+    assert 0 < demo.server <= CORES * TURN_S, f"the run took {demo.seconds} s"
+
+
+def test_the_answer_takes_at_most_12_seconds(demo):
+    """By the clock, which says something where nobody else computes."""
+    if demo.others > 0.1 * demo.seconds:
+        pytest.skip(f"others computed {demo.others:.0f} s in the {demo.seconds:.0f} s of the run")
+    assert demo.seconds <= TURN_S

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from graph_engine import Engine, Settings
 
@@ -14,6 +16,7 @@ pytestmark = [
     pytest.mark.asyncio,
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
+RECIPES = Path(__file__).resolve().parents[2] / "workflows" / "train"
 
 
 def recipe(steps: int, folder: str = "tiny") -> dict:
@@ -85,3 +88,32 @@ async def test_a_set_that_was_built_in_the_same_workflow_is_trained_on(tmp_path)
     assert ended.status == "succeeded", ended.errors
     done = json.loads((tmp_path / "models" / "training" / "own" / "see" / "done.json").read_text(encoding="utf-8"))
     assert done["plan"]["data"].startswith(str(tmp_path / "output" / "mosit"))
+
+
+@pytest.mark.parametrize("name", ["nextgpt-7b-tiva-v0", "nextgpt-v1.5-7b"])
+async def test_the_data_of_the_full_recipes_is_a_folder_below_the_input_folder(tmp_path, name):
+    """As the recipes name it, and as the original lays it out; only the preset and the numbers are small."""
+    recipe = json.loads((RECIPES / f"{name}.json").read_text(encoding="utf-8"))
+    told = recipe["nodes"]["encoding_side"]["values"]
+    set_ = tmp_path / "input" / told["data"] / "cc3m"
+    (set_ / "image").mkdir(parents=True)
+    pairs = [{"caption": f"a {colour} wall", "image_name": f"{colour}.png"} for colour in ("red", "blue")]
+    for pair, colour in zip(pairs, ("red", "blue"), strict=True):
+        Image.new("RGB", (32, 32), colour).save(set_ / "image" / pair["image_name"])
+    (set_ / "cc3m.json").write_text(json.dumps(pairs), encoding="utf-8")
+    small = {"preset": "tiny", "folder": "full", "steps": 1, "batch": 2, "precision": "float32", "checkpointing": False}
+    node = {"type": "nextgpt.train", "values": {**told, **small}}
+    engine = await Engine.open(Settings(data_dir=tmp_path))
+    try:
+        record = await engine.submit({"format": "anyloom", "version": 1, "nodes": {"see": node}})
+        ended = await engine.wait(record.id)
+        node["values"]["data"] = "data/nowhere"
+        record = await engine.submit({"format": "anyloom", "version": 1, "nodes": {"see": node}})
+        refused = await engine.wait(record.id)
+    finally:
+        await engine.close()
+    assert ended.status == "succeeded", ended.errors
+    done = json.loads((tmp_path / "models" / "training" / "full" / "see" / "done.json").read_text(encoding="utf-8"))
+    assert done["plan"]["data"] == str(tmp_path / "input" / told["data"])
+    assert refused.status != "succeeded"
+    assert "no file and no folder 'data/nowhere'" in str(refused.errors)

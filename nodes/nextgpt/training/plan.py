@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 from graph_engine.errors import RequestError
 from nodes.nextgpt.training.world.terms import MOTIONS
@@ -122,33 +123,8 @@ class Plan:
     seed: int = 13
 
     def __post_init__(self) -> None:
-        wrong = []
-        if self.stage not in STAGES:
-            wrong.append(f"stage {self.stage!r} is none of {', '.join(STAGES)}")
-        for name in ("steps", "batch", "accumulate", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                wrong.append(f"{name} must be at least 1, is {getattr(self, name)}")
-        if self.accumulate >= 1 and self.batch % self.accumulate:
-            wrong.append(f"a batch of {self.batch} cannot be split into {self.accumulate} equal passes")
-        if not 0 <= self.ema < 1:
-            wrong.append(f"ema must be at least 0 and below 1, is {self.ema}")
-        if not 1 <= self.things <= 3:
-            wrong.append(f"things must be 1, 2 or 3, is {self.things}")
-        if self.crowded and self.things < 3:
-            wrong.append(f"crowded pictures have three things, and things allows {self.things}")
-        if not self.focus >= 0:
-            wrong.append(f"focus must be at least 0, is {self.focus}")
-        if not self.learning_rate > 0:
-            wrong.append(f"learning_rate must be above 0, is {self.learning_rate}")
-        if unknown := [name for name in self.motions.split(",") if name and name not in MOTIONS]:
-            wrong.append(f"motions: {', '.join(unknown)} is none of {', '.join(MOTIONS)}")
-        if not 0 <= self.warmup <= 1:
-            wrong.append(f"warmup is a share of the steps from 0 to 1, is {self.warmup}")
-        if self.stage in ("autoencoder", "denoiser") and self.modality not in MODALITIES:
-            wrong.append(f"{self.stage} is of one modality: image, video or audio, not {self.modality!r}")
-        elif self.modality not in ("all", *MODALITIES):
-            wrong.append(f"modality {self.modality!r} is none of all, image, video, audio")
-        if wrong:
+        """Raises RequestError with everything that is wrong; numbers are only looked at where all are numbers."""
+        if wrong := _faults_of_types(self) or _faults_of_values(self):
             raise RequestError(
                 f"the plan cannot be followed: {'; '.join(wrong)}.", remedy="Correct the recipe.", code="bad_recipe"
             )
@@ -185,6 +161,84 @@ class Plan:
             if name != "checkpoint_every" and value != defaults[name]
         }
         return hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+
+_TYPES = {name: hint for name, hint in get_type_hints(Plan).items() if name != "stage"}
+_NAMES: Mapping[type, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_SHARES = (
+    "warmup",
+    "condition_drop",
+    "dropout",
+    "stand_ins",
+    "slips",
+    "noisiest",
+    "unnamed",
+    "crowded",
+    "placeless",
+)
+_NOT_NEGATIVE = (
+    "pool",
+    "projector_rate",
+    "weight_decay",
+    "caption_weight",
+    "denoise_weight",
+    "words_weight",
+    "snr_gamma",
+    "focus",
+    "spectra_weight",
+    "rank",
+    "alpha",
+)
+
+
+def _faults_of_types(plan: Plan) -> list[str]:
+    """Of values as JSON has them: 1 is a number with a fraction too, true is no number."""
+    wrong = []
+    if plan.stage not in STAGES:
+        wrong.append(f"stage {plan.stage!r} is none of {', '.join(STAGES)}")
+    for name, kind in _TYPES.items():
+        value = getattr(plan, name)
+        if choices := get_args(kind):
+            if value not in choices:
+                wrong.append(f"{name} {value!r} is none of {', '.join(choices)}")
+        elif type(value) is not kind and not (kind is float and type(value) is int):
+            wrong.append(f"{name} must be {_NAMES[kind]}, is {value!r}")
+        elif kind is float and not math.isfinite(value):
+            wrong.append(f"{name} must be a finite number, is {value}")
+    return wrong
+
+
+def _faults_of_values(plan: Plan) -> list[str]:
+    wrong = []
+    for name in ("steps", "batch", "accumulate", "checkpoint_every"):
+        if getattr(plan, name) < 1:
+            wrong.append(f"{name} must be at least 1, is {getattr(plan, name)}")
+    if plan.accumulate >= 1 and plan.batch % plan.accumulate:
+        wrong.append(f"a batch of {plan.batch} cannot be split into {plan.accumulate} equal passes")
+    for name in ("learning_rate", "clip"):
+        if not getattr(plan, name) > 0:
+            wrong.append(f"{name} must be above 0, is {getattr(plan, name)}")
+    for name in _NOT_NEGATIVE:
+        if getattr(plan, name) < 0:
+            wrong.append(f"{name} must be at least 0, is {getattr(plan, name)}")
+    for name in _SHARES:
+        if not 0 <= getattr(plan, name) <= 1:
+            wrong.append(f"{name} is a share from 0 to 1, is {getattr(plan, name)}")
+    if not 0 <= plan.ema < 1:
+        wrong.append(f"ema must be at least 0 and below 1, is {plan.ema}")
+    if not 1 <= plan.things <= 3:
+        wrong.append(f"things must be 1, 2 or 3, is {plan.things}")
+    if plan.crowded and plan.things < 3:
+        wrong.append(f"crowded pictures have three things, and things allows {plan.things}")
+    if plan.stage == "instruction" and plan.rank == 0:
+        wrong.append("instruction trains an adapter, whose rank must be at least 1, is 0")
+    if unknown := [name for name in plan.motions.split(",") if name and name not in MOTIONS]:
+        wrong.append(f"motions: {', '.join(unknown)} is none of {', '.join(MOTIONS)}")
+    if plan.stage in ("autoencoder", "denoiser") and plan.modality not in MODALITIES:
+        wrong.append(f"{plan.stage} is of one modality: image, video or audio, not {plan.modality!r}")
+    elif plan.modality not in ("all", *MODALITIES):
+        wrong.append(f"modality {plan.modality!r} is none of all, image, video, audio")
+    return wrong
 
 
 def plans_of(document: Mapping[str, Any]) -> dict[str, Plan]:

@@ -131,6 +131,8 @@ def test_no_name_leads_out_of_the_folders(given: Given, tmp_path: Path) -> None:
     for name in outward(tmp_path):
         with pytest.raises(PathError):
             given.context.input_path(name)
+        with pytest.raises(PathError):
+            given.context.input_folder(name)
         if name == "output/../../secret.txt":
             name = "../secret.txt"
         for temporary in (False, True):
@@ -146,6 +148,8 @@ def test_files_are_read_and_written_by_name(given: Given, tmp_path: Path) -> Non
     assert given.context.input_path("in.txt").read_text() == "in"
     with pytest.raises(NotFoundError):
         given.context.input_path("none.txt")
+    (tmp_path / "input/set").mkdir()
+    assert given.context.input_folder("set") == tmp_path / "input/set"
     path = given.context.output_path("deep/name", "txt")
     path.write_text("four")
     assert path == tmp_path / "output/deep/name_00001.txt"

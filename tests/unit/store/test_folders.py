@@ -117,6 +117,19 @@ def test_existing_files_are_found_in_the_other_folders_too(folders: Folders, tmp
         assert caught.value.problem.code == "file_not_found"
 
 
+def test_existing_folders_are_found_in_the_same_way(folders: Folders, tmp_path: Path) -> None:
+    (tmp_path / "out/sets/one").mkdir(parents=True)
+    assert folders.existing_folder("sub") == tmp_path / "in/sub"
+    assert folders.existing_folder("output/sets/one") == tmp_path / "out/sets/one"
+    for name in ("cat.png", "none", "sets", "output/none", "output/"):
+        with pytest.raises(NotFoundError) as caught:
+            folders.existing_folder(name)
+        assert caught.value.problem.code == "folder_not_found"
+    for name in ("..", "../in_evil", ".", "", "sub/../..", "\x00", str(tmp_path)):
+        with pytest.raises(PathError):
+            folders.existing_folder(name)
+
+
 # --- fresh --------------------------------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import soundfile
 import torch
 from PIL import Image
 
-from graph_engine.errors import InvalidError, RequestError
+from graph_engine.errors import InvalidError, RequestError, StoreError
 from nodes.nextgpt.training.data.talks import read_set, read_talks
 from nodes.nextgpt.training.loop import train
 from nodes.nextgpt.training.media import pictures, waves
@@ -37,7 +39,8 @@ def folder(tmp_path):
 
 def put(path: Path, value) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+    text = value if isinstance(value, (str, bytes)) else json.dumps(value)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
@@ -144,6 +147,45 @@ def test_an_archive_of_samples(folder):
     assert all(medium.path.parent == folder / "set.tar.unpacked" for medium in unpacked)
 
 
+def archive(path: Path, mode: str = "w", samples: int = 1) -> bytes:
+    """Of the same picture again and again, each with a caption. Returns the picture."""
+    out = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(out, "PNG")
+    with tarfile.open(path, mode) as opened:
+        for number in range(samples):
+            for name, data in ((f"{number:04d}.png", out.getvalue()), (f"{number:04d}.txt", b"noise")):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                opened.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+def test_an_archive_that_ends_too_soon_is_damaged(tmp_path, mode):
+    archive(tmp_path / "set.tar", mode, 4)
+    whole = (tmp_path / "set.tar").read_bytes()
+    (tmp_path / "set.tar").write_bytes(whole[: len(whole) // 3])
+    (problem,) = read_set(tmp_path / "set.tar").problems
+    assert problem.code == "unreadable"
+    assert "the archive is damaged" in problem.message
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "disk_full"), (errno.EACCES, "not_writable")])
+def test_a_disk_that_takes_no_more_is_not_the_archives_fault(tmp_path, monkeypatch, number, code):
+    archive(tmp_path / "set.tar")
+
+    def refuse(path, data):
+        path.touch()
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(StoreError) as caught:
+        read_set(tmp_path / "set.tar")
+    assert caught.value.problem.code == code
+    assert str(tmp_path / "set.tar.unpacked") in caught.value.message
+    assert not list((tmp_path / "set.tar.unpacked").iterdir()), "half a medium is left"
+
+
 BAD = [
     ([{"caption": "x", "image_name": "gone.png"}], "missing_medium"),
     ([{"caption": "x", "image_name": "../../etc/passwd"}], "missing_medium"),
@@ -168,7 +210,15 @@ BAD = [
         ],
         "media_mismatch",
     ),
+    (
+        [{"image_list": 3, "conversation": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}]}],
+        "bad_record",
+    ),
+    ([{"caption": "x", "image_name": "a\x00b.png"}], "missing_medium"),
+    ([{"caption": "x", "image_name": "a" * 5000}], "missing_medium"),
     ("[{]", "bad_line"),
+    ("[" * 100_000, "bad_line"),
+    (b"\xff", "unreadable"),
     ({"a": 1}, "bad_record"),
 ]
 
@@ -192,12 +242,25 @@ def test_a_broken_line_is_counted_and_the_others_are_read(folder):
     assert found.kinds == {"describe image": 2, "make image": 2}
 
 
+def test_a_line_ends_where_its_record_does(folder):
+    """Some letters end a line for Python and none in JSON: they may stand in captions."""
+    captions = ["a red\u2028cat", "a red\x85cat", "a red\u2029cat"]
+    lines = [json.dumps({"caption": said, "image_name": "cat.png"}, ensure_ascii=False) for said in captions]
+    for end in ("\n", "\r\n"):
+        found = read_set(put(folder / "cc3m" / "lines.jsonl", end.join([*lines, ""]).encode()))
+        assert found.problems == ()
+        assert [talk.captions for talk in found.talks if talk.captions] == [(said,) for said in captions]
+
+
 def test_nothing_to_learn_from_is_said(folder):
     with pytest.raises(RequestError, match="holds no data set"):
         read_set(folder / "nowhere")
     file = put(folder / "cc3m" / "cc3m.json", [{"caption": "a red cat", "image_name": "cat.png"}])
     with pytest.raises(RequestError, match="1 describe image, 1 make image") as caught:
         read_talks(file, ["describe audio"])
+    assert caught.value.problem.code == "empty_data"
+    with pytest.raises(RequestError, match="it has nothing") as caught:
+        read_talks(put(folder / "cc3m" / "none.json", []), ["describe audio"])
     assert caught.value.problem.code == "empty_data"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,11 +19,13 @@ from nodes.nextgpt.training.evaluation.page import write_page
 from nodes.nextgpt.training.evaluation.prompts import COUNTS, Prompt, read_prompts, withheld
 from nodes.nextgpt.training.evaluation.speaker import Answer, Made, Speaker
 from nodes.nextgpt.training.evaluation.speakers import answers
-from nodes.nextgpt.training.media import as_value
+from nodes.nextgpt.training.media import as_value, pictures
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.seeds import drawer
 from nodes.nextgpt.training.world.caption import modality_of
-from nodes.nextgpt.training.world.talk import Talk, Talker
+from nodes.nextgpt.training.world.scene import Scene, Thing
+from nodes.nextgpt.training.world.talk import KINDS, Talk, Talker
+from nodes.nextgpt.training.world.wish import fault_of
 from web.cli import main
 
 torch.set_num_threads(1)
@@ -90,6 +93,20 @@ def test_the_order_of_a_mixed_answer_counts(talks):
     turned = replace(right, made=right.made[::-1])
     assert figures([outcome(mixed, right)])["mixed_order"] == 1
     assert figures([outcome(mixed, turned)])["mixed_order"] == 0
+
+
+def test_each_way_across_media_has_a_figure_of_its_own(talks):
+    """Beside the one with a bar, which is of all together."""
+    crossing = [talk for talk in talks if talk.kind in ("cross", "move")]
+    ways = {f"{modality_of(talk.given[0])}_to_{talk.wishes[0]['modality']}" for talk in crossing}
+    assert "image_to_video" in ways
+    assert len(ways) >= 2
+    right = figures([outcome(talk, truth(talk)) for talk in talks])
+    assert {right[way] for way in ways} == {1.0}
+    mixed = [outcome(talk, truth(talk) if talk.kind == "move" else Answer("", (), 1.0)) for talk in talks]
+    found = figures(mixed)
+    assert 0 < found["cross_modal"] < 1
+    assert {way: found[way] for way in ways} == {way: float(way == "image_to_video") for way in ways}
 
 
 def test_a_lacking_figure_is_a_missed_bar():
@@ -177,18 +194,96 @@ def test_other_prompts_are_read_and_bad_ones_named(tmp_path):
     file.write_text(json.dumps([{"text": "Draw a red star.", "wishes": [wish]}, {"text": "Hello!", "wishes": []}]))
     draw, chat = read_prompts(file)
     assert (draw.kind, draw.wanted, chat.kind) == ("make image", ["image"], "chat")
-    for content in (
-        "{}",
-        "[]",
-        "[1]",
-        '[{"text": "x"}]',
-        '[{"text": "x", "wishes": [{"modality": "smell"}]}]',
-        "nonsense",
+    star = {"shape": "star"}
+    for content, told in (
+        ({}, "no list of prompts"),
+        ([], "no list of prompts"),
+        ([1], "prompt 1 has no text or no wishes"),
+        ([{"text": "x"}], "prompt 1 has no text or no wishes"),
+        ("nonsense", "cannot be read"),
+        (asking({"modality": "smell"}), "prompt 2, wish 1: its modality 'smell' is none of image, audio, video, text"),
+        (asking(["image"]), "prompt 2, wish 1: it is no object"),
+        (asking({"modality": "image"}), "prompt 2, wish 1: its things are no list of one to three objects"),
+        (asking({"modality": "image", "things": [star] * 4}), "its things are no list of one to three"),
+        (
+            asking({"modality": "image", "things": [star, {"color": "red"}]}),
+            "'color' of thing 2 is none of shape, colour",
+        ),
+        (
+            asking({"modality": "image", "things": [{"colour": "pink"}]}),
+            "colour 'pink' of thing 1 is none of red, orange",
+        ),
+        (asking({"modality": "image", "things": [{"place": []}]}), "place of thing 1 is an empty list"),
+        (
+            asking({"modality": "image", "things": [{"size": ["small", 3]}]}),
+            "size 3 of thing 1 is none of small, large",
+        ),
+        (
+            asking({"modality": "image", "things": [star, star], "relation": "beside"}),
+            "relation 'beside' is none of left of, right of, above, below",
+        ),
+        (asking({"modality": "image", "things": [star], "relation": "above"}), "a relation is one of two things"),
+        (asking({"modality": "audio", "note": "H"}), "note 'H' is none of C, D, E"),
+        (asking({"modality": "audio", "pitch": "A"}), "'pitch' is none of note, octave, timbre, beats, direction"),
+        (asking({"modality": "video", "motion": "jumps"}), "motion 'jumps' is none of right, left"),
+        (asking({"modality": "text"}), "has neither about nor says"),
+        (asking({"modality": "text", "says": {"smell": "sweet"}}), "'smell' is none of shape, colour, size, place"),
+        (
+            asking({"modality": "text", "about": {"modality": "text"}}),
+            "about: its modality 'text' is none of image, audio",
+        ),
+        ([{"text": "x", "wishes": [], "language": "fr"}], "prompt 1: its language 'fr' is none of en, zh"),
+        ([{"text": "x", "wishes": [], "kind": "describe"}], "prompt 1: its kind 'describe' is none of make image"),
     ):
-        file.write_text(content)
-        with pytest.raises(RequestError) as caught:
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+        with pytest.raises(RequestError, match=re.escape(told)) as caught:
             read_prompts(file)
         assert caught.value.problem.code == "bad_prompts"
+
+
+def asking(wish):
+    """Two prompts, of which the second has this one wish."""
+    return [{"text": "Hello!", "wishes": []}, {"text": "x", "wishes": [wish]}]
+
+
+def test_prompts_are_in_the_language_that_they_are_written_in(tmp_path):
+    entries = [{"text": "画一个红色星形。"}, {"text": "Draw."}, {"text": "红", "language": "en"}]
+    (tmp_path / "p.json").write_text(json.dumps([{**entry, "wishes": []} for entry in entries]))
+    assert [prompt.language for prompt in read_prompts(tmp_path / "p.json")] == ["zh", "en", "en"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_is_wished_for_in_whatever_kind_has_its_figures(tmp_path, kind):
+    """Words beside media, too: nothing that is read breaks off once it was answered."""
+    star = {"shape": "star", "colour": "red"}
+    wishes = [
+        {"modality": "text", "says": {"colour": ["red", "orange"]}},
+        {"modality": "image", "things": [star, star], "relation": ["above", "below"], "background": "white"},
+        {"modality": "audio", "note": "A", "direction": "rising"},
+        {"modality": "video", **star, "motion": "turns"},
+        {"modality": "text", "about": {"modality": "video", **star}},
+    ]
+    (tmp_path / "p.json").write_text(json.dumps([{"text": "x", "kind": kind, "wishes": wishes}]))
+    (prompt,) = read_prompts(tmp_path / "p.json")
+    picture = pictures(
+        [Scene((Thing("star", "red", "small", "top"), Thing("star", "red", "small", "bottom")), "white")],
+        (64, 64),
+        "cpu",
+    )
+    answer = Answer("a red star", (Made("image", picture[0], "x"),), 1.0)
+    found = verdicts(prompt, answer)
+    assert found[0] == {"colour": True}
+    assert all(found[1].values()), found[1]
+    assert not any(found[2].values())
+    told = figures([Outcome(prompt, "a red star", ("image",), found, 1.0)])
+    assert all(isinstance(value, float) for value in told.values())
+    assert not any("_to_text_" in name or name.startswith("text_to_text") for name in told)
+
+
+def test_every_wish_of_the_world_is_one(talks):
+    drawn = [Talker(drawer("wish", number), number % 2 == 0).talk() for number in range(300)]
+    assert {talk.kind for talk in drawn} == set(KINDS)
+    assert {fault_of(wish) for talk in (*talks, *drawn) for wish in talk.wishes} == {""}
 
 
 def test_commands_train_stop_resume_and_refuse(tmp_path, capsys, monkeypatch):

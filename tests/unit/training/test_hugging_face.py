@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from graph_engine.errors import RequestError
+from graph_engine.errors import RequestError, StoreError
 from nodes.nextgpt.training.data.review_node import find_duplicates
 from nodes.nextgpt.training.data.talks import read_set
 from nodes.nextgpt.training.media import as_value
@@ -78,6 +81,27 @@ def test_conversations_have_their_media_where_their_words_say(tmp_path, datasets
     assert (see.kind, make.kind) == ("describe image", "make image")
     assert see.turns[0].parts[1] == "What is it?"
     assert make.turns[1].parts[0] == "Here:"
+
+
+@pytest.mark.parametrize("talks", [[["Hello.", "Hi."], ["Draw.", "No."]], ["Hello.", "Draw."]])
+def test_messages_that_say_nobodys_name_are_named(tmp_path, datasets, talks):
+    datasets.Dataset.from_dict({"messages": talks}).save_to_disk(str(tmp_path / "talks"))
+    found = read_set(tmp_path / "talks")
+    assert found.talks == ()
+    assert [problem.code for problem in found.problems] == ["bad_record"] * 2
+    assert "role and content" in found.problems[0].message
+
+
+def test_a_full_disk_is_named_as_what_it_is(tmp_path, pairs, monkeypatch):
+    pairs.save_to_disk(str(tmp_path / "walls"))
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StoreError) as caught:
+        read_set(tmp_path / "walls")
+    assert caught.value.problem.code == "disk_full"
 
 
 def test_what_is_damaged_or_lacks_its_reader_is_named(tmp_path, pairs, monkeypatch):

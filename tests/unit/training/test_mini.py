@@ -38,6 +38,14 @@ def test_all_weights_together_are_below_40_mb_in_half_precision(modules):
     assert 2 * sum(tensor.numel() for tensor in tensors) + headers < 40_000_000
 
 
+def test_the_weights_that_ship_are_of_all_parts_and_together_below_40_mb():
+    from nodes.nextgpt.locate import SHIPPED
+
+    files = {path.stem: path.stat().st_size for path in (SHIPPED / "mini").iterdir()}
+    assert set(files) == set(PARTS)
+    assert sum(files.values()) <= 40_000_000
+
+
 def test_its_words_and_signals_fit_its_language_model(modules, tmp_path):
     words = words_of(PARTS["language_model"].extras, tmp_path)
     assert words.vocabulary.size == modules["language_model"].vocab_size == mini.vocabulary() + 36

@@ -184,7 +184,7 @@ def test_a_stage_asks_for_no_guess(stage, tmp_path, monkeypatch):
     learned = []
     says = Speech.says
     monkeypatch.setattr(Speech, "says", lambda self, *rest: learned.append(rest[1]) or says(self, *rest))
-    plan = Plan("mini", stage=stage, unnamed=1.0, denoise_weight=0.0, anew=True)
+    plan = Plan("mini", stage=stage, unnamed=1.0, denoise_weight=0.0)
     parts = Parts("mini", tmp_path, tmp_path / "models", anew=True)
     trained = open_stage(plan, parts)
     trained.source.kinds, trained.source.weights = ("describe image", "describe audio"), None

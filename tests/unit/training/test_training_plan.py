@@ -38,6 +38,24 @@ def test_the_papers_numbers():
     assert (last.rank, last.alpha, last.dropout, last.targets) == (32, 32.0, 0.1, "q_proj,k_proj,v_proj,o_proj")
 
 
+def test_the_numbers_of_the_2024_code():
+    plans = plans_of(json.loads((FOLDER / "nextgpt-v1.5-7b.json").read_text()))
+    assert list(plans) == ["encoding_side", "decoding_side", "instruction", "reconstruction"]
+    *three, reca = plans.values()
+    assert [(plan.batch, plan.accumulate, plan.learning_rate) for plan in three] == [
+        (4, 1, 1e-3),
+        (2, 1, 2e-4),
+        (56, 14, 2e-4),
+    ]
+    assert all((plan.warmup, plan.schedule, plan.weight_decay) == (0.03, "cosine", 0.0) for plan in three)
+    assert all((plan.precision, plan.checkpointing) == ("bfloat16", True) for plan in plans.values())
+    last = three[-1]
+    assert (last.rank, last.alpha, last.dropout, last.projector_rate) == (128, 256.0, 0.05, 0.1)
+    assert last.targets == "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
+    assert [plan.data for plan in plans.values()] == ["data/T-X_pair_data"] * 2 + ["data/IT_data", "data/T-X_pair_data"]
+    assert (reca.modality, reca.batch, reca.learning_rate, reca.schedule) == ("image", 32, 4e-5, "constant")
+
+
 def _recipe(**nodes):
     return {
         "nodes": {
@@ -67,6 +85,41 @@ def test_stages_come_in_the_order_of_their_links():
         ({"preset": "tiny", "stage": "seeing", "things": 4}, "things must be 1, 2 or 3"),
         ({"preset": "tiny", "stage": "seeing", "things": 2, "crowded": 0.5}, "crowded pictures have three things"),
         ({"preset": "tiny", "stage": "cooking"}, "'cooking' is none of"),
+        ({"preset": "tiny", "stage": "wording", "clip": -1}, "clip must be above 0, is -1"),
+        (
+            {"preset": "tiny", "stage": "wording", "schedule": "cosin"},
+            "schedule 'cosin' is none of cosine, linear, constant",
+        ),
+        ({"preset": "tiny", "stage": "wording", "optimiser": "adam"}, "optimiser 'adam' is none of adamw, muon"),
+        ({"preset": "tiny", "stage": "wording", "precision": "fp16"}, "precision 'fp16' is none of float32, bfloat16"),
+        ({"preset": "tiny", "stage": "wording", "dropout": 2}, "dropout is a share from 0 to 1, is 2"),
+        ({"preset": "tiny", "stage": "wording", "steps": "100"}, "steps must be a whole number, is '100'"),
+        (
+            {"preset": "tiny", "stage": "wording", "steps": True, "batch": 2.0},
+            "steps must be a whole number, is True; batch must be a whole number, is 2.0",
+        ),
+        ({"preset": "tiny", "stage": "wording", "learning_rate": None}, "learning_rate must be a number, is None"),
+        (
+            {"preset": "tiny", "stage": "wording", "learning_rate": float("inf")},
+            "learning_rate must be a finite number",
+        ),
+        ({"preset": "tiny", "stage": "wording", "anew": True}, "anew must be a text, is True"),
+        ({"preset": "tiny", "stage": "wording", "own_words": 1}, "own_words must be true or false, is 1"),
+        (
+            {"preset": "tiny", "stage": "wording", "embeddings": "some"},
+            "embeddings 'some' is none of signals, all, none",
+        ),
+        (
+            {"preset": "tiny", "stage": "wording", "stand_ins": 1.5, "noisiest": -0.1},
+            "stand_ins is a share from 0 to 1, is 1.5; noisiest is a share",
+        ),
+        ({"preset": "tiny", "stage": "wording", "words_weight": -1}, "words_weight must be at least 0, is -1"),
+        (
+            {"preset": "tiny", "stage": "wording", "projector_rate": -0.5, "rank": -4},
+            "projector_rate must be at least 0, is -0.5; rank must be at least 0, is -4",
+        ),
+        ({"preset": "tiny", "stage": ["wording"]}, "stage .'wording'. is none of autoencoder"),
+        ({"preset": "tiny", "stage": "instruction", "rank": 0}, "whose rank must be at least 1"),
     ],
 )
 def test_a_bad_plan_says_what_is_wrong_and_in_which_stage(values, told):
@@ -94,3 +147,7 @@ def test_the_digest_is_of_what_decides_the_weights():
     assert PLAN.digest == replace(PLAN, checkpoint_every=7).digest
     assert PLAN.digest != replace(PLAN, seed=14).digest
     assert Plan.from_json(PLAN.to_json()) == PLAN
+    # Of trainings that lie on somebody's disk: they have to stay those of the same recipe.
+    plans = plans_of(json.loads((FOLDER / "nextgpt-v1.5-7b.json").read_text()))
+    assert plans["instruction"].digest == "35be61a0ee207454bba53363"
+    assert plans["reconstruction"].digest == "2abd17e4c44a7ac7d4c8e150"

@@ -99,7 +99,7 @@ def test_the_world_s_talks_let_off_and_those_of_files_do_not(stage, tmp_path, mo
     (tmp_path / "image").mkdir()
     Image.new("RGB", (64, 64), "red").save(tmp_path / "image" / "a.png")
     for data in ("", str(tmp_path / "pairs.json")):
-        plan = Plan("mini", stage=stage, denoise_weight=0.0, anew=True, data=data)
+        plan = Plan("mini", stage=stage, denoise_weight=0.0, data=data)
         open_stage(plan, Parts("mini", tmp_path, tmp_path, anew=True)).loss(random.Random(1), 4)
     assert (asked[0] >= 0).any()
     assert asked[1] is None

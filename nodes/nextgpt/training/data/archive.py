@@ -5,13 +5,17 @@ Media are unpacked beside the archive when it is first read, under their own pla
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import lzma
 import tarfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from graph_engine.errors import Problem
+from graph_engine.errors import Problem, StoreError
 from nodes.nextgpt.training.data.record import Find
 
 KINDS = {
@@ -23,7 +27,8 @@ _MODALITY = {ending: modality for modality, endings in KINDS.items() for ending 
 
 
 def archived(file: Path, problems: list[Problem]) -> Iterator[tuple[str, Any, Find]]:
-    """Records of an archive with their places; what is wrong is added to `problems`."""
+    """Records of an archive with their places; what is wrong is added to `problems`. Raises StoreError where media cannot
+    be unpacked."""
     folder = file.with_name(f"{file.name}.unpacked")
     samples: dict[str, dict[str, bytes | Path]] = {}
     try:
@@ -42,12 +47,11 @@ def archived(file: Path, problems: list[Problem]) -> Iterator[tuple[str, Any, Fi
                     # The folder is flattened, so a name like "../x" is nothing but a name.
                     path = folder / f"{len(samples):06d}_{stem}{ending}"
                     if not path.is_file() or path.stat().st_size != member.size:
-                        folder.mkdir(parents=True, exist_ok=True)
-                        path.write_bytes(content.read())
+                        unpack(path, content.read())
                     sample[ending] = path
                 else:
                     sample[ending] = content.read()
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         problems.append(Problem("unreadable", f"the archive is damaged: {error}.", "Fetch it again.", place=str(file)))
         return
     for key, sample in samples.items():
@@ -59,6 +63,25 @@ def archived(file: Path, problems: list[Problem]) -> Iterator[tuple[str, Any, Fi
             problems.append(Problem("bad_line", f"{error}.", "Correct or remove the sample.", place=place))
             continue
         yield place, record, lambda modality, name, media=media: media.get(modality)  # type: ignore[misc]
+
+
+def unpack(path: Path, content: bytes) -> None:
+    """Writes a medium out of a set. Raises StoreError where the disk is full or cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()  # half a medium would take the room that is to be made
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise StoreError(
+            f"the media of the data set cannot be unpacked to {path.parent}: "
+            f"{'the disk is full' if full else error.strerror or error}.",
+            remedy="Make room there."
+            if full
+            else "Let the folder be written, or move the data set to one that can be.",
+            code="disk_full" if full else "not_writable",
+        ) from error
 
 
 def _record(sample: dict[str, bytes | Path], media: dict[str, Path]) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from graph_engine.errors import Problem, RequestError
-from nodes.nextgpt.training.data.archive import KINDS
+from nodes.nextgpt.training.data.archive import KINDS, unpack
 from nodes.nextgpt.training.data.record import MODALITIES, Find
 
 CAPTIONS = ("caption", "text", "sentence", "description", "captions")
@@ -36,7 +36,8 @@ def is_saved(path: Path) -> bool:
 
 
 def saved(path: Path, problems: list[Problem]) -> Iterator[tuple[str, Any, Find]]:
-    """Its rows as records, with their places; what is wrong is added to `problems`. Raises RequestError without `datasets`."""
+    """Its rows as records, with their places; what is wrong is added to `problems`. Raises RequestError without `datasets`,
+    StoreError where media cannot be unpacked."""
     try:
         import datasets
     except ImportError:
@@ -79,6 +80,8 @@ def _record(row: Mapping[str, Any], columns: Mapping[str, str], folder: Path, nu
     record = {key: value for key, value in row.items() if key not in columns and value is not None}
     turns = next((record[name] for name in _CONVERSATIONS if name in record), None)
     if turns is not None:
+        if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+            raise ValueError("its conversation is no list of turns with from and value, or role and content")
         told = [{_SPOKEN.get(key, key): value for key, value in turn.items()} for turn in turns]
         shown = " ".join(str(turn.get("value")) for turn in told[::2])
         sides = {m: "input" if f"<{m}>" in shown else "output" for m in names}
@@ -109,6 +112,5 @@ def _unpacked(value: Any, modality: str, folder: Path, stem: str) -> Path | None
         ending = next((suffix for magic, suffix in _MAGIC if content.startswith(magic)), KINDS[modality][0])
     path = folder / f"{stem}{ending}"
     if not path.is_file() or path.stat().st_size != len(content):
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        unpack(path, content)
     return path

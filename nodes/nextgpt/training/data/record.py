@@ -22,7 +22,7 @@ from typing import Any
 
 from nodes.nextgpt.training.media_file import MediaFile
 from nodes.nextgpt.training.world.talk import Part, Said, Talk
-from nodes.nextgpt.training.world.terms import Language
+from nodes.nextgpt.training.world.terms import language_of
 
 MODALITIES = ("image", "video", "audio")
 _PLACEHOLDER = re.compile(r"<(image|video|audio)>")
@@ -60,7 +60,7 @@ def _pair(record: Mapping[str, Any], find: Find) -> list[Talk]:
         raise Broken("bad_record", f"a pair names one image, video or audio; this names {len(named)}")
     modality, name = named[0]
     medium = _found(find, modality, name, caption)
-    language = _language(caption)
+    language = language_of(caption)
     describe = {"en": f"Describe the {modality}.", "zh": "请描述一下。"}[language]
     return [
         Talk(f"describe {modality}", language, (Said("user", (medium, describe)), Said("assistant", (caption,))), ()),
@@ -89,7 +89,10 @@ def _media(record: Mapping[str, Any], find: Find) -> tuple[dict[str, list[MediaF
             raise Broken("media_mismatch", f"{len(names)} {modality} names and {len(captions)} captions")
         for index, name in enumerate(names):
             made[modality].append(_found(find, modality, name, captions[index] if captions else ""))
-        for entry in record.get(f"{modality}_list") or []:
+        entries = record.get(f"{modality}_list") or []
+        if not isinstance(entries, list):
+            raise Broken("bad_record", f"its {modality}_list is no list")
+        for entry in entries:
             if not isinstance(entry, Mapping) or not isinstance(entry.get(f"{modality}_name"), str):
                 raise Broken("bad_record", f"an entry of {modality}_list has no {modality}_name")
             medium = _found(find, modality, entry[f"{modality}_name"], str(entry.get("caption") or ""))
@@ -118,7 +121,7 @@ def _talk(turns: list[Any], given: dict[str, list[MediaFile]], made: dict[str, l
         raise Broken("media_mismatch", f"more media are listed than have a place in the text: {told} too many")
     if said[-1].role != "assistant":
         raise Broken("bad_record", "it ends with the user; there is no answer to learn")
-    language = _language(" ".join(p for turn in said for p in turn.parts if isinstance(p, str)))
+    language = language_of(" ".join(p for turn in said for p in turn.parts if isinstance(p, str)))
     return Talk(_kind(said), language, tuple(said), (), tuple(captions))
 
 
@@ -172,7 +175,3 @@ def _texts(value: Any) -> list[str]:
     if not all(isinstance(entry, str) for entry in entries):
         raise Broken("bad_record", "a list of names or captions holds something that is no text")
     return list(entries)
-
-
-def _language(text: str) -> Language:
-    return "zh" if re.search(r"[\u4e00-\u9fff]", text) else "en"

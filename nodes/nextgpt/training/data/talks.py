@@ -88,18 +88,19 @@ def _records(file: Path, problems: list[Problem]) -> Iterator[tuple[str, Any, Fi
         problems.append(Problem("unreadable", f"it cannot be read: {error}.", "Fetch it again.", place=str(file)))
         return
     if file.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), 1):
+        # Not splitlines: it also splits at letters that may stand in a caption, U+2028 for one.
+        for number, line in enumerate(text.split("\n"), 1):
             if not line.strip():
                 continue
             try:
                 yield f"{file}:{number}", json.loads(line), find
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 told = Problem("bad_line", f"the line is no JSON: {error}.", "Correct it.", place=f"{file}:{number}")
                 problems.append(told)
         return
     try:
         records = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problems.append(Problem("bad_line", f"it is no JSON: {error}.", "Correct it.", place=str(file)))
         return
     if not isinstance(records, list):
@@ -115,10 +116,13 @@ def _beside(file: Path) -> Find:
     def find(modality: str, name: str) -> Path | None:
         for root in roots:
             for folder in ("", modality, f"{modality}s"):
-                path = (root / folder / name).resolve()
-                # A name of a data set may not lead out of it.
-                if path.is_relative_to(root.resolve()) and path.is_file():
-                    return path
+                try:
+                    path = (root / folder / name).resolve()
+                    # A name of a data set may not lead out of it.
+                    if path.is_relative_to(root.resolve()) and path.is_file():
+                        return path
+                except (OSError, ValueError):  # letters that no file name has, or too many
+                    return None
         return None
 
     return find

@@ -42,7 +42,7 @@ def evaluate(
     from nodes.nextgpt.checkpoint import specs_of
     from nodes.nextgpt.training.evaluation.evaluate import evaluate as judge_all
     from nodes.nextgpt.training.evaluation.figures import BARS, missed
-    from nodes.nextgpt.training.evaluation.page import write_page
+    from nodes.nextgpt.training.evaluation.page import digest_of, write_page
     from nodes.nextgpt.training.evaluation.prompts import read_prompts, withheld
     from nodes.nextgpt.training.evaluation.speaker import Speaker
     from nodes.nextgpt.training.parts import Parts
@@ -63,7 +63,7 @@ def evaluate(
     context.check()
     place = context.output_path(name, "html")
     samples = place.with_suffix("")
-    page = write_page(found, samples, f"Evaluation of {preset}", f"nextgpt.evaluate {preset}")
+    page = write_page(found, samples, f"Evaluation of {preset}", f"nextgpt.evaluate {preset}", digest_of(parts))
     # The page lies beside the folder of its pictures, under the number that it was given.
     place.write_text(page.read_text(encoding="utf-8").replace('src="', f'src="{samples.name}/'), encoding="utf-8")
     page.unlink()

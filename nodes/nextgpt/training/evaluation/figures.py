@@ -60,6 +60,8 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
                     votes[figure].append(right)
         if kind in ("cross", "move"):
             votes["cross_modal"].append(outcome.good)
+            for given in outcome.prompt.given[-1:]:
+                votes[f"{given}_to_{outcome.prompt.wanted[0]}"].append(outcome.good)
         if kind == "mixed":
             votes["mixed_order"].append(list(outcome.given) == outcome.prompt.wanted)
         if kind == "edit":
@@ -103,6 +105,8 @@ def _figure(kind: str, modality: str, attribute: str) -> str | None:
         return f"{'image' if kind == 'ask' else kind.split()[1]}_to_text"
     if kind not in ("make image", "make audio", "make video", "mixed"):
         return None
+    if modality == "text":
+        return None  # words beside media; of them alone there are the kinds above
     names = {
         "image": {"colour": "colour", "shape": "shape", "place": "position", "count": "count"},
         "audio": {"note": "pitch", "beats": "rhythm", "direction": "rhythm"},

@@ -10,9 +10,10 @@ from typing import Any
 
 from graph_engine.errors import RequestError
 from nodes.nextgpt.training.seeds import drawer
-from nodes.nextgpt.training.world.caption import caption
-from nodes.nextgpt.training.world.talk import Said, Talker
-from nodes.nextgpt.training.world.terms import LANGUAGES
+from nodes.nextgpt.training.world.caption import caption, modality_of
+from nodes.nextgpt.training.world.talk import KINDS, Said, Talker
+from nodes.nextgpt.training.world.terms import LANGUAGES, language_of
+from nodes.nextgpt.training.world.wish import fault_of
 
 COUNTS: Mapping[str, int] = {
     "make image": 60,
@@ -47,6 +48,17 @@ class Prompt:
         return [str(wish["modality"]) for wish in self.wishes if wish["modality"] != "text"]
 
     @property
+    def given(self) -> list[str]:
+        """The modalities of the media that the user gives, in order."""
+        return [
+            modality_of(part)
+            for turn in self.turns
+            if turn.role == "user"
+            for part in turn.parts
+            if not isinstance(part, str)
+        ]
+
+    @property
     def shown(self) -> str:
         """The turns as a person reads them."""
         return " / ".join(
@@ -69,38 +81,41 @@ def withheld(seed: int = 0, scale: float = 1.0) -> list[Prompt]:
 
 
 def read_prompts(path: Path) -> list[Prompt]:
-    """A JSON list of {"text", "language"?, "kind"?, "wishes"}. Raises RequestError with the place of what is wrong."""
+    """A JSON list of {"text", "language"?, "kind"?, "wishes"}. Raises RequestError with the place of what is wrong.
+
+    language: by default that of its characters. kind: one of `KINDS`, by default what the wishes are for.
+    """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RequestError(
             f"{path} cannot be read: {error}.", remedy="Give a JSON list.", code="bad_prompts"
         ) from error
     if not isinstance(entries, list) or not entries:
         raise RequestError(f"{path} holds no list of prompts.", remedy="Give a JSON list.", code="bad_prompts")
-    prompts = []
-    for number, entry in enumerate(entries, 1):
-        wishes = entry.get("wishes") if isinstance(entry, dict) else None
-        if not isinstance(wishes, list) or not isinstance(entry.get("text"), str):
-            raise RequestError(
-                f"{path}: prompt {number} has no text or no wishes.",
-                remedy='Write {"text": "Draw a red star.", "wishes": [{"modality": "image", "things": [{"colour": "red"}]}]}.',
-                code="bad_prompts",
-            )
-        for wish in wishes:
-            complete = isinstance(wish, dict) and (
-                wish.get("modality") != "image" or isinstance(wish.get("things"), list)
-            )
-            if not complete or wish.get("modality") not in ("image", "audio", "video", "text"):
-                raise RequestError(
-                    f"{path}: a wish of prompt {number} is for no modality, or for a picture without things.",
-                    remedy="See nodes/nextgpt/training/world/wish.py for the form of wishes.",
-                    code="bad_prompts",
-                )
-        modalities = [wish["modality"] for wish in wishes]
-        kind = entry.get("kind") or (
-            "chat" if not modalities else f"make {modalities[0]}" if len(modalities) == 1 else "mixed"
+    return [_prompt(entry, f"{path}: prompt {number}") for number, entry in enumerate(entries, 1)]
+
+
+def _prompt(entry: Any, place: str) -> Prompt:
+    def refuse(told: str, remedy: str) -> RequestError:
+        return RequestError(f"{place}{told}.", remedy=remedy, code="bad_prompts")
+
+    wishes = entry.get("wishes") if isinstance(entry, dict) else None
+    if not isinstance(wishes, list) or not isinstance(entry.get("text"), str):
+        raise refuse(
+            " has no text or no wishes",
+            'Write {"text": "Draw a red star.", "wishes": [{"modality": "image", "things": [{"colour": "red"}]}]}.',
         )
-        turns = (Said("user", (entry["text"],)),)
-        prompts.append(Prompt(str(kind), str(entry.get("language", "en")), turns, tuple(wishes)))
-    return prompts
+    for number, wish in enumerate(wishes, 1):
+        if fault := fault_of(wish):
+            raise refuse(
+                f", wish {number}: {fault}", "See nodes/nextgpt/training/world/wish.py for the form of wishes."
+            )
+    modalities = [wish["modality"] for wish in wishes if wish["modality"] != "text"]
+    kind = entry.get("kind") or ("chat" if not modalities else f"make {modalities[0]}" if len(wishes) == 1 else "mixed")
+    if kind not in tuple(KINDS):
+        raise refuse(f": its kind {kind!r} is none of {', '.join(KINDS)}", "Correct it, or leave it out.")
+    language = entry.get("language") or language_of(entry["text"])
+    if language not in LANGUAGES:
+        raise refuse(f": its language {language!r} is none of {', '.join(LANGUAGES)}", "Correct it, or leave it out.")
+    return Prompt(kind, language, (Said("user", (entry["text"],)),), tuple(wishes))

@@ -71,14 +71,15 @@ def _paired(
     return list(zip(max(orders, key=score), wanted, strict=False))
 
 
-def _stands(first: picture.Seen, second: picture.Seen, how: str) -> bool:
+def _stands(first: picture.Seen, second: picture.Seen, how: str | Sequence[str]) -> bool:
     across, down = second.x - first.x, second.y - first.y
-    return {
+    stands = {
         "left of": across > _SLACK,
         "right of": across < -_SLACK,
         "above": down > _SLACK,
         "below": down < -_SLACK,
-    }[how]
+    }
+    return any(stands[way] for way in ([how] if isinstance(how, str) else how))
 
 
 def _text(wish: Mapping[str, Any], text: str) -> Verdict:

@@ -6,6 +6,7 @@ the same tables, so what can be said can be judged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -135,6 +136,11 @@ MOTIONS: Mapping[str, Words] = {
     "turns": {"en": ("turns", "rotates"), "zh": ("旋转",)},
     "still": {"en": ("stays still", "does not move"), "zh": ("静止不动",)},
 }
+
+
+def language_of(text: str) -> Language:
+    """Chinese where there is a Chinese character."""
+    return "zh" if re.search(r"[\u4e00-\u9fff]", text) else "en"
 
 
 def word(table: Mapping[str, Words], name: str, language: Language, pick: int = 0) -> str:
