@@ -129,6 +129,8 @@ class Plug:
             if hasattr(layer, "base_layer"):
                 found += (p.data_ptr() for p in layer.parameters())
                 found += (*sorted(layer.scaling.items()), *layer.active_adapters, layer.disable_adapters)
+                # Merging writes to the weights where they lie, and what was added as a product is added no more.
+                found.append(tuple(layer.merged_adapters))
             found.append(id(layer))
         return tuple(found)
 

@@ -215,6 +215,7 @@ def test_a_graph_is_not_replayed_over_weights_that_lie_elsewhere() -> None:
                 lambda: lora(unet),
                 lambda: scale(unet, 0.5),
                 lambda: move(next(m for m in unet.modules() if hasattr(m, "base_layer")).lora_A["default"]),
+                lambda: [m.merge() for m in unet.modules() if hasattr(m, "base_layer")],
             ),
             start=1,
         ):
