@@ -167,6 +167,24 @@ def test_masks_that_broadcast_or_hide_everything(lk: int) -> None:
     assert (ops.attention(q, k, v, 2, hidden, kernels="triton")[0, 3] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("lk", [40, 77, 150])
+def test_a_query_whose_keys_are_all_given_the_least_number_sees_them_alike(lk: int, dtype: torch.dtype) -> None:
+    """Masks are made with `finfo.min` as well as with -inf; times log2(e) that would be -inf, and the query see nothing."""
+    q, k, v, _ = inputs(Shape(10, lk, 40, batch=2), dtype)
+    for kind in (torch.float32, torch.bfloat16):
+        mask = torch.zeros(2, 1, 10, lk, device=DEVICE, dtype=kind)
+        mask[0, 0, 3] = torch.finfo(kind).min
+        mask[0, 0, 4, lk // 2 :] = torch.finfo(kind).min
+        mask[1, 0, :, lk // 2 :] = float("-inf")
+        mask[1, 0, 5] = float("-inf")
+        mask[1, 0, 6, : lk // 2] = torch.finfo(kind).min
+        result = ops.attention(q, k, v, 2, mask, kernels="triton")
+        assert_equal(result, reference.attention(q.double(), k.double(), v.double(), 2, mask.double()), dtype)
+        torch.testing.assert_close(result[0, 3].float(), v[0].float().mean(0), rtol=2e-2, atol=2e-3)
+        assert (result[1, 5] == 0).all()
+
+
 # Strides
 
 

@@ -22,7 +22,7 @@ def without_gradients() -> Iterator[None]:
         yield
 
 
-# --- weights that come and go ---------------------------------------------------------------------------------------------------
+# --- weights that come and go ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("build", BUILDS)
@@ -102,6 +102,8 @@ def test_blocks_that_are_left_to_diffusers_get_what_diffusers_gives_them() -> No
             with accelerate_unet(unet, "auto"):
                 assert relative(walk(unet, "video", told, 1, state), plain) < 1e-5
     before = [sorted(module.__dict__) for module in foreign.modules()]
-    with pytest.raises(KernelError, match=r"kernels='sdpa' cannot compute down_blocks\.0\.temp.*its processor is Another"):
+    with pytest.raises(
+        KernelError, match=r"kernels='sdpa' cannot compute down_blocks\.0\.temp.*its processor is Another"
+    ):
         accelerate_unet(foreign, "sdpa")
     assert before == [sorted(module.__dict__) for module in foreign.modules()]
