@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from custom_kernels import attention, attention_triton, device, dispatch, ops, production, reference
 from custom_kernels import attention_plan as plan
-from custom_kernels import attention_triton, device, dispatch, ops, production, reference
 from custom_kernels.implementation import Case
 
 triton = pytest.importorskip("triton")
@@ -334,6 +334,33 @@ def test_a_case_without_a_kernel_goes_elsewhere_and_an_order_is_refused(
         dispatch.choose(case, "triton")
     assert says in str(told.value) and "Choose kernels='auto'" in str(told.value)
     dispatch.choose.cache_clear()
+
+
+def test_values_that_span_too_much_are_noticed_also_where_queries_and_keys_do_not() -> None:
+    rows, width = 2**25 + 1, 16
+    q = torch.zeros(1, 1, width, dtype=torch.float16)
+    k = torch.zeros(1, 1, width, dtype=torch.float16).expand(1, rows, width)
+    v = torch.empty(1, rows, 4 * width, dtype=torch.float16, device="meta")[..., :width]
+    assert "one batch row" in str(attention_triton.why_not(ops.attention_case(q, k, v, 1)))
+    assert attention_triton.why_not(ops.attention_case(q, k, k, 1)) is None
+
+
+def test_an_xformers_that_is_broken_is_told_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "xformers").mkdir()
+    (tmp_path / "xformers" / "__init__.py").touch()
+    (tmp_path / "xformers" / "ops.py").write_text('raise OSError("libcudart.so.12: cannot open shared object file")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "xformers", raising=False)
+    attention.why_no_xformers.cache_clear()
+    dispatch.choose.cache_clear()
+    try:
+        with pytest.raises(dispatch.KernelError, match=r"libcudart.so.12: cannot open.*install anyloom\[gpu\]"):
+            dispatch.choose(a_case(), "xformers")
+        assert dispatch.choose(a_case()).family != "xformers"
+    finally:
+        sys.modules.pop("xformers", None)
+        attention.why_no_xformers.cache_clear()
+        dispatch.choose.cache_clear()
 
 
 def test_without_triton_everything_works_and_an_order_says_what_to_install() -> None:
