@@ -213,6 +213,39 @@ def test_views_are_read_where_they_lie_or_copied(length: int) -> None:
         assert result.is_contiguous()
 
 
+def test_films_that_are_views_are_read_where_they_lie_or_copied() -> None:
+    frames, places, width = 5, 4, 80
+
+    def films(*shape: int) -> list[Tensor]:
+        return [normal(*shape, dtype=torch.float16, seed=seed) for seed in range(3)]
+
+    views = {
+        "packed projections": list(normal(2, frames, places, 3 * width, dtype=torch.float16, seed=1).chunk(3, dim=3)),
+        "frames behind places": [x.transpose(1, 2) for x in films(2, places, frames, width)],
+        "every other frame": [x[:, ::2] for x in films(2, 2 * frames, places, width)],
+        "every other place": [x[:, :, ::2] for x in films(2, frames, 2 * places, width)],
+        "one film for all": [x.expand(2, -1, -1, -1) for x in films(1, frames, places, width)],
+        "one frame for all": [x.expand(-1, frames, -1, -1) for x in films(2, 1, places, width)],
+        "one place for all": [x.expand(-1, -1, places, -1) for x in films(2, frames, 1, width)],
+        "columns that are no neighbours": [x[..., ::2] for x in films(2, frames, places, 2 * width)],
+        "turned": [x.movedim(1, 3) for x in films(2, width, frames, places)],
+        "off by one column": [x[..., 1:] for x in films(2, frames, places, width + 1)],
+    }
+    for name, film in views.items():
+        assert film[0].shape == (2, frames, places, width), name
+        result = ops.frame_attention(*film, 2, kernels="triton")
+        exact = reference.frame_attention(*(x.double() for x in film), 2)
+        assert ((result.double() - exact).norm() / exact.norm()) < 1e-3, name
+        assert result.is_contiguous()
+    assert all(attention_triton.readable(x) is x for x in views["packed projections"])
+
+
+def test_films_of_nothing_give_nothing() -> None:
+    for shape in ((0, 5, 4, 80), (2, 0, 4, 80), (2, 5, 0, 80)):
+        film = torch.empty(shape, dtype=torch.float16, device=DEVICE)
+        assert ops.frame_attention(film, film, film, 2, kernels="triton").shape == shape
+
+
 def test_offsets_beyond_32_bits() -> None:
     """Batch rows that lie 2³¹ elements apart: memory that is reserved, of which little is touched."""
     far = 2**31 + 64
