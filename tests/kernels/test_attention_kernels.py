@@ -369,6 +369,21 @@ def test_a_case_without_a_kernel_goes_elsewhere_and_an_order_is_refused(
     dispatch.choose.cache_clear()
 
 
+def test_films_in_float32_go_to_the_kernel_where_its_tiles_fit_the_registers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "interpreting", lambda: False)
+    dispatch.choose.cache_clear()
+    for dtype, frames, head_dim, name in (
+        ("float32", 32, 96, "triton"),
+        ("float32", 33, 64, "sdpa"),
+        ("float32", 24, 120, "sdpa"),
+        ("bfloat16", 64, 160, "triton"),
+    ):
+        case = a_case(Lq=frames, Lk=frames, D=head_dim, dtype=dtype)._replace(operation="frame_attention")
+        assert dispatch.choose(case).name == name
+        assert dispatch.choose(case, "triton").name == "triton"
+    dispatch.choose.cache_clear()
+
+
 def test_values_that_span_too_much_are_noticed_also_where_queries_and_keys_do_not() -> None:
     rows, width = 2**25 + 1, 16
     q = torch.zeros(1, 1, width, dtype=torch.float16)
