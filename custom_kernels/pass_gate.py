@@ -108,7 +108,7 @@ def rows() -> list[Compilation]:
         if "one place" not in row.name
     ]
     # A group that is held whole takes twice the registers; one block of 16 warps is what fits then.
-    held = {"most_registers": 128, "fewest_warps": 16}
+    held: dict[str, Any] = {"most_registers": 128, "fewest_warps": 16}
     return found + [replace(row, **held) if row.name.startswith("group_norm.whole") else row for row in wide]
 
 
