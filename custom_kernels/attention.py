@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from importlib.util import find_spec
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from custom_kernels import attention_triton, reference
 from custom_kernels.implementation import Case, Implementation, always
+from custom_kernels.told import first_line
 
 Attention = Callable[[Tensor, Tensor, Tensor, int, Tensor | None, float | None], Tensor]
 BACKENDS = {
@@ -88,13 +88,19 @@ def xformers(
 
 
 @lru_cache(maxsize=1)
-def has_xformers() -> bool:
-    return find_spec("xformers") is not None
+def why_no_xformers() -> str | None:
+    """None if xformers can be imported, else what to do about it."""
+    try:
+        import xformers.ops  # noqa: F401
+    except Exception as error:  # a wheel for another torch or CUDA fails in many ways
+        return f"xformers cannot be imported ({first_line(error)}); install anyloom[gpu]"
+    return None
 
 
 def why_not_xformers(case: Case) -> str | None:
-    if not has_xformers():
-        return "xformers is not installed; install anyloom[gpu]"
+    missing = why_no_xformers()
+    if missing:
+        return missing
     if case.device_type != "cuda":
         return f"xformers computes on CUDA devices only, the tensors are on {case.device_type}"
     if case.size("mask") and case.size("Lk") % 8:

@@ -15,7 +15,10 @@ ALIGNED = ("q_batch8", "k_batch8", "v_batch8", "o_batch8", "q_frame8", "k_frame8
 HALVES = (40, 64)  # compiled for float16 as well, which differs in the name of an instruction, and with masks
 QUICK = ((40, True), (64, False), (160, True))
 LONG = ((32, 8), (40, 8), (48, 8), (64, 5), (72, 8), (80, 8), (96, 8), (120, 8), (128, 8), (160, 8))
-SHORT = ((40, 8, 77), (64, 5, 77), (80, 8, 77), (160, 8, 77), (160, 8, 64), (80, 8, 64), (120, 8, 64), (64, 20, 45))
+# Of the text and the smallest levels, and the most keys and values that the kernel may hold: 128 of 120.
+SHORT = (
+    (40, 8, 77), (64, 5, 77), (80, 8, 77), (160, 8, 77), (160, 8, 64), (80, 8, 64), (120, 8, 64), (64, 20, 45), (120, 8, 128),
+)  # fmt: skip
 PACKED = ((64, 5, 24), (64, 8, 24), (64, 20, 16), (64, 5, 32))
 
 
@@ -40,6 +43,8 @@ def rows() -> list[Compilation]:
             for row in (*_long(dtype, arch), *_short(dtype, arch), *_packed(dtype, arch)):
                 same = (row.kernel.__name__, *sorted(row.constants.items()), row.num_warps, row.num_stages, dtype, arch)
                 found.setdefault(same, row)
+        # Of float32 `auto` takes only films to these kernels.
+        found |= {("float32", row.name, arch): row for row in _packed("float32", arch) if row.name.startswith("frames")}
     return list(found.values())
 
 
@@ -77,7 +82,7 @@ def _short(dtype: str, arch: int) -> Iterator[Compilation]:
         keys0, keys1 = plan.split(keys)
         constants = _constants(head_dim, heads, launch)
         constants |= {"KEYS0": keys0, "KEYS1": keys1, "MASK": False, **_row_strides(head_dim * heads)}
-        quick = dtype == "bfloat16" and (head_dim, keys) == (40, 77)
+        quick = dtype == "bfloat16" and (head_dim, keys) in ((40, 77), (120, 128))
         # The corner of both second parts, 16 x 16, is less than 8 bytes per thread. It is read once per program.
         corner = 2 if keys1 == constants["SECOND"] == 16 else 0
         warps = WARPS[arch]["short"]
@@ -95,7 +100,7 @@ def _packed(dtype: str, arch: int) -> Iterator[Compilation]:
         for name, place in (("packed", 0), ("frames", heads * head_dim)):
             places = dict.fromkeys(("PLACE_Q", "PLACE_K", "PLACE_V", "PLACE_O"), place)
             constants = _constants(head_dim, heads, launch) | {"L": length, **places}
-            quick = dtype == "bfloat16" and (name, heads, length) == ("frames", 5, 24)
+            quick = dtype != "float16" and (name, heads, length) == ("frames", 5, 24)
             name = f"{name} {length}/{head_dim}x{heads}/{dtype}"
             yield _row(name, packed_attention, constants, dtype, launch, arch, quick, WARPS[arch]["packed"])
 
@@ -131,5 +136,5 @@ def _row(
     return Compilation(
         name, kernel, constants, dtype, POINTERS, launch.num_warps, launch.num_stages,
         floats=("qk_scale",), aligned=ALIGNED, arch=(arch,), quick=quick, fewest_warps=fewest_warps,
-        narrow_loads=narrow_loads,
+        narrow_loads=narrow_loads, tensor_cores=dtype != "float32",
     )  # fmt: skip

@@ -21,6 +21,7 @@ import triton
 import triton.language as tl
 
 LOG2E = tl.constexpr(1.4426950408889634)
+LOWEST = tl.constexpr(-2.35e38)  # times log2(e) the least that float32 holds
 
 
 @triton.jit
@@ -63,6 +64,14 @@ def _rounded(x, LIKE: tl.constexpr, UPCAST: tl.constexpr):
 
 
 @triton.jit
+def _summand(at, readable):
+    """A piece of the mask, in base 2. Masks of the least number of their type do not become -inf: a query that is given
+    nothing else sees all keys alike, one that is given -inf sees none."""
+    added = tl.load(at, mask=readable, other=0.0).to(tl.float32)
+    return tl.where((added < LOWEST) & (added != float("-inf")), LOWEST, added) * LOG2E
+
+
+@triton.jit
 def _scores(q0, q1, k0, k1, SECOND: tl.constexpr, PRECISION: tl.constexpr):
     s = tl.dot(q0, tl.trans(k0), input_precision=PRECISION)
     if SECOND:
@@ -91,8 +100,7 @@ def _step(
     if MASK:
         readable = row_ok[:, None] & key_ok[None, :]
         at = mask_at + (queries[:, None] * mask_row + keys[None, :] * mask_col)
-        added = tl.load(at, mask=readable, other=0.0).to(tl.float32)
-        s = s * qk_scale + added * LOG2E
+        s = s * qk_scale + _summand(at, readable)
         if not ALL:
             s = tl.where(key_ok[None, :], s, float("-inf"))
         new_top = tl.maximum(top, tl.max(s, 1))
@@ -252,10 +260,10 @@ def short_attention(
         if MASK:
             mask_at = M + batch.to(tl.int64) * mask_batch + head.to(tl.int64) * mask_head
             at = mask_at + (queries[:, None] * mask_row + keys0[None, :] * mask_col)
-            s0 += tl.load(at, mask=row_ok[:, None] & ok0[None, :], other=0.0).to(tl.float32) * LOG2E
+            s0 += _summand(at, row_ok[:, None] & ok0[None, :])
             if KEYS1:
                 at = mask_at + (queries[:, None] * mask_row + keys1[None, :] * mask_col)
-                s1 += tl.load(at, mask=row_ok[:, None] & ok1[None, :], other=0.0).to(tl.float32) * LOG2E
+                s1 += _summand(at, row_ok[:, None] & ok1[None, :])
         s0 = tl.where(ok0[None, :], s0, float("-inf"))
         top = tl.max(s0, 1)
         if KEYS1:

@@ -149,7 +149,9 @@ def temporal_transformer(
     return_dict: bool = True,
 ) -> Any:
     """For TransformerTemporalModel: "B*F C H W". Its blocks compute on "B F S C"."""
-    if return_dict or cross_attention_kwargs or encoder_hidden_states is not None:
+    # Blocks that feed forward in chunks are diffusers' own, which know no films.
+    chunked = any(block._chunk_size is not None for block in self.transformer_blocks)
+    if return_dict or cross_attention_kwargs or encoder_hidden_states is not None or chunked:
         return type(self).forward(
             self,
             hidden_states,
@@ -237,8 +239,12 @@ def attention(
 
 
 def is_plain(layer: Any, kind: Any) -> bool:
-    """Whether a layer is exactly torch's, and nobody wants to be told when it is called."""
-    return type(layer) is kind and not layer._forward_hooks and not layer._forward_pre_hooks
+    """Whether a layer is exactly torch's, and nobody wants to be told when it is called.
+
+    Hooks of accelerate are no hooks of torch: they stand in the place of the layer's `forward`.
+    """
+    hooked = layer._forward_hooks or layer._forward_pre_hooks or "forward" in layer.__dict__
+    return type(layer) is kind and not hooked
 
 
 def rows(x: Tensor) -> Tensor:

@@ -236,11 +236,9 @@ def _rows(
     items, length, channels = x.shape
     size = channels // groups
     y = torch.empty_like(x)
-    lines = [None if line is None else line.contiguous() for line in (add, scale, shift)]
-    served = next((line.shape[0] for line in lines if line is not None), items)
-    # A kernel needs a pointer also where nothing is read.
-    pointers = [weight if weight is not None else x, bias if bias is not None else x]
-    pointers += [x if line is None else line for line in lines]
+    served = next((line.shape[0] for line in (add, scale, shift) if line is not None), items)
+    # A kernel needs a pointer also where nothing is read, and goes from element to neighbour: views are copied.
+    pointers = [x if line is None else line.contiguous() for line in (weight, bias, add, scale, shift)]
     given = {
         "C": channels,
         "SIZE": size,

@@ -131,7 +131,7 @@ def case_of(operation: str, x: Tensor, **sizes: int) -> Case:
     return Case(operation, facts.type, facts.arch, facts.name, dtype, tuple(sizes.items()))
 
 
-def attention_case(q: Tensor, k: Tensor, heads: int, mask: Tensor | None = None) -> Case:
+def attention_case(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Case:
     return case_of(
         "attention",
         q,
@@ -141,7 +141,7 @@ def attention_case(q: Tensor, k: Tensor, heads: int, mask: Tensor | None = None)
         Lk=k.shape[1],
         D=q.shape[2] // heads,
         mask=int(mask is not None),
-        elements=max(extent(x) for x in (q, k)),
+        elements=max(extent(x) for x in (q, k, v)),
     )
 
 
@@ -197,7 +197,7 @@ def _compute_attention(
     check_attention(q, k, v, heads, mask, scale)
     if q.numel() == 0:
         return torch.empty_like(q, memory_format=torch.contiguous_format)
-    return _compute(attention_case(q, k, heads, mask), kernels, q, k, v, heads, mask, scale).contiguous()
+    return _compute(attention_case(q, k, v, heads, mask), kernels, q, k, v, heads, mask, scale).contiguous()
 
 
 _attention = torch.library.custom_op("anyloom::attention", mutates_args=())(_compute_attention)

@@ -5,6 +5,7 @@ They wait for memory and nothing else, so what counts is wide loads, few registe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from custom_kernels.gate import Compilation
@@ -26,6 +27,7 @@ def rows() -> list[Compilation]:
             ("X",),
             8,
             parts=("MEAN", "SPREAD"),
+            quick=True,
         ),
         _row(
             "group_norm.fold",
@@ -34,6 +36,7 @@ def rows() -> list[Compilation]:
             given,
             4,
             parts=("MEAN", "SPREAD", "A", "B"),
+            quick=True,
             narrow=4,
         ),
         _row(
@@ -43,6 +46,7 @@ def rows() -> list[Compilation]:
             ("X", "Y"),
             4,
             parts=("A", "B"),
+            quick=True,
         ),
         _row(
             "group_norm.whole",
@@ -71,13 +75,14 @@ def rows() -> list[Compilation]:
             parts=("MEAN", "SPREAD", "A", "B"),
             narrow=5,
         ),
-        _row("geglu", geglu._geglu, {"BLOCK_R": 2, "BLOCK_I": 512}, ("X", "Y"), 4),
+        _row("geglu", geglu._geglu, {"BLOCK_R": 2, "BLOCK_I": 512}, ("X", "Y"), 4, quick=True),
         _row(
             "add_bias",
             residual._add,
             {"BIASED": True, "BLOCK_R": 4, "BLOCK_C": 512},
             ("X", "RESIDUAL", "BIAS", "Y"),
             4,
+            quick=True,
         ),
         *(
             _row(
@@ -96,7 +101,15 @@ def rows() -> list[Compilation]:
             for channels, block in ((320, 512), (1280, 2048))
         ),
     ]
-    return found
+    # `auto` takes float32 to these kernels, too. That an integer is 1 makes no difference between types.
+    wide = [
+        replace(row, name=f"{row.name}/float32", dtype="float32", quick=row.name in ("group_norm.whole", "geglu"))
+        for row in found
+        if "one place" not in row.name
+    ]
+    # A group that is held whole takes twice the registers; one block of 16 warps is what fits then.
+    held: dict[str, Any] = {"most_registers": 128, "fewest_warps": 16}
+    return found + [replace(row, **held) if row.name.startswith("group_norm.whole") else row for row in wide]
 
 
 def _row(

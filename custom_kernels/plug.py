@@ -24,9 +24,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from custom_kernels.dispatch import KernelError
 from custom_kernels.layout import Layout
-from custom_kernels.plugged import Plug, is_resident
-from custom_kernels.replacements import replacements
+from custom_kernels.plugged import Plug, choices, is_resident, is_steered
+from custom_kernels.replacements import replacements, why_left
 from custom_kernels.step_graph import Recorder
 
 UNETS = ("UNet2DConditionModel", "UNet3DConditionModel")
@@ -79,26 +80,31 @@ def accelerate_unet(
     keep      after `restore()` the layout of the weights, what was captured and what was computed of the words are kept
               for the next time, as long as somebody holds the UNet. The values of the weights are the same either way
 
-    Raises ValueError for another module or unknown kernels; nothing is changed then.
+    Raises ValueError for another module or unknown kernels, KernelError where an attention of the UNet would be left to
+    diffusers although kernels were asked for by name; nothing is changed then.
     """
     if type(unet).__name__ not in UNETS:
         raise ValueError(f"accelerate_unet takes a {' or a '.join(UNETS)} of diffusers, not a {type(unet).__name__}")
-    if "_plug" in unet.__dict__ or "forward" in unet.__dict__:
-        raise ValueError("this UNet is accelerated already; restore() it first")
+    theirs = unet.__dict__.get("forward")
+    if "_plug" in unet.__dict__ or (theirs is not None and not is_steered(unet)):
+        raise ValueError("this UNet is accelerated already, or its forward was replaced; restore() it first")
     if kernels == "compile":
         return _compiled(unet, compile_options)
     if compile_options:
         raise ValueError(f"{', '.join(compile_options)}: only for kernels='compile'")
+    choices(kernels)
+    replaced = replacements(unet)
+    if kernels != "auto" and (why := why_left(unet)):
+        raise KernelError(f"kernels={kernels!r} cannot compute {why}. Choose kernels='auto', which leaves it as it is")
     plug = _KEPT.get(unet)
     if plug is None or plug.asked != kernels or (plug.graphs is not None) != graph or recorder is not None:
         if plug is not None:
             plug.layout.restore()
         plug = Plug(kernels, graph, recorder)
     plug.ran.clear()
-    plug.steps = 0
+    plug.steps, plug.theirs = 0, theirs
     if plug.graphs is not None:
         plug.graphs.replays = 0
-    replaced = replacements(unet)
     for module, function in replaced:
         module._plug = plug
         module.forward = MethodType(function, module)
@@ -107,6 +113,9 @@ def accelerate_unet(
         for module, _ in replaced:
             module.__dict__.pop("forward", None)
             module.__dict__.pop("_plug", None)
+        if theirs is not None:
+            unet.forward = theirs
+        plug.theirs = None  # it holds the UNet
         if keep:
             _KEPT[unet] = plug
         else:
@@ -142,10 +151,13 @@ def _compiled(unet: Any, options: Mapping[str, Any]) -> Accelerated:
     layout = Layout()
     if is_resident(unet):
         layout.lay_out(m for m in unet.modules() if type(m) in (nn.Conv2d, nn.Conv3d))
-    unet.forward = torch.compile(MethodType(type(unet).forward, unet), **options)
+    theirs = unet.__dict__.get("forward")
+    unet.forward = torch.compile(unet.forward, **options)
 
     def undo() -> None:
         unet.__dict__.pop("forward", None)
+        if theirs is not None:
+            unet.forward = theirs
         layout.restore()
 
     return Accelerated(unet, None, undo)

@@ -36,6 +36,8 @@ class Plug:
         self.steps = 0
         self.resident = False
         """All weights are there, and stay."""
+        self.theirs: Any = None
+        """The UNet's `forward` where somebody else had replaced it; it calls the one of diffusers when it likes."""
         self._blocks: list[Any] = []
         self._slots: list[tuple[dict[str, Any], str]] = []
         self._own: list[dict[str, Any]] = []
@@ -68,7 +70,8 @@ class Plug:
     # --- a step
 
     def step(self, unet: Any, sample: Tensor, timestep: Any, words: Tensor | None, given: dict[str, Any]) -> Any:
-        plain = type(unet).forward
+        theirs = self.theirs
+        plain = type(unet).forward if theirs is None else lambda _, *args, **named: theirs(*args, **named)
         self.steps += 1
         if self.steps == ARRIVED and not self.resident:
             self.settle(unet)
@@ -129,6 +132,8 @@ class Plug:
             if hasattr(layer, "base_layer"):
                 found += (p.data_ptr() for p in layer.parameters())
                 found += (*sorted(layer.scaling.items()), *layer.active_adapters, layer.disable_adapters)
+                # Merging writes to the weights where they lie, and what was added as a product is added no more.
+                found.append(tuple(layer.merged_adapters))
             found.append(id(layer))
         return tuple(found)
 
@@ -190,12 +195,20 @@ def choices(kernels: str) -> dict[str, str]:
 def is_resident(unet: Any) -> bool:
     """Whether all weights are there, and nobody brings and takes them as layers are called."""
     for module in unet.modules():
-        if module._parameters and (module._forward_pre_hooks or module._forward_hooks):
+        replaced = "forward" in module.__dict__ and "_plug" not in module.__dict__
+        if module._parameters and (module._forward_pre_hooks or module._forward_hooks or replaced):
+            return False
+        if is_steered(module):
             return False
         for tensor in module._parameters.values():
             if tensor is not None and (type(tensor) is not nn.Parameter or tensor.device.type == "meta"):
                 return False
     return True
+
+
+def is_steered(module: Any) -> bool:
+    """Whether accelerate or diffusers bring and take the weights below a module: they replace its `forward`."""
+    return "_hf_hook" in module.__dict__ or "_diffusers_hook" in module.__dict__
 
 
 def is_timed(module: Any) -> bool:

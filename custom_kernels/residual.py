@@ -66,7 +66,7 @@ def _add_layer_norm(
 
 
 def add(x: Tensor, residual: Tensor, bias: Tensor | None = None) -> Tensor:
-    """ "... C" three times, contiguous; bias "C"."""
+    """ "... C" three times, contiguous; bias "C", of any stride."""
     channels = x.shape[-1]
     y = torch.empty_like(x)
     rows = x.numel() // channels
@@ -75,7 +75,7 @@ def add(x: Tensor, residual: Tensor, bias: Tensor | None = None) -> Tensor:
     _add[(triton.cdiv(rows, block_r), triton.cdiv(channels, block_c))](
         x,
         residual,
-        x if bias is None else bias,
+        x if bias is None else bias.contiguous(),
         y,
         rows,
         C=channels,
@@ -100,8 +100,8 @@ def add_layer_norm(
     _add_layer_norm[(triton.cdiv(rows, block_r),)](
         x,
         residual,
-        x if weight is None else weight,
-        x if bias is None else bias,
+        x if weight is None else weight.contiguous(),
+        x if bias is None else bias.contiguous(),
         total,
         normed,
         rows,

@@ -72,7 +72,7 @@ def _add_bias_inputs(ctx: Any, inputs: Sequence[Any], output: Tensor) -> None:
 
 
 def _add_bias_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    bias = grad.flatten(0, -2).sum(dim=0).to(ctx.bias_dtype) if ctx.biased else None
+    bias = grad.reshape(-1, grad.shape[-1]).sum(dim=0).to(ctx.bias_dtype) if ctx.biased else None
     return grad, grad, bias, None
 
 

@@ -75,6 +75,9 @@ DEFAULTS = {
             Rule("attention", ("sdpa",), {"D": [64, 64]}),
             Rule("attention", ("sdpa",), {"D": [120, 128]}),
             Rule("attention", ("triton", "sdpa")),
+            # The gate: what tensor cores do not multiply spills registers where tiles are larger than 32 x 96.
+            Rule("frame_attention", ("sdpa",), {"dtype": "float32", "Lq": [33, None]}),
+            Rule("frame_attention", ("sdpa",), {"dtype": "float32", "D": [97, None]}),
             Rule("frame_attention", ("triton", "sdpa")),
             Rule("group_norm_silu", ("triton", "torch")),
             Rule("geglu", ("triton", "torch")),

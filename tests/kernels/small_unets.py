@@ -100,5 +100,13 @@ def walk(unet: Any, build: str, told: dict[str, Tensor], steps: int = 3, state: 
     return state
 
 
+def answer(unet: Any, build: str, told: dict[str, Tensor], state: Tensor | None = None) -> Tensor:
+    """What the UNet itself says at one step: in a walk the state, which is much larger, hides nine tenths of its error."""
+    state = start(build) if state is None else state
+    given: dict[str, Any] = {"encoder_hidden_states": None, **told}
+    answer: Tensor = unet(state, torch.linspace(900, 100, 3).long()[1], **given).sample
+    return answer
+
+
 def relative(found: Tensor, wanted: Tensor) -> float:
     return float((found.double() - wanted.double()).norm() / wanted.double().norm())

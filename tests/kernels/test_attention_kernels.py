@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from custom_kernels import attention, attention_triton, device, dispatch, ops, production, reference
 from custom_kernels import attention_plan as plan
-from custom_kernels import attention_triton, device, dispatch, ops, production, reference
 from custom_kernels.implementation import Case
 
 triton = pytest.importorskip("triton")
@@ -167,6 +167,24 @@ def test_masks_that_broadcast_or_hide_everything(lk: int) -> None:
     assert (ops.attention(q, k, v, 2, hidden, kernels="triton")[0, 3] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("lk", [40, 77, 150])
+def test_a_query_whose_keys_are_all_given_the_least_number_sees_them_alike(lk: int, dtype: torch.dtype) -> None:
+    """Masks are made with `finfo.min` as well as with -inf; times log2(e) that would be -inf, and the query see nothing."""
+    q, k, v, _ = inputs(Shape(10, lk, 40, batch=2), dtype)
+    for kind in (torch.float32, torch.bfloat16):
+        mask = torch.zeros(2, 1, 10, lk, device=DEVICE, dtype=kind)
+        mask[0, 0, 3] = torch.finfo(kind).min
+        mask[0, 0, 4, lk // 2 :] = torch.finfo(kind).min
+        mask[1, 0, :, lk // 2 :] = float("-inf")
+        mask[1, 0, 5] = float("-inf")
+        mask[1, 0, 6, : lk // 2] = torch.finfo(kind).min
+        result = ops.attention(q, k, v, 2, mask, kernels="triton")
+        assert_equal(result, reference.attention(q.double(), k.double(), v.double(), 2, mask.double()), dtype)
+        torch.testing.assert_close(result[0, 3].float(), v[0].float().mean(0), rtol=2e-2, atol=2e-3)
+        assert (result[1, 5] == 0).all()
+
+
 # Strides
 
 
@@ -193,6 +211,39 @@ def test_views_are_read_where_they_lie_or_copied(length: int) -> None:
         exact = reference.attention(q.double(), k.double(), v.double(), 2)
         assert ((result.double() - exact).norm() / exact.norm()) < 1e-3, name
         assert result.is_contiguous()
+
+
+def test_films_that_are_views_are_read_where_they_lie_or_copied() -> None:
+    frames, places, width = 5, 4, 80
+
+    def films(*shape: int) -> list[Tensor]:
+        return [normal(*shape, dtype=torch.float16, seed=seed) for seed in range(3)]
+
+    views = {
+        "packed projections": list(normal(2, frames, places, 3 * width, dtype=torch.float16, seed=1).chunk(3, dim=3)),
+        "frames behind places": [x.transpose(1, 2) for x in films(2, places, frames, width)],
+        "every other frame": [x[:, ::2] for x in films(2, 2 * frames, places, width)],
+        "every other place": [x[:, :, ::2] for x in films(2, frames, 2 * places, width)],
+        "one film for all": [x.expand(2, -1, -1, -1) for x in films(1, frames, places, width)],
+        "one frame for all": [x.expand(-1, frames, -1, -1) for x in films(2, 1, places, width)],
+        "one place for all": [x.expand(-1, -1, places, -1) for x in films(2, frames, 1, width)],
+        "columns that are no neighbours": [x[..., ::2] for x in films(2, frames, places, 2 * width)],
+        "turned": [x.movedim(1, 3) for x in films(2, width, frames, places)],
+        "off by one column": [x[..., 1:] for x in films(2, frames, places, width + 1)],
+    }
+    for name, film in views.items():
+        assert film[0].shape == (2, frames, places, width), name
+        result = ops.frame_attention(*film, 2, kernels="triton")
+        exact = reference.frame_attention(*(x.double() for x in film), 2)
+        assert ((result.double() - exact).norm() / exact.norm()) < 1e-3, name
+        assert result.is_contiguous()
+    assert all(attention_triton.readable(x) is x for x in views["packed projections"])
+
+
+def test_films_of_nothing_give_nothing() -> None:
+    for shape in ((0, 5, 4, 80), (2, 0, 4, 80), (2, 5, 0, 80)):
+        film = torch.empty(shape, dtype=torch.float16, device=DEVICE)
+        assert ops.frame_attention(film, film, film, 2, kernels="triton").shape == shape
 
 
 def test_offsets_beyond_32_bits() -> None:
@@ -316,6 +367,48 @@ def test_a_case_without_a_kernel_goes_elsewhere_and_an_order_is_refused(
         dispatch.choose(case, "triton")
     assert says in str(told.value) and "Choose kernels='auto'" in str(told.value)
     dispatch.choose.cache_clear()
+
+
+def test_films_in_float32_go_to_the_kernel_where_its_tiles_fit_the_registers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "interpreting", lambda: False)
+    dispatch.choose.cache_clear()
+    for dtype, frames, head_dim, name in (
+        ("float32", 32, 96, "triton"),
+        ("float32", 33, 64, "sdpa"),
+        ("float32", 24, 120, "sdpa"),
+        ("bfloat16", 64, 160, "triton"),
+    ):
+        case = a_case(Lq=frames, Lk=frames, D=head_dim, dtype=dtype)._replace(operation="frame_attention")
+        assert dispatch.choose(case).name == name
+        assert dispatch.choose(case, "triton").name == "triton"
+    dispatch.choose.cache_clear()
+
+
+def test_values_that_span_too_much_are_noticed_also_where_queries_and_keys_do_not() -> None:
+    rows, width = 2**25 + 1, 16
+    q = torch.zeros(1, 1, width, dtype=torch.float16)
+    k = torch.zeros(1, 1, width, dtype=torch.float16).expand(1, rows, width)
+    v = torch.empty(1, rows, 4 * width, dtype=torch.float16, device="meta")[..., :width]
+    assert "one batch row" in str(attention_triton.why_not(ops.attention_case(q, k, v, 1)))
+    assert attention_triton.why_not(ops.attention_case(q, k, k, 1)) is None
+
+
+def test_an_xformers_that_is_broken_is_told_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "xformers").mkdir()
+    (tmp_path / "xformers" / "__init__.py").touch()
+    (tmp_path / "xformers" / "ops.py").write_text('raise OSError("libcudart.so.12: cannot open shared object file")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "xformers", raising=False)
+    attention.why_no_xformers.cache_clear()
+    dispatch.choose.cache_clear()
+    try:
+        with pytest.raises(dispatch.KernelError, match=r"libcudart.so.12: cannot open.*install anyloom\[gpu\]"):
+            dispatch.choose(a_case(), "xformers")
+        assert dispatch.choose(a_case()).family != "xformers"
+    finally:
+        sys.modules.pop("xformers", None)
+        attention.why_no_xformers.cache_clear()
+        dispatch.choose.cache_clear()
 
 
 def test_without_triton_everything_works_and_an_order_says_what_to_install() -> None:

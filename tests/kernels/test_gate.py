@@ -15,6 +15,12 @@ from custom_kernels.gate import Code, Compilation
 
 pytest.importorskip("triton")
 ROOT = Path(__file__).parents[2]
+QUICK = (
+    *("long/40/bfloat16", "long tail/64/bfloat16", "long/160/bfloat16"),
+    *("short 77/40/bfloat16", "short 128/120/bfloat16", "frames 24/64x5/bfloat16", "frames 24/64x5/float32"),
+    *("group_norm.chunks", "group_norm.fold", "group_norm.apply", "group_norm.whole", "group_norm.whole of one place"),
+    *("group_norm.whole/float32", "geglu", "geglu/float32", "add_bias", "add_layer_norm.320"),
+)
 
 
 def outside_the_interpreter(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -30,11 +36,10 @@ def test_production_launches_pass(tmp_path: Path) -> None:
     done = outside_the_interpreter(tmp_path, "-m", "custom_kernels.gate", "--quick")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    for name in ("long/40", "long tail/64", "long/160", "short 77/40", "frames 24/64x5"):
-        assert {line.split("sm_")[1][:2] for line in lines if line.startswith(name)} == {"80", "90"}, name
-    assert all(
-        (" 0 HGMMA" in line) == ("sm_80" in line) for line in lines if line.startswith(("long", "short", "frames"))
-    )
+    compiled = {(line[:34].strip(), line.split("sm_")[1][:2]) for line in lines[:-1]}
+    assert compiled == {(name, arch) for name in QUICK for arch in ("80", "90")}
+    products = [line for line in lines if line.startswith(("long", "short", "frames")) and "/float32" not in line]
+    assert len(products) == 12 and all((" 0 HGMMA" in line) == ("sm_80" in line) for line in products)
 
 
 BAD = """

@@ -87,6 +87,17 @@ def test_group_norm_of_other_layouts_without_parameters_and_with_lines_that_serv
             assert relative(found, truth) < 1e-6
 
 
+@pytest.mark.law("P12")
+@pytest.mark.parametrize("served", [1, 2])
+def test_lines_that_serve_several_large_items(served: int) -> None:
+    """The frames of a film share their time embedding; here in the three kernels, where another one reads the lines."""
+    x = normal(4, 33 * 65, 64, dtype=torch.float32, mean=8.0).movedim(-1, 1)
+    weight, bias = (normal(64, dtype=torch.float32, seed=s) for s in (1, 2))
+    lines = [normal(served, 64, dtype=torch.float32, seed=s) for s in (3, 4, 5)]
+    found = ops.group_norm_silu(x, 2, weight, bias, 1e-5, *lines, kernels="triton")
+    assert relative(found, reference.group_norm_silu(x.double(), 2, *wide(weight, bias), 1e-5, *wide(*lines))) < 1e-6
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, of the interpreter
 def test_infinity_and_nan_stay_in_their_group() -> None:
     for poison in (torch.nan, torch.inf):
@@ -138,6 +149,28 @@ def test_sums_of_the_stream(shape: tuple[int, ...], kind: str) -> None:
 
 
 @pytest.mark.law("P12")
+@pytest.mark.parametrize("view", ["every other", "one for all"])
+def test_parameters_that_are_views(view: str) -> None:
+    """A kernel reads from element to neighbour; those of a view lie elsewhere, or are not even the tensor's."""
+
+    def parameter(seed: int) -> Tensor:
+        whole = normal(32, dtype=torch.float32, seed=seed)
+        return whole[::2] if view == "every other" else whole[:1].expand(16)
+
+    weight, bias = parameter(1), parameter(2)
+    for places in (6, 33 * 65):  # one kernel, three kernels
+        x = normal(2, places, 16, dtype=torch.float32).movedim(-1, 1)
+        found = ops.group_norm_silu(x, 4, weight, bias, kernels="triton")
+        assert relative(found, reference.group_norm_silu(x.double(), 4, *wide(weight, bias))) < 1e-6
+    x, residual = (normal(3, 16, dtype=torch.float32, seed=s) for s in (3, 4))
+    found = stream.add_bias(x, residual, bias, "triton")
+    assert relative(found, reference.add_bias(*wide(x, residual, bias))) < 1e-6  # type: ignore[arg-type]
+    _, normed = stream.add_layer_norm(x, residual, weight, bias, kernels="triton")
+    total = x.double() + residual.double()
+    assert relative(normed, reference.layer_norm(total, *wide(weight, bias))) < 1e-6
+
+
+@pytest.mark.law("P12")
 def test_gradients_through_triton_are_those_of_the_reference() -> None:
     x = normal(2, 16, 6, dtype=torch.float32).requires_grad_()
     line = normal(2, 16, dtype=torch.float32, seed=1).requires_grad_()
@@ -145,6 +178,7 @@ def test_gradients_through_triton_are_those_of_the_reference() -> None:
         lambda k: ops.group_norm_silu(x, 4, add=line, kernels=k),
         lambda k: ops.geglu(x, k) * line[..., None],
         lambda k: stream.add_bias(x.transpose(1, 2), x.transpose(1, 2), line[0], k),
+        lambda k: stream.add_bias(x[0, :, 0], x[1, :, 0], line[0], k) + line[1],  # one row, and nothing but it
         lambda k: torch.stack(stream.add_layer_norm(x.transpose(1, 2), x.transpose(1, 2) * 2, line[0], kernels=k)),
     ):
         found, truth = (torch.autograd.grad(run(k).square().sum(), [x, line]) for k in ("triton", "reference"))

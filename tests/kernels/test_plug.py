@@ -16,7 +16,7 @@ from custom_kernels import plug
 from custom_kernels.dispatch import KernelError
 from custom_kernels.layout import Layout
 from custom_kernels.plug import accelerate_unet
-from tests.kernels.small_unets import BUILDS, Again, relative, small_unet, start, walk, words
+from tests.kernels.small_unets import BUILDS, Again, answer, relative, small_unet, start, walk, words
 
 torch.set_num_threads(1)
 
@@ -74,7 +74,11 @@ def test_half_precision_stays_near_and_pictures_of_many_steps_look_the_same() ->
     half = {name: tensor.bfloat16() for name, tensor in told.items()}
     unet.bfloat16()
     plain = walk(unet, "image", half, 20, start("image", dtype=torch.bfloat16))
+    # What the UNet says itself, against float32 with the weights, the words and the start rounded alike.
+    wide = {name: tensor.float() for name, tensor in half.items()}
+    said = answer(copy.deepcopy(unet).float(), "image", wide, start("image", dtype=torch.bfloat16).float())
     with accelerate_unet(unet, "reference"):
+        assert relative(answer(unet, "image", half, start("image", dtype=torch.bfloat16)), said) < 2e-2
         found = walk(unet, "image", half, 20, start("image", dtype=torch.bfloat16))
     assert relative(found, truth) < 2e-2
     assert relative(found, truth) < 1.2 * relative(plain, truth)
@@ -215,6 +219,7 @@ def test_a_graph_is_not_replayed_over_weights_that_lie_elsewhere() -> None:
                 lambda: lora(unet),
                 lambda: scale(unet, 0.5),
                 lambda: move(next(m for m in unet.modules() if hasattr(m, "base_layer")).lora_A["default"]),
+                lambda: [m.merge() for m in unet.modules() if hasattr(m, "base_layer")],
             ),
             start=1,
         ):
