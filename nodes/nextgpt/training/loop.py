@@ -239,8 +239,8 @@ def _gradients(
             rest = ", ".join(f"{name} {value:g}" for name, value in shown.items() if name not in ("loss", "gradient"))
             raise ModelError(
                 f"the {what} of step {step + 1} is no number{f' ({rest})' if rest else ''}.",
-                remedy="Train in another folder with a lower learning rate or in float32: another plan cannot go on from here. Its last "
-                "snapshot is from before it.",
+                remedy="Train in another folder, with a lower learning rate or in float32; the last snapshot of this one is "
+                "from before it.",
                 code="loss_not_finite",
             )
     return shown
