@@ -243,9 +243,8 @@ class ModelPool:
         for known in (self._sizes, self._estimates):
             if spec.key in known:
                 return known[spec.key]
-        with suppress(
-            AnyloomError, OSError, ValueError
-        ):  # no such family, a file that is gone: who loads it will say so
+        # No such family, a file that is gone: whoever loads it will say so.
+        with suppress(AnyloomError, OSError, ValueError):
             size = self._estimates[spec.key] = self._catalog[spec.family].size_of(spec)
             return size
         return spec.weight_bytes

@@ -118,11 +118,11 @@ class Reservations:
 
 def _is_of_host(cause: BaseException | None) -> bool:
     """Whether it was the host that had no more memory. Of a cause in another process there is only its `repr`."""
+    if cause is None:
+        return False
     told = str(cause)
     of_python = isinstance(cause, MemoryError | OSError) or told.startswith(("MemoryError(", "OSError("))
-    return cause is not None and (
-        of_python or "can't allocate memory" in told
-    )  # what torch's allocator of the host says
+    return of_python or "can't allocate memory" in told  # what torch's allocator of the host says
 
 
 def stated_bytes(type: NodeType, values: Mapping[str, Any]) -> int:

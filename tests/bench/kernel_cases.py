@@ -124,9 +124,8 @@ def norm_case(call: NormCall, dtype: torch.dtype) -> Case:
         return result[rows], reference.group_norm_silu(x[rows].float(), 32, weight.float(), bias.float())
 
     def compute(inputs: tuple[Tensor, ...], kernels: str) -> Tensor:
-        if (
-            kernels == "torch"
-        ):  # itself: our operator would copy its result back to channels-last, which nobody asks of it
+        if kernels == "torch":
+            # Itself: our operator would copy its result back to channels-last, which nobody asks of it.
             return norms.torch_group_norm_silu(inputs[0], 32, inputs[1], inputs[2])
         return ops.group_norm_silu(inputs[0], 32, inputs[1], inputs[2], kernels=kernels)
 
