@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 from graph_engine.engine import Engine
 from graph_engine.execute.worker import BACKOFF_S, WorkerExecutor
+from graph_engine.execute.worker_child import START
 from graph_engine.memory import pool, view
 from graph_engine.memory.devices import device_memory
 from graph_engine.record import RunRecord
@@ -77,7 +78,16 @@ async def events_of(engine: Engine, record: RunRecord, type: str) -> list[dict[s
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    """The processes of devices. Others may be there, too: Python's own that minds shared memory and semaphores outlives the
+    test that began it."""
+    return [child for child in psutil.Process().children() if _serves(child)]
+
+
+def _serves(process: psutil.Process) -> bool:
+    try:
+        return START in process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
 
 
 async def until(condition: Any, timeout_s: float = 20.0) -> None:
