@@ -1,13 +1,14 @@
 """Mixed precision: matrices in bfloat16, attention on a CPU in float32.
 
-A processor without instructions for bfloat16 (before AVX-512) computes it a hundred times slower than float32; there
-everything is float32, whatever the plan allows. The backward pass of attention on a CPU takes three times as long in
+A processor without instructions for bfloat16 computes it many times slower than float32: a hundred times before AVX-512, and
+five times with AVX-512 that lacks them (Ice Lake). There everything is float32, whatever the plan allows. The backward pass of attention on a CPU takes three times as long in
 bfloat16 as in float32, more than all matrices gain.
 """
 
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -37,8 +38,17 @@ def _full(value: Any) -> Any:
 
 
 def is_bfloat16_fast(device: str) -> bool:
-    """Whether a device ("cpu", "cuda", ...) computes bfloat16 by its own instructions."""
-    return device != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    """Whether a device ("cpu", "cuda", ...) computes bfloat16 by its own instructions.
+
+    oneDNN alone says yes to every AVX-512, where it converts to float32 and back.
+    """
+    if device != "cpu":
+        return True
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from nodes.nextgpt.training.loop import train
 from nodes.nextgpt.training.optimiser import Muon, optimiser, orthogonal
 from nodes.nextgpt.training.parts import Parts
 from nodes.nextgpt.training.plan import Plan
-from nodes.nextgpt.training.precision import precision
+from nodes.nextgpt.training.precision import is_bfloat16_fast, precision
 from nodes.nextgpt.training.stages import denoiser, open_stage
 from nodes.nextgpt.training.world.scene import Scene, Thing
 from nodes.nextgpt.training.world.terms import PLACES
@@ -97,6 +97,26 @@ def test_a_processor_without_bfloat16_computes_in_float32(monkeypatch):
     monkeypatch.setattr("nodes.nextgpt.training.precision.is_bfloat16_fast", lambda device: False)
     with precision("cpu", "bfloat16"):
         assert F.linear(torch.randn(5, 8), torch.ones(3, 8)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("machine", "library", "own", "tiles", "fast"),
+    [
+        ("x86_64", True, True, False, True),  # Cooper Lake, Zen 4
+        ("x86_64", True, True, True, True),  # Sapphire Rapids
+        ("x86_64", True, False, False, False),  # Ice Lake: oneDNN says yes and converts
+        ("AMD64", True, False, False, False),
+        ("x86_64", False, False, False, False),  # AVX2
+        ("aarch64", True, False, False, True),
+    ],
+)
+def test_bfloat16_counts_as_fast_where_the_processor_has_it(monkeypatch, machine, library, own, tiles, fast):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: library)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: own)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    assert is_bfloat16_fast("cpu") is fast
+    assert is_bfloat16_fast("cuda")
 
 
 def test_attention_stays_in_float32_on_a_cpu(monkeypatch):
