@@ -1,8 +1,8 @@
 """Mixed precision: matrices in bfloat16, attention on a CPU in float32.
 
 A processor without instructions for bfloat16 computes it many times slower than float32: a hundred times before AVX-512, and
-five times with AVX-512 that lacks them (Ice Lake). There everything is float32, whatever the plan allows. The backward pass of attention on a CPU takes three times as long in
-bfloat16 as in float32, more than all matrices gain.
+five times with AVX-512 that lacks them (Ice Lake). There everything is float32, whatever the plan allows. The backward
+pass of attention on a CPU takes three times as long in bfloat16 as in float32, more than all matrices gain.
 """
 
 from __future__ import annotations
