@@ -1,7 +1,8 @@
 """How weights lie in memory: convolutions in channels-last, the projections of a self attention behind one another.
 
 The parameters stay the same objects with the same values; only their memory is another. The three projections become views
-of one buffer. What lay in one piece of memory with other weights is there twice then, as long as those are (`bytes`).
+of one buffer. What lay in one piece of memory with other weights is there twice then, as long as those are (`bytes`). Whoever
+lays down the weights of a UNet can lay them so from the beginning (`strides_of`), and nothing has to move.
 """
 
 from __future__ import annotations
@@ -17,6 +18,15 @@ from custom_kernels.forwards import is_plain
 PADDING = 512
 """Bytes of a piece of memory beyond its only tensor."""
 FORMATS = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}
+
+
+def strides_of(unet: Any) -> dict[str, tuple[int, ...]]:
+    """How the weights of the convolutions lie once they are laid out, by their names in `unet`. Its tensors may be meta."""
+    return {
+        f"{name}.weight": torch.empty(module.weight.shape, device="meta", memory_format=form).stride()
+        for name, module in unet.named_modules()
+        if (form := FORMATS.get(type(module))) is not None
+    }
 
 
 class Layout:

@@ -11,6 +11,7 @@ import mmap
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -57,6 +58,11 @@ class WeightFiles:
         """The tensor of `source`, in its dtype, into a tensor on the host."""
         if source.value is not None:
             target.copy_(source.value)
+            return
+        if source.strides is not None:  # a file has its values in the order of the shape
+            rows = torch.empty(source.shape, dtype=source.dtype)
+            self.fill(replace(source, strides=None), rows)
+            target.copy_(rows)
             return
         flat = target.reshape(-1)  # its own memory, not a copy: targets are contiguous
         if source.file_dtype == source.dtype:
@@ -124,7 +130,7 @@ def offsets(sources: Sequence[Source], like_files: bool = False) -> tuple[list[i
 def carve(slab: torch.Tensor, sources: Sequence[Source], begins: Sequence[int]) -> list[torch.Tensor]:
     """The tensors as views of a slab of bytes."""
     return [
-        slab[begin : begin + source.bytes].view(source.dtype).reshape(source.shape)
+        source.laid(slab[begin : begin + source.bytes].view(source.dtype))
         for begin, source in zip(begins, sources, strict=True)
     ]
 
@@ -146,9 +152,7 @@ class HostMover:
         begins, size = offsets(sources, like_files=True)
         memory = anonymous(size)
         tensors = [
-            torch.frombuffer(memory, dtype=source.dtype, count=math.prod(source.shape), offset=begin).reshape(
-                source.shape
-            )
+            source.laid(torch.frombuffer(memory, dtype=source.dtype, count=math.prod(source.shape), offset=begin))
             if source.bytes
             else torch.empty(source.shape, dtype=source.dtype)
             for begin, source in zip(begins, sources, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,6 +29,9 @@ class Outline:
     ) -> None:
         self.key, self.name, self.device, self._least_bytes = spec.key, spec.family, torch.device(device), least_bytes
         self.module, sources = find_sources(spec, family)
+        if family.layout is not None and self.device.type != "cpu":
+            laid = family.layout(self.module)
+            sources = {key: replace(source, strides=laid.get(key)) for key, source in sources.items()}
         _empty(self.module, sources, self.device)
         if family.finish is not None:
             family.finish(self.module)

@@ -38,6 +38,8 @@ class Family:
     whole    spec -> its weights must all be there at once (they are quantised as they are loaded, say), so never streamed;
              it is filled and finished on the host, and then moved to its device
     part     its files hold more than this model; only what `rename` leaves of them is read
+    layout   (empty module) -> strides of the weights that are computed with on a device in another order than that of their
+             shapes: they are brought there so. On the host all lie as files have them, and results stay to the bit
     beside   what nodes keep on a device beside the weights of a model, between jobs (captured graphs, say)
     load     spec, device -> module, for models that their own library knows best how to load; instead of the others
     loaded_bytes  spec -> bytes of its weights once they are loaded, where those of its files say something else (weights
@@ -58,6 +60,7 @@ class Family:
     explain: Explain | None = None
     whole: Callable[[ModelSpec], bool] | None = None
     part: bool = False
+    layout: Callable[[Any], Mapping[str, tuple[int, ...]]] | None = None
     beside: Beside | None = None
     loaded_bytes: Callable[[ModelSpec], int] | None = None
 

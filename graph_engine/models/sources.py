@@ -23,6 +23,7 @@ class Source:
     path, offset  where its bytes begin; without meaning when `value` is given
     file_dtype    as the file has it
     value         the tensor itself, on the host: a family's `rename` computed it, so no file holds it
+    strides       how its values lie on the device, dense in some order of the dimensions; None: in the order of `shape`
     """
 
     key: str
@@ -32,11 +33,16 @@ class Source:
     offset: int = 0
     file_dtype: Any = None
     value: Any = None
+    strides: tuple[int, ...] | None = None
 
     @property
     def bytes(self) -> int:
         """On the device."""
         return math.prod(self.shape) * int(self.dtype.itemsize)
+
+    def laid(self, values: Any) -> Any:
+        """The tensor, as a view of its values "N" in the order in which they lie."""
+        return values.reshape(self.shape) if self.strides is None else values.as_strided(self.shape, self.strides)
 
     @property
     def file_bytes(self) -> int:

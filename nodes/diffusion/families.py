@@ -8,6 +8,7 @@ from typing import Any
 from graph_engine.models.catalog import Family
 from graph_engine.models.spec import ModelSpec
 from nodes.nextgpt.graphs import GRAPHS
+from nodes.nextgpt.kernels import layout
 
 UNET = "diffusion.unet"
 VAE = "diffusion.vae"
@@ -150,11 +151,11 @@ def _load_library(spec: ModelSpec, device: str) -> Any:
 
 
 FAMILIES: tuple[Family, ...] = (
-    Family(UNET, _unet, rename=_unet_state, beside=GRAPHS),
+    Family(UNET, _unet, rename=_unet_state, layout=layout, beside=GRAPHS),
     Family(VAE, _vae, rename=_vae_state),
     Family(TEXT, _text, _positions, _text_state),
     Family(SECOND_TEXT, _second_text, _positions, _second_text_state),
-    Family(DECODER, _decoder, rename=_decoder_state, beside=GRAPHS),
+    Family(DECODER, _decoder, rename=_decoder_state, layout=layout, beside=GRAPHS),
     Family(PART, _part, fold=_part_state),
     Family(MOTION, _motion, fold=_motion_state),
     Family(T5, _t5, fit=_t5_state),

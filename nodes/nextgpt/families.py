@@ -13,6 +13,7 @@ from typing import Any
 
 from graph_engine.models.catalog import Family
 from nodes.nextgpt.graphs import GRAPHS
+from nodes.nextgpt.kernels import layout
 from nodes.nextgpt.modality import SPOKEN, TRUNKS, Modality
 from nodes.nextgpt.quantised_size import loaded_bytes
 from nodes.nextgpt.recognise import explain
@@ -151,7 +152,10 @@ _ROWS: tuple[Family, ...] = (
         Family(row.projector, _output_projector, rename=partial(output_projector_state, modality=row.name))
         for row in SPOKEN.values()
     ),
-    *(Family(row.decoder, partial(_decoder, row=row), rename=decoder_state, beside=GRAPHS) for row in SPOKEN.values()),
+    *(
+        Family(row.decoder, partial(_decoder, row=row), rename=decoder_state, layout=layout, beside=GRAPHS)
+        for row in SPOKEN.values()
+    ),
     *(
         Family(f"{TEXT_ENCODER}.{kind}", _text_encoder, _reset_buffers, partial(_text_encoder_state, kind=kind))
         for kind in ("clip", "clap")

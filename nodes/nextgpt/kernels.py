@@ -49,6 +49,23 @@ def with_kernels(context: NodeContext, unet: Any, kernels: str, compute: Callabl
     return compute()
 
 
+def layout(module: Any) -> dict[str, tuple[int, ...]]:
+    """Strides of weights as the kernels want them, by their names in a denoiser, or in a decoder that has one as `unet`.
+
+    The pool brings them to a device so. Turned there, they would be there twice: half of Stable Diffusion's denoiser.
+    """
+    from custom_kernels.layout import strides_of
+    from custom_kernels.plug import UNETS
+
+    parts = (("", module), ("unet.", getattr(module, "unet", None)))
+    return {
+        f"{prefix}{name}": strides
+        for prefix, part in parts
+        if type(part).__name__ in UNETS
+        for name, strides in strides_of(part).items()
+    }
+
+
 def _kept_bytes(device: str) -> int:
     """What CUDA graphs may keep until the next run. On a small card that is less than a film's activations: the
     autoencoder, which comes next, needs the room.

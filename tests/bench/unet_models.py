@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -80,24 +82,32 @@ def randomised(module: Any, device: torch.device) -> Any:
     return module.eval().requires_grad_(False)
 
 
-def lay_in_blocks(module: Any, device: torch.device) -> None:
+def lay_in_blocks(
+    module: Any, device: torch.device, strides: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+) -> None:
     """Lay weights as the pool does that brings a model to a device: many layers in one piece of memory, which is there as long
-    as one of them is. Whoever lays one of them elsewhere has it twice. Values stay; those of the meta device are undefined."""
+    as one of them is. Whoever lays one of them elsewhere has it twice. Values stay; those of the meta device are undefined.
+
+    strides: by the names of weights; the others lie in the order of their shapes.
+    """
     for block in pack(module):
-        layers = [module.get_submodule(name) for name in block.layers]
         places = [
-            (layer, name, tensor)
-            for layer in layers
-            for name, tensor in (*layer._parameters.items(), *layer._buffers.items())
-            if tensor is not None
+            (module.get_submodule(layer), name, tensor, strides.get(f"{layer}.{name}"))
+            for layer in block.layers
+            for name, tensor in _tensors(module.get_submodule(layer))
         ]
-        sources = [Source(name, tuple(tensor.shape), tensor.dtype) for _, name, tensor in places]
+        sources = [Source(name, tuple(tensor.shape), tensor.dtype, strides=laid) for _, name, tensor, laid in places]
         begins, size = offsets(sources)
         room = torch.empty(size, dtype=torch.uint8, device=device)
-        for (layer, name, tensor), placed in zip(places, carve(room, sources, begins), strict=True):
+        for (layer, name, tensor, _), placed in zip(places, carve(room, sources, begins), strict=True):
             if not tensor.is_meta:
                 placed.copy_(tensor)
             put(layer, name, nn.Parameter(placed, False) if isinstance(tensor, nn.Parameter) else placed)
+
+
+def _tensors(layer: Any) -> list[tuple[str, Tensor]]:
+    entries = (*layer._parameters.items(), *layer._buffers.items())
+    return [(name, tensor) for name, tensor in entries if tensor is not None]
 
 
 def models(small: bool) -> list[Model]:

@@ -41,6 +41,7 @@ import torch
 from torch import Tensor, nn
 
 from custom_kernels import timing
+from custom_kernels.layout import strides_of
 from custom_kernels.plug import Accelerated, accelerate_unet
 from custom_kernels.told import first_line
 from tests.bench.unet_models import Model, lay_in_blocks, models
@@ -109,7 +110,9 @@ def measure(
             row.told = OVER
             yield row
             continue
-        lay_in_blocks(unet, device)  # the way before laid some of them elsewhere
+        # Anew, since the way before may have laid some of them elsewhere. For ours in the order in which the pool brings them;
+        # who has no kernels has them as files do.
+        lay_in_blocks(unet, device, {} if way == "eager" else strides_of(unet))
         tidy(device)
         began = time.perf_counter()
         fast: Accelerated | None = None

@@ -196,8 +196,9 @@ def test_weights_lie_in_blocks_as_the_pool_brings_them_before_every_way(monkeypa
     def look(unet: torch.nn.Module, way: str, device: torch.device) -> Any:
         seen.append(len({tensor.untyped_storage().data_ptr() for tensor in unet.parameters()}))
         fast = prepared(unet, way, device)
-        if fast is not None:  # what is laid out anew is there twice, as in the product
-            assert fast.plug is not None and fast.plug.layout.bytes > 0
+        if fast is not None:  # next to nothing is there twice, as in the product: an attention at the end of a block
+            assert fast.plug is not None
+            assert fast.plug.layout.bytes < sum(tensor.nbytes for tensor in unet.parameters()) / 50
         return fast
 
     monkeypatch.setattr(unets, "prepared", look)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,34 @@ def sources(folder: Path, dtype: str = "float32") -> dict[str, Source]:
 def wanted(key: str, dtype: str) -> torch.Tensor:
     tensor = TENSORS[key]
     return tensor.to(getattr(torch, dtype)) if tensor.is_floating_point() else tensor
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("computed", [False, True])
+def test_a_tensor_lies_as_its_source_says(mover: Any, tmp_path: Path, dtype: str, computed: bool) -> None:
+    """A convolution in channels-last, between two that lie as files have them; also where no file holds it."""
+    picture, film = torch.randn(6, 5, 3, 3), torch.randn(4, 3, 3, 1, 1)
+    tensors = {"before": torch.randn(7), "picture": picture, "film": film, "after": torch.randn(2, 2)}
+    path = tmp_path / "weights.safetensors"
+    save_file(tensors, path)
+    forms = {"picture": torch.channels_last, "film": torch.channels_last_3d}
+    bag = torch.nn.Module()
+    for key, tensor in tensors.items():
+        bag.register_buffer(key, torch.empty_like(tensor))
+    spec = ModelSpec("trial", {}, (WeightFile.of(path),), dtype)
+    found = find_sources(spec, Family("trial", lambda config: bag))[1]
+    for key, form in forms.items():
+        strides = torch.empty(tensors[key].shape, device="meta", memory_format=form).stride()
+        value = tensors[key].to(getattr(torch, dtype)) if computed else None
+        found[key] = replace(found[key], strides=strides, value=value)
+    for passing in (False, True):
+        ticket = mover.fetch(list(found.values()), passing)
+        arrived = dict(zip(found, mover.ready(ticket), strict=True))
+        for key, tensor in arrived.items():
+            assert torch.equal(tensor.cpu(), tensors[key].to(found[key].dtype)), key
+            assert tensor.is_contiguous(memory_format=forms.get(key, torch.contiguous_format)), key
+        assert not arrived["picture"].is_contiguous()
+        mover.done(ticket)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])

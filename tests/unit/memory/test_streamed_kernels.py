@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from movers_on_host import cuda_mover_on_host
 
+from custom_kernels.layout import FORMATS
 from custom_kernels.plug import accelerate_unet
+from graph_engine.memory.absent import Absent
 from graph_engine.memory.mover import HostMover
 from graph_engine.memory.outline import Outline
 from graph_engine.memory.pool import ModelPool
+from graph_engine.memory.slabs import Slabs
 from graph_engine.models.catalog import Catalog
 from nodes.nextgpt.checkpoint import specs_of
 from nodes.nextgpt.families import FAMILIES
@@ -69,6 +73,40 @@ def test_a_denoiser_that_came_in_pieces_and_stays_has_graphs_in_its_first_run(mo
     assert "CUDA graph: 3 of 6 steps" in fast.told()
     pool.release(spec, "cpu")
     assert pool.clear() == 1
+
+
+@pytest.mark.parametrize("modality", SPOKEN)
+@torch.no_grad()
+def test_what_comes_to_a_device_lies_as_the_kernels_want_it(
+    modality: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no convolution is there twice. On the host weights lie as their files have them."""
+    (spec,) = specs_of("tiny", [f"{modality}_decoder"], tmp_path)
+    pool = ModelPool(CATALOG, {"cpu": 10**9})
+    whole = pool.lease(spec, "cpu")
+    outline = Outline(spec, CATALOG[spec.family], "meta")
+    mover = cuda_mover_on_host(monkeypatch, Slabs(10**9))
+    sources = [tensor.source for tensor in outline.module.parameters() if isinstance(tensor, Absent)]
+    brought = dict(zip([source.key for source in sources], mover.ready(mover.fetch(sources)), strict=True))
+    mover.close()
+    forms = {
+        f"unet.{name}.weight": FORMATS[type(module)]
+        for name, module in whole.unet.named_modules()
+        if type(module) in FORMATS
+    }
+    turned = 0
+    for name, weight in whole.named_parameters():
+        assert weight.is_contiguous()
+        assert torch.equal(brought[name], weight), name
+        assert brought[name].is_contiguous(memory_format=forms.get(name, torch.contiguous_format)), name
+        turned += not brought[name].is_contiguous()
+    assert turned > 10
+    for name, weight in whole.unet.named_parameters():
+        weight.data = brought[f"unet.{name}"]
+    with accelerate_unet(whole.unet, "reference") as fast:
+        assert fast.plug is not None and fast.plug.resident
+        assert not fast.plug.layout.bytes
+    pool.release(spec, "cpu")
 
 
 def test_a_streamed_language_model_keeps_the_cache_that_grows(tmp_path: Path) -> None:
