@@ -71,7 +71,7 @@ class Fleet(DividedPool):
         far.holdings = holdings_from(form)
         far.stats, far.loads = form["stats"], form["loads"]
         far.memory = (form["memory"][0], form["memory"][1])
-        self._sizes.update(form["sizes"])
+        self.known.found.update(form["sizes"])
 
     def make_room(self, device: str, wanted_bytes: int) -> int:
         """Before a job begins in a process: what of this process's idle room it gets on top."""

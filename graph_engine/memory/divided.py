@@ -61,7 +61,7 @@ class DividedPool(ModelPool):
 
     def sizes(self, keys: Iterable[str]) -> dict[str, int]:
         """Bytes of models as they were found when they were loaded, as far as they were."""
-        return {key: self._sizes[key] for key in keys if key in self._sizes}
+        return {key: self.known.found[key] for key in keys if key in self.known.found}
 
     def lacking(self, device: str, wanted: Mapping[str, int], beside: int = 0) -> int:
         """How much more budget it takes to have these models (bytes by key), those in use and `beside`, each once, when
@@ -83,11 +83,11 @@ class DividedPool(ModelPool):
             self.make_way(device, residency.reserve(given))
             residency.unreserve(given)
             residency.budget_bytes -= given
-        self._vacate()  # what was on its way has let go as well
+        self.vacate()  # what was on its way has let go as well
         return given
 
     def take(self, device: str, bytes: int) -> None:
         """Use what another pool gave."""
         with self._lock:
             self.residency(device).budget_bytes += bytes
-            self._ahead.wake()
+            self.ahead.wake()

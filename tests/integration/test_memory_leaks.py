@@ -114,7 +114,7 @@ async def test_a_thousand_runs_leave_nothing_behind(tmp_path: Path) -> None:
     before = tensors(), len(os.listdir("/proc/self/fd"))
     for start in range(200, RUNS, 4):
         await asyncio.gather(*(one(start + n) for n in range(4)))
-    assert not any(engine.models._ahead._uses.values())
+    assert not any(engine.models.ahead._uses.values())
     engine.models.clear()
     assert owned() == (0, 0, 0, 0)
     assert all(

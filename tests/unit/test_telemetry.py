@@ -69,14 +69,14 @@ def test_streamed_blocks_are_copies_and_the_view_says_how_much_is_here(tmp_path:
 
 def test_a_model_on_its_way_is_seen(tmp_path: Path) -> None:
     pool, (spec,) = pool_of(tmp_path, 10**6, "slow")
-    build = pool._catalog["slow"].build
+    build = pool.catalog["slow"].build
     seen: list[dict[str, Any]] = []
 
     def slowly(config: Any) -> Any:
         seen.extend(view(pool, ["cpu"], pool.telemetry))
         return build(config)
 
-    pool._catalog = Catalog([family_of(lambda: slowly({}), "slow")])
+    pool.catalog = Catalog([family_of(lambda: slowly({}), "slow")])
     pool.lease(spec, "cpu")
     assert [(model["state"], model["share"]) for model in seen[0]["models"]] == [("loading", 0.0)]
     assert [(entry["model"], entry["what"]) for entry in seen[0]["transfers"]] == [("slow", "load")]
@@ -87,7 +87,7 @@ def test_a_model_on_its_way_is_seen(tmp_path: Path) -> None:
 def test_what_comes_block_by_block_is_one_load_and_its_bytes_are_those_of_the_blocks(tmp_path: Path) -> None:
     """On demand and ahead, as on an accelerator."""
     whole, (first, second) = pool_of(tmp_path, 10**6, "first", "second")
-    pool = ModelPool(whole._catalog, {"cpu": 10**6}, lambda outline: HostMover())
+    pool = ModelPool(whole.catalog, {"cpu": 10**6}, lambda outline: HostMover())
     pool.hollow.outline(second, "cpu")  # the thread that brings ahead builds only what was built before
     pool.lease(first, "cpu")()
     pool.expect("run", "cpu", [Expected(second, 1)])

@@ -350,7 +350,7 @@ def test_jobs_own_loads_go_first(specs: dict[str, ModelSpec], tmp_path: Path) ->
         slow.go.set()
         urgent.result(20)
     until(lambda: pool.loads == 2)
-    assert list(pool._modules) == [("cpu", specs["b"].key), ("cpu", specs["a"].key)]
+    assert list(pool.modules) == [("cpu", specs["b"].key), ("cpu", specs["a"].key)]
     pool.close()
 
 
@@ -359,7 +359,7 @@ def test_a_load_that_fails_ahead_is_nobodys_failure(specs: dict[str, ModelSpec])
     pool = pool_of(slow, 2)
     slow.fail = True
     pool.expect("run", "cpu", [Expected(specs["a"], 1), Expected(specs["b"], 2)])
-    until(lambda: slow.began.is_set() and not pool.loading and not pool._ahead._uses["cpu"]["run"])
+    until(lambda: slow.began.is_set() and not pool.loading and not pool.ahead._uses["cpu"]["run"])
     assert held(pool) == set()
     slow.fail = False
     assert pool.lease(specs["a"], "cpu") is not None

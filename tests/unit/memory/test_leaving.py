@@ -170,5 +170,5 @@ def test_a_model_that_gets_less_and_more_again_ends_with_what_is_counted(tmp_pat
         thread.join(20)
     pool.let_go()
     counted = pool.residency("cpu").residents[spec.key].bytes
-    assert pool._streamed["cpu", spec.key].room == counted <= pool.budget_of("cpu")
+    assert pool.streamed["cpu", spec.key].room == counted <= pool.budget_of("cpu")
     pool.close()
