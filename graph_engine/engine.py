@@ -46,7 +46,6 @@ from graph_engine.settings import Settings
 from graph_engine.store.artifacts import Artifact, Shape
 from graph_engine.store.codec import decode_artifact, encode_artifact
 from graph_engine.store.disk_store import DiskStore
-from graph_engine.store.estimates import Estimates
 from graph_engine.store.folders import Folders
 from graph_engine.store.history import RunRow
 from graph_engine.store.memory_store import MemoryStore
@@ -74,7 +73,7 @@ class Engine(Controls):
         self._queue = queue
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
         divided = settings.workers != "none"
-        self.provision = Provision(self.models, Estimates(settings.data_dir), self._vault, divided=divided)
+        self.provision = Provision(self.models, settings.data_dir, self._vault, divided=divided)
         self._planner = Planner(settings, registry, self.folders.digest)
         self._roster = Roster(settings.keep_events)
         self._closing = False
@@ -90,7 +89,7 @@ class Engine(Controls):
             self.provision.admit,
             self.provision.left,
             self.provision.too_large,
-            self.telemetry.lasted,
+            self.provision.lasted,
         )
         self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
         self.provision.runner = self._runner
@@ -165,7 +164,7 @@ class Engine(Controls):
         await asyncio.to_thread(self._queue.close)
         await asyncio.to_thread(self._vault.close)
         await asyncio.to_thread(self.models.close)
-        await asyncio.to_thread(self.provision.reservations.close)
+        await asyncio.to_thread(self.provision.close)
 
     # --- submit -----------------------------------------------------------------------------------------------------
 

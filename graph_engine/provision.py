@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from graph_engine.errors import AnyloomError, OutOfMemory
@@ -15,13 +16,15 @@ from graph_engine.execute.runner import Runner
 from graph_engine.execute.worker_models import Fleet
 from graph_engine.graph.node import NodeType
 from graph_engine.memory.ahead import Expected
-from graph_engine.memory.reservations import Reservations, models_of
+from graph_engine.memory.reservations import Reservations, models_of, passes_of
 from graph_engine.models.spec import ModelSpec
 from graph_engine.schedule.messages import Job, Ref
 from graph_engine.schedule.outlook import named_models, outlook, with_residents_first
 from graph_engine.schedule.states import Task
-from graph_engine.store.estimates import Estimates
+from graph_engine.store.durations import Durations
+from graph_engine.store.estimates import Estimates, row_of
 from graph_engine.store.vault import Vault
+from graph_engine.telemetry import SLOW_S
 
 
 class Provision:
@@ -29,10 +32,10 @@ class Provision:
 
     runner: Runner
 
-    def __init__(self, models: Fleet, estimates: Estimates, vault: Vault, *, divided: bool) -> None:
-        """divided: jobs of devices run in processes of their own."""
+    def __init__(self, models: Fleet, folder: Path, vault: Vault, *, divided: bool) -> None:
+        """folder: where what is learned of jobs is kept. divided: jobs of devices run in processes of their own."""
         self.models, self._vault, self._divided = models, vault, divided
-        self.reservations = Reservations(models, estimates)
+        self.reservations, self._durations = Reservations(models, Estimates(folder)), Durations(folder)
         self.waiting: dict[int, tuple[Job, float]] = {}
 
     def working_bytes(self, type: NodeType, values: Mapping[str, Any], device: str) -> int:
@@ -41,6 +44,26 @@ class Provision:
     def saw(self, type: NodeType, values: Mapping[str, Any], device: str, bytes: int) -> None:
         """A job took so many bytes beside its models. Any thread."""
         self.reservations.saw(type, values, device, bytes)
+
+    def lasted(self, job: Job, seconds: float) -> None:
+        """A job gave its values after so long."""
+        if seconds >= SLOW_S:
+            self.models.telemetry.lasted(job.type.id, seconds)
+        values, device = {**job.literals, **self.runner.inputs(job)}, job.device or "cpu"
+        for row in {self.reservations.row(job.type, values, device), any_size(job.type, device)}:
+            self._durations.saw(row, seconds, passes_of(job.type, values))
+
+    def usual_s(self, type: NodeType, values: Mapping[str, Any], device: str) -> float | None:
+        """How long a job of this type and size may be expected to compute, where none of its size was seen one of any; None
+        while there was none. A size that hangs on what is not computed yet is not known."""
+        passes = passes_of(type, values)
+        found = self._durations.usual_s(self.reservations.row(type, values, device), passes)
+        return self._durations.usual_s(any_size(type, device), passes) if found is None else found
+
+    def close(self) -> None:
+        """Keeps what was learned."""
+        self.reservations.close()
+        self._durations.save()
 
     def admit(self, job: Job, inputs: Mapping[str, Any]) -> bool:
         """May the job begin? If not, `left` names it later."""
@@ -105,3 +128,8 @@ class Provision:
                 value = artifact.outputs[ref.output]
                 arrived[port] = value if ref.item is None else value[ref.item]
         return arrived
+
+
+def any_size(type: NodeType, device: str) -> str:
+    """The row of all jobs of a type on such a device."""
+    return row_of(type.id, type.version, device, 0)

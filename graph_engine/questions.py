@@ -16,6 +16,7 @@ from graph_engine.execute.runner import Runner
 from graph_engine.execute.worker_models import Fleet
 from graph_engine.explanation import Past, explain, outcomes_of
 from graph_engine.graph import fingerprint
+from graph_engine.graph.node import NodeType
 from graph_engine.memory.view import resident_bytes, view
 from graph_engine.planner import Planned, Planner
 from graph_engine.provision import Provision
@@ -241,12 +242,11 @@ class Questions:
         """What came of steps (by the type of their event) and of runs (`run STATUS`) since the engine was opened."""
         return self._roster.outcomes()
 
-    def usual_s(self, type: str) -> float | None:
-        """How long a step of this node type usually takes; None when none was seen."""
-        found = self.telemetry.usual_s(type)
-        if found is None and (lasted := self._runner.scheduler.lasted_ms.get(type)) is not None:
-            return lasted / 1000
-        return found
+    def usual_s(self, type: NodeType, values: Mapping[str, Any], device: str) -> float | None:
+        """How long a step of this type usually computes: of its size and with its passes, as far as the values tell that; None
+        when none was seen here, in whatever life of the engine. values: literals, and the inputs that are known.
+        """
+        return self.provision.usual_s(type, values, device if type.needs.device else "cpu")
 
 
 def unknown_run(run_id: object) -> NotFoundError:

@@ -21,8 +21,6 @@ TYPES_KEPT = 200
 """Node types with times of their own; further ones are counted together as OTHER."""
 OTHER = "other"
 BUCKETS_S = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-MEMORY = 0.25
-"""Weight of the latest time in what a node type usually takes."""
 
 
 class Span(NamedTuple):
@@ -43,18 +41,16 @@ class Span(NamedTuple):
 
 
 class Times:
-    """How long the steps of one type took: a histogram, and what is usual."""
+    """How long the steps of one type took: a histogram."""
 
-    __slots__ = ("counts", "seconds", "usual_s")
+    __slots__ = ("counts", "seconds")
 
     def __init__(self) -> None:
         self.counts = [0] * (len(BUCKETS_S) + 1)
         """Steps up to each bound of BUCKETS_S and above the one before; the last one beyond all."""
         self.seconds = 0.0
-        self.usual_s = 0.0
 
     def add(self, seconds: float) -> None:
-        self.usual_s = seconds if not self.seconds else self.usual_s + MEMORY * (seconds - self.usual_s)
         self.counts[bisect_left(BUCKETS_S, seconds)] += 1
         self.seconds += seconds
 
@@ -148,11 +144,6 @@ class Telemetry:
             if type not in self.times and len(self.times) >= TYPES_KEPT:
                 type = OTHER
             self.times.setdefault(type, Times()).add(seconds)
-
-    def usual_s(self, type: str) -> float | None:
-        """How long a step of this type may be expected to take; None while nobody knows."""
-        times = self.times.get(type)
-        return times.usual_s if times is not None else None
 
     def of(self, run: str) -> list[Span]:
         """Waits of one run, and what happened to models of all, in the order in which they were told."""

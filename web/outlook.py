@@ -55,7 +55,7 @@ async def outlook(house: House, submission: Submission, device: str = "", budget
     found = [(step, specs) for step, specs in found if step.node in nodes and specs]
     rate, observed = bandwidth_of(engine.telemetry, device)
     report = await asyncio.to_thread(report_of, engine, found, gates_of(plan.steps), device, rate, budget)
-    computing = computing_of(engine, plan, wanted)
+    computing = computing_of(engine, plan, wanted, report)
     return told(report, {spec.key: spec.family for _, specs in found for spec in specs}, computing, engine, observed)
 
 
@@ -78,11 +78,15 @@ async def _models(
         ) from None
 
 
-def computing_of(engine: Engine, plan: Plan, wanted: frozenset[int]) -> Computing:
+def computing_of(engine: Engine, plan: Plan, wanted: frozenset[int], report: Report) -> Computing:
+    """report: of the steps with models, whose sizes are known better there."""
     by_node, unknown = {}, set()
+    lasts = {use.step: use.usual for use in report.uses}
     for index in wanted:
-        type = plan.steps[index].type
-        usual = engine.usual_s(type.id)
+        type, literals = plan.steps[index].type, plan.steps[index].literals
+        usual = lasts.get(plan.steps[index].node)
+        if usual is None:
+            usual = engine.usual_s(type, literals, report.device)
         if usual is None:
             unknown.add(type.id)
         else:

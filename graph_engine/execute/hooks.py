@@ -21,7 +21,7 @@ class Hooks(NamedTuple):
     admit     may the job begin, given its inputs? If not, `left` names it later
     left      a job is over or will not begin; which ones may begin now
     too_large a job ran out of memory: whether to try again, and the numbers for people
-    lasted    (node type, seconds) of a job that gave its values, told only of those that took SLOW_S
+    lasted    (job, seconds): it gave its values after so long; told of those that took SLOW_S, and of the first of each type
     """
 
     context: Callable[[Job, Mapping[str, Any]], NodeContext]
@@ -31,7 +31,7 @@ class Hooks(NamedTuple):
     admit: Callable[[Job, Mapping[str, Any]], bool] = lambda job, inputs: True
     left: Callable[[int], Iterable[int]] = lambda job: ()
     too_large: Callable[[Job, AnyloomError], tuple[bool, str]] = lambda job, error: (False, "")
-    lasted: Callable[[str, float], None] = lambda type, seconds: None
+    lasted: Callable[[Job, float], None] = lambda job, seconds: None
 
 
 def internal_error(error: Exception) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class Reports:
         """What executors have, or wait for values or memory."""
         self._loop = asyncio.get_running_loop()
         self._timed_out: set[int] = set()
+        self._timed: set[str] = set()
+        """Node types of which the engine was told how long they take."""
 
     # --- values -----------------------------------------------------------------------------------------------------
 
@@ -140,8 +142,9 @@ class Reports:
         if job.type.effect is Effect.EXTERNAL:
             for run, _ in self.scheduler.watchers(job.id):
                 self.hooks.journal(run, artifact)
-        if seconds >= SLOW_S:
-            self.hooks.lasted(job.type.id, seconds)
+        if seconds >= SLOW_S or job.type.id not in self._timed:
+            self._timed.add(job.type.id)
+            self.hooks.lasted(job, seconds)
         return made(Done, (job.id, artifact.shape, int(seconds * 1e6) / 1e3))
 
     def _grown(self, job: Job, grow: Grow) -> Event:

@@ -35,12 +35,15 @@ class Reservations:
 
         values: literals, and the inputs that are known.
         """
-        stated = stated_bytes(type, values)
-        return self._estimates.corrected(row_of(type.id, type.version, device, stated), stated)
+        return self._estimates.corrected(self.row(type, values, device), stated_bytes(type, values))
+
+    def row(self, type: NodeType, values: Mapping[str, Any], device: str) -> str:
+        """What jobs of this type and size on such a device are known by."""
+        return row_of(type.id, type.version, device, stated_bytes(type, values))
 
     def saw(self, type: NodeType, values: Mapping[str, Any], device: str, bytes: int) -> None:
         """A job took so many bytes beside its models. Any thread."""
-        self._estimates.saw(row_of(type.id, type.version, device, stated_bytes(type, values)), bytes)
+        self._estimates.saw(self.row(type, values, device), bytes)
 
     def close(self) -> None:
         self._estimates.save()
@@ -123,6 +126,15 @@ def _is_of_host(cause: BaseException | None) -> bool:
     told = str(cause)
     of_python = isinstance(cause, MemoryError | OSError) or told.startswith(("MemoryError(", "OSError("))
     return of_python or "can't allocate memory" in told  # what torch's allocator of the host says
+
+
+def passes_of(type: NodeType, values: Mapping[str, Any]) -> int:
+    """What a type says of its passes; 1 when that hangs on something nobody knows yet."""
+    stated = type.needs.passes
+    try:
+        return max(1, int(stated(dict(values)))) if callable(stated) else stated
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):  # it is linked, or a model of another kind
+        return 1
 
 
 def stated_bytes(type: NodeType, values: Mapping[str, Any]) -> int:

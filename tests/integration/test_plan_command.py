@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from graph_engine.graph.registry import Registry
+from graph_engine.memory.reservations import passes_of
 from graph_engine.settings import Settings
 from nodes.nextgpt.working import denoiser_passes
 from web.cli import main, parser
 from web.commands.flags import settings_of
-from web.commands.plan import Report, Use, expected_s, passes_of, show
+from web.commands.plan import Report, Use, expected_s, show
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,26 @@ def test_what_does_not_fit_is_streamed_and_says_what_a_pass_copies(
     assert use["copied"] == use["weights"] + 39 * use["streamed"]
 
 
+def test_once_it_ran_the_time_is_known_also_to_another_process(
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What ran with the same --data teaches every plan after it: of the same size, by the pass."""
+    words = ["text_to_image", *TINY, *flags, "--bandwidth", "55GB"]
+    _, before = report(capsys, *words)
+    assert {use["usual"] for use in before["uses"]} == {None}  # type: ignore[attr-defined]
+    assert main(["run", *words[:-2], "--out", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    code, after = report(capsys, *words)
+    usual = {use["step"]: use["usual"] for use in after["uses"]}  # type: ignore[attr-defined]
+    assert code == 0 and all(0 < seconds < 30 for seconds in usual.values())
+    _, longer = report(capsys, *words, "--set", "draw.steps=16")
+    (draw,) = [use["usual"] for use in longer["uses"] if use["step"] == "draw"]  # type: ignore[attr-defined]
+    assert draw == pytest.approx(2 * usual["draw"]), "sixteen steps where eight were seen"
+    assert main(["plan", *words]) == 0
+    out = capsys.readouterr().out
+    assert "Expected, with computing as it went so far: " in out and "How long a step computes" not in out
+
+
 @pytest.mark.parametrize(
     ("sets", "passes"), [((), 8), (("draw.steps=12",), 12), (("draw.steps=12", "draw.scheduler=heun"), 24)]
 )
@@ -109,7 +130,7 @@ def test_what_is_expected_is_the_longer_of_copying_and_computing(capsys: pytest.
     out = capsys.readouterr().out
     assert "Expected, with computing as it went so far: 12 s." in out
     assert "5 passes 3 s; such steps took 2 s so far" in out
-    assert "How long it computes is not known before it ran." in out, "of one of them"
+    assert "How long a step computes is known once one of its type and size ran" in out, "of one of them"
 
 
 def test_what_comes_while_another_step_computes_is_said(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:

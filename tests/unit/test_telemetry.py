@@ -140,14 +140,10 @@ def test_short_waits_are_not_kept_and_waits_are_of_one_run() -> None:
     assert [span.what for span in telemetry.of("b")] == ["evict"]
 
 
-def test_what_a_type_usually_takes_follows_what_it_took() -> None:
+def test_what_the_steps_of_a_type_took_is_counted() -> None:
     telemetry = Telemetry()
-    assert telemetry.usual_s("t") is None
     for seconds in (10.0, *(1.0 for _ in range(20))):
         telemetry.lasted("t", seconds)
-    usual = telemetry.usual_s("t")
-    assert usual is not None
-    assert 1.0 < usual < 1.1
     assert telemetry.times["t"].counts[BUCKETS_S.index(1.0)] == 20
     assert telemetry.times["t"].seconds == 30.0
 

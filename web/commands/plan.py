@@ -13,12 +13,12 @@ from typing import Any
 from graph_engine.engine import Engine
 from graph_engine.errors import ModelError, OutOfMemory
 from graph_engine.graph.kinds import ModelKind
-from graph_engine.graph.node import NodeType
 from graph_engine.graph.plan import Step, StepLink
 from graph_engine.memory.blocks import Block, pack, pinned, sizes
 from graph_engine.memory.devices import find_devices
 from graph_engine.memory.forecast import Phase, Stretch, forecast
 from graph_engine.memory.reservations import models_of as models_of_step
+from graph_engine.memory.reservations import passes_of
 from graph_engine.memory.residency import Coming, Residency
 from graph_engine.memory.streaming import least_room, split
 from graph_engine.models.catalog import Catalog
@@ -45,7 +45,7 @@ class Use:
     during   the step that computes while this model, or `ahead` bytes of it, comes; empty when it comes once it is used
     passes   how often the step goes through it, as its type says: most tokens, or denoising steps
     beside   it computes while it is copied; else it is there before
-    usual    seconds that steps of this type took so far; None where none was seen
+    usual    seconds that steps of this type and size took so far; None where none was seen
     """
 
     step: str
@@ -187,9 +187,11 @@ def report_of(
     phases: list[Phase] = []
     names: list[tuple[str, str]] = []
     places: list[Step] = []
+    usual: list[float | None] = []
     for step, arrived in found:
         ports = dict(zip((link.input.name for link in _model_links(step)), arrived, strict=True))
         values = {**step.literals, **ports}
+        lasts = engine.usual_s(step.type, values, device)
         working = engine.provision.working_bytes(step.type, values, device)
         for spec in models_of_step(step.type, step.literals, ports):
             if spec.key not in models:
@@ -202,6 +204,7 @@ def report_of(
             phases.append(Phase(spec.key, bytes, (0.0,) * len(bytes), passes, working, pinned(blocks)))
             names.append((step.node, spec.family))
             places.append(step)
+            usual.append(lasts)
     problem, done = "", len(phases)
     while True:
         try:
@@ -212,8 +215,8 @@ def report_of(
     stretches = result.stretches if result is not None else ()
     ahead = brought_ahead(phases[:done], places, gates, budget, whole)
     uses = tuple(
-        _use(phase, stretch, budget, phase.model not in whole, engine.usual_s(step.type.id), *name, *came)
-        for phase, stretch, step, name, came in zip(phases, stretches, places, names, ahead, strict=False)
+        _use(phase, stretch, budget, phase.model not in whole, lasts, *name, *came)
+        for phase, stretch, lasts, name, came in zip(phases, stretches, usual, names, ahead, strict=False)
     )
     if done < len(phases):
         last, working = phases[done], phases[done].working_bytes
@@ -227,15 +230,6 @@ def report_of(
     working_most = max((phase.working_bytes for phase in phases), default=0)
     here = all(spec.files for _, specs in found for spec in specs)
     return Report(device, budget, bandwidth, uses, copied, copied / bandwidth, problem, working_most, here)
-
-
-def passes_of(type: NodeType, values: Mapping[str, Any]) -> int:
-    """What a type says of its passes; 1 when that hangs on something nobody knows yet."""
-    stated = type.needs.passes
-    try:
-        return max(1, int(stated(dict(values)))) if callable(stated) else stated
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):  # it is linked, or a model of another kind
-        return 1
 
 
 def brought_ahead(
@@ -357,7 +351,7 @@ def show(report: Report, how: str) -> None:
     if known:
         print(f"Expected, with computing as it went so far: {expected_s(report.uses):.3g} s.")
     if len(known) < len({use.step for use in report.uses}):
-        print("How long it computes is not known before it ran.", end=" ")
+        print("How long a step computes is known once one of its type and size ran with this --data.", end=" ")
     print("Copies beside computing cost no time if they are shorter.")
 
 
