@@ -131,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
         "plan",
         help="see what a workflow needs in memory",
         description="Say before a run whether its models fit into memory, what is kept and what is copied when.",
-        epilog="Exit codes: 0 it can run, 1 it cannot, 64 wrong use. The time of computing is known once it ran with this --data.",
+        epilog="Exit codes: 0 it can run, 1 it cannot, 64 wrong use. Computing times are known once it ran with this --data.",
     )
     plan.add_argument(
         "workflow", help="a saved workflow's name, a .json file, or a picture, sound or video that carries one"
