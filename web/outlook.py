@@ -17,7 +17,8 @@ from graph_engine.graph.kinds import ModelKind
 from graph_engine.graph.plan import Plan, Step
 from graph_engine.models.spec import ModelSpec
 from graph_engine.telemetry import Telemetry
-from web.commands.plan import BUS, Report, amount, expected_s, gates_of, models_of, report_of
+from web.asked_models import models_of
+from web.forecast import BUS, Report, amount, expected_s, gates_of, report_of
 from web.state import House
 from web.submission import Submission
 

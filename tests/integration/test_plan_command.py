@@ -13,7 +13,8 @@ from graph_engine.settings import Settings
 from nodes.nextgpt.working import denoiser_passes
 from web.cli import main, parser
 from web.commands.flags import settings_of
-from web.commands.plan import Report, Use, expected_s, show
+from web.commands.plan import show
+from web.forecast import Report, Use, expected_s
 
 
 @pytest.fixture(scope="module")

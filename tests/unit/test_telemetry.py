@@ -17,7 +17,7 @@ from graph_engine.memory.view import view
 from graph_engine.models.catalog import Catalog
 from graph_engine.telemetry import BUCKETS_S, OTHER, SLOW_S, TYPES_KEPT, Span, Telemetry
 from tests.unit.memory.small_models import Chain, family_of, saved, spec_of
-from web.commands.plan import BUS
+from web.forecast import BUS
 from web.outlook import OBSERVED_BYTES, READING, bandwidth_of
 
 SIZES = (4_000, 4_000, 4_000, 4_000)

@@ -18,7 +18,8 @@ from nodes.diffusion import generate_sound, generate_video, load_video
 from nodes.diffusion.families import FAMILIES
 from tests import diffusion_pipelines as make
 from tests.diffusion_models import DiffusionContext
-from web.commands.plan import gates_of, models_of, report_of
+from web.asked_models import models_of
+from web.forecast import gates_of, report_of
 
 torch.set_num_threads(1)
 pytestmark = [
