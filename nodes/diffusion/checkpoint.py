@@ -17,6 +17,8 @@ from nodes.nextgpt import checkpoint as nextgpt
 PLACES = ("checkpoints", "diffusers")
 SHARED_TOKENIZER = "clip_tokenizer"
 _UNETS = ("UNet2DConditionModel",)
+_LEADING = ("DDIM", "DDPM", "LCM", "PNDM", "TCD")
+"""Schedulers of diffusers that begin each stretch of timesteps, where nothing else is said; the others divide the whole."""
 
 
 class Checkpoint(NamedTuple):
@@ -76,7 +78,7 @@ def _from_folder(path: Path, dtype: str, prediction: str, made: Mapping[str, str
             code="unknown_architecture",
         )
     model = folder.part(path / "unet", families.UNET, dtype)
-    noise = schedule(folder.settings(path / "scheduler" / "scheduler_config.json"), prediction)
+    noise = schedule(folder.read_json(path / "scheduler" / "scheduler_config.json"), prediction)
     architecture = families.architecture(model.config)
     facts = {"architecture": architecture, "name": path.name, **made}
     model = replace(model, extras={**facts, "schedule": noise})
@@ -95,12 +97,19 @@ def _from_folder(path: Path, dtype: str, prediction: str, made: Mapping[str, str
 
 
 def schedule(config: Mapping[str, Any], prediction: str = "") -> dict[str, Any]:
-    """The training schedule that a scheduler's config states, whichever scheduler it is for."""
+    """The training schedule that a scheduler's config states, whichever scheduler it is for.
+
+    Where steps stop it states by a word that is not its class's own: files are written with every default, which says
+    nothing to the other classes.
+    """
     from nodes.nextgpt.model.diffusion_config import TrainingSchedule
 
     default = asdict(TrainingSchedule())
-    found = {key: config.get(key, value) for key, value in default.items()}
-    return {**found, "prediction_type": prediction or found["prediction_type"]}
+    found = TrainingSchedule(**{key: config.get(key, value) for key, value in default.items()})
+    own = "leading" if str(config.get("_class_name", "")).startswith(_LEADING) else "linspace"
+    if found.timestep_spacing == own:
+        found = replace(found, timestep_spacing=None)
+    return replace(found, prediction_type=prediction or found.prediction_type).to_json()
 
 
 def clip_spec(encoders: list[ModelSpec], tokenizers: list[str], pads: list[Any], facts: Mapping[str, Any]) -> ModelSpec:
@@ -133,7 +142,7 @@ def _from_file(path: Path, models_dir: Path, dtype: str, prediction: str) -> Che
     row = parts.architecture
     dtype = dtype or header.dtype
     facts = {"architecture": row.name, "name": path.name}
-    noise = schedule({"prediction_type": _prediction(header, row.prediction)}, prediction)
+    noise = schedule({"prediction_type": _prediction(header, row.prediction), **_last_step(header)}, prediction)
 
     def spec(family: str, config: Mapping[str, Any], prefix: str, **extras: Any) -> ModelSpec:
         share = sum(size for key, size in header.bytes.items() if key.startswith(prefix))
@@ -152,6 +161,11 @@ def _from_file(path: Path, models_dir: Path, dtype: str, prediction: str) -> Che
         pads = ["end" if pad is None else pad for pad in row.pad]
         clip = clip_spec(encoders, [tokenizer] * len(encoders), pads, facts)
     return Checkpoint(model, clip, vae)
+
+
+def _last_step(header: Header) -> dict[str, Any]:
+    """Files mark with an empty tensor of this name that the last step was pure noise; then a picture has to begin there."""
+    return {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if "ztsnr" in header.shapes else {}
 
 
 def _prediction(header: Header, usual: str) -> str:
