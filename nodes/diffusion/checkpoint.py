@@ -78,7 +78,9 @@ def _from_folder(path: Path, dtype: str, prediction: str, made: Mapping[str, str
             code="unknown_architecture",
         )
     model = folder.part(path / "unet", families.UNET, dtype)
-    noise = schedule(folder.read_json(path / "scheduler" / "scheduler_config.json"), prediction)
+    steps = folder.read_json(path / "scheduler" / "scheduler_config.json")
+    _only_words(model.config, {**index, **steps}, path)
+    noise = schedule(steps, prediction)
     architecture = families.architecture(model.config)
     facts = {"architecture": architecture, "name": path.name, **made}
     model = replace(model, extras={**facts, "schedule": noise})
@@ -94,6 +96,34 @@ def _from_folder(path: Path, dtype: str, prediction: str, made: Mapping[str, str
         tokenizers = [str(path / place) for place in ("tokenizer", "tokenizer_2")[: len(encoders)]]
         clip = clip_spec(encoders, tokenizers, ["own"] * len(encoders), facts)
     return Checkpoint(model, clip, vae)
+
+
+def _only_words(unet: Mapping[str, Any], beside: Mapping[str, Any], path: Path) -> None:
+    """Raises ModelError for a denoiser that wants more than words, or noise of another kind: it would draw something wrong.
+
+    beside: what the folder says of pipeline and scheduler.
+    """
+    more, drawn = unet.get("in_channels", 4) - unet.get("out_channels", 4), unet.get("out_channels", 4)
+    kind = str(beside.get("_class_name", ""))
+    reason = ""
+    if more not in (0, drawn + 1):
+        reason = f"draws on {more} channels beside the latent (a picture to be edited, or a depth map)"
+    elif unet.get("class_embed_type") or unet.get("num_class_embeds"):
+        reason = "is told a class or the embedding of a picture beside the words"
+    elif unet.get("addition_embed_type") not in (None, "text_time") or unet.get("encoder_hid_dim_type"):
+        reason = "is told more than CLIP says of the words"
+    elif kind.startswith(("EDM", "FlowMatch")):
+        reason = f"was trained with the noise of {kind}"
+    elif beside.get("requires_aesthetics_score"):
+        reason = "is told how beautiful the picture is to be (an SDXL refiner)"
+    elif beside.get("trained_betas"):
+        reason = "was trained with noise levels of its own"
+    if reason:
+        raise ModelError(
+            f"the denoiser of {path} {reason}, which is not known here.",
+            remedy="Known are Stable Diffusion 1.x, 2.x and SDXL that draw from words, and their inpainting models.",
+            code="unknown_architecture",
+        )
 
 
 def schedule(config: Mapping[str, Any], prediction: str = "") -> dict[str, Any]:
@@ -139,6 +169,7 @@ def _from_file(path: Path, models_dir: Path, dtype: str, prediction: str) -> Che
             remedy="Give a whole checkpoint; parts by themselves are not loaded.",
             code="unknown_architecture",
         )
+    _only_words(parts.unet, {}, path)
     row = parts.architecture
     dtype = dtype or header.dtype
     facts = {"architecture": row.name, "name": path.name}

@@ -143,6 +143,38 @@ def test_a_folder_says_where_its_steps_stop_and_how_its_noise_ends(context, fold
     assert_equal(mine, theirs)
 
 
+@pytest.mark.parametrize("guidance", [8.0, 1.0])
+def test_a_denoiser_with_distilled_guidance_is_told_it(context, folder, guidance):
+    """As latent consistency models are: one pass, without a negative."""
+    from diffusers import LCMScheduler, UNet2DConditionModel
+
+    from nodes.diffusion import as_decoder
+    from nodes.nextgpt.decode_image import sample_image
+    from tests.diffusion_models import unet_config
+
+    pipe = pipeline("sd1", folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipe.unet = UNet2DConditionModel(**unet_config("sd1"), time_cond_proj_dim=16).eval()
+    pipe.scheduler = LCMScheduler(**SCHEDULE)
+    pipe.save_pretrained(folder / "diffusers" / "lcm")
+    theirs = pipe(
+        PROMPT,
+        height=32,
+        width=32,
+        num_inference_steps=STEPS,
+        guidance_scale=guidance,
+        generator=source(),
+        output_type="latent",
+    ).images
+    mine, _ = ours(context, "lcm", empty_latent(32, 32), scheduler="lcm", guidance=guidance)
+    assert_equal(mine, theirs)
+    model, clip, vae = load_checkpoint(context, "lcm")
+    options = {"steps": STEPS, "guidance": guidance, "scheduler": "lcm", "seed": SEED, "width": 32, "height": 32}
+    latent = sample_image(context, encode_text(context, clip, PROMPT), as_decoder(model, vae), **options)
+    assert_equal(latent["samples"], theirs)
+
+
 def test_a_file_says_that_its_noise_ends_pure(pipes, context, folder):
     """A v-prediction file with the two marks that such files carry draws what a folder with those settings draws."""
     from safetensors.torch import save_file
