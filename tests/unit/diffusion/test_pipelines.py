@@ -213,6 +213,32 @@ def test_whisper_hears_sounds_of_any_length(context):
     assert refused(transcribe, context, tone(0.6), model, language="de").code == "one_language"
 
 
+def test_whisper_hears_the_language_it_is_told(context, models_dir):
+    from transformers import WhisperForConditionalGeneration
+
+    folder = models_dir / "pipelines" / "whisper-many"
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        make.whisper(folder)
+        whisper = WhisperForConditionalGeneration.from_pretrained(folder)
+        told = {"is_multilingual": True, "lang_to_id": {"<|en|>": 4, "<|zh|>": 5}, "no_timestamps_token_id": 8}
+        for name, value in {**told, "task_to_id": {"transcribe": 6, "translate": 7}}.items():
+            setattr(whisper.generation_config, name, value)
+        whisper.generation_config._from_model_config = False
+        whisper.save_pretrained(folder)
+    model = load_recogniser(context, "whisper-many")
+    sound = tone(1.0)
+    heard = {
+        name: transcribe(context, sound, model, language=name) for name in ("en", " EN ", "english", "chinese", "zh")
+    }
+    assert heard["en"] == heard[" EN "] == heard["english"]
+    assert heard["zh"] == heard["chinese"]
+    for unknown in ("klingon", "de"):  # one that nobody knows, one that this model lacks
+        found = refused(transcribe, context, sound, model, language=unknown)
+        assert (found.code, found.port) == ("unknown_language", "language")
+        assert unknown in found.message
+
+
 def test_vits_speaks(context):
     model = load_speaker(context, "vits")
     speak(context, "a", model, 0)
