@@ -48,7 +48,7 @@ def pieces() -> Any:
     return T5Tokenizer(vocab=[(entry, -1.0) for entry in entries], extra_ids=0, model_max_length=20)
 
 
-def musicgen(folder: Path) -> None:
+def musicgen(folder: Path, codebooks: int = 2, channels: int = 1, words: int = 16) -> None:
     from transformers import (
         EncodecConfig,
         MusicgenConfig,
@@ -62,23 +62,25 @@ def musicgen(folder: Path) -> None:
         sampling_rate=2000,
         num_filters=4,
         hidden_size=8,
-        codebook_size=16,
+        codebook_size=words,
         codebook_dim=8,
         upsampling_ratios=[8, 5],
         num_lstm_layers=1,
-        target_bandwidths=[0.4],
+        # Thousand bits a second: 50 frames of as many codebooks as a channel has.
+        target_bandwidths=[0.05 * (codebooks // channels) * (words - 1).bit_length()],
         norm_type="weight_norm",
     )
     decoder = MusicgenDecoderConfig(
-        vocab_size=16,
+        vocab_size=words,
         num_hidden_layers=1,
         ffn_dim=16,
         num_attention_heads=2,
         hidden_size=16,
-        num_codebooks=2,
+        num_codebooks=codebooks,
+        audio_channels=channels,
         max_position_embeddings=64,
-        pad_token_id=16,
-        bos_token_id=16,
+        pad_token_id=words,
+        bos_token_id=words,
     )
     config = MusicgenConfig(text_encoder=text, audio_encoder=codec, decoder=decoder)
     torch.manual_seed(0)
@@ -86,9 +88,9 @@ def musicgen(folder: Path) -> None:
     for name, buffer in model.named_buffers():
         if name.endswith("codebook.embed"):  # zeros, else every token would sound alike
             buffer.normal_()
-    model.generation_config.decoder_start_token_id = 16
-    model.generation_config.pad_token_id = 16
-    model.generation_config.bos_token_id = 16
+    model.generation_config.decoder_start_token_id = words
+    model.generation_config.pad_token_id = words
+    model.generation_config.bos_token_id = words
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
 

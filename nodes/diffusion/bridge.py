@@ -26,7 +26,7 @@ class DecoderParts(NamedTuple):
     vae: Vae
 
 
-@node(id="diffusion.as_decoder", title="As NExT-GPT decoder", category=CATEGORY)
+@node(id="diffusion.as_decoder", version="1.1.0", title="As NExT-GPT decoder", category=CATEGORY)
 def as_decoder(model: Model, vae: Vae) -> Decoder:
     """A checkpoint of SD 1.x or 2.x as NExT-GPT's image decoder. It draws conditions of the width it was trained with.
 
@@ -54,6 +54,8 @@ def as_decoder(model: Model, vae: Vae) -> Decoder:
             code="bad_latent",
             port="vae",
         )
+    from nodes.nextgpt.model.diffusion_config import DiffusionConfig
+
     side = model.config.get("sample_size") or 64
     cells = (side, side) if isinstance(side, int) else tuple(side)
     factor = vae_factor(vae.config)
@@ -65,6 +67,8 @@ def as_decoder(model: Model, vae: Vae) -> Decoder:
         "schedule": dict(model.extras["schedule"]),
         "size": [cells[0] * factor, cells[1] * factor],
     }
+    # How it draws unless it is told otherwise is NExT-GPT's own, and said: the decode nodes ask for it.
+    config = DiffusionConfig.from_json(config).to_json()
     # One file that holds both is read once.
     files = {file.path: file for file in (*vae.files, *model.files)}
     extras = {"modality": "image", "name": model.extras.get("name", "")}

@@ -17,6 +17,8 @@ from nodes.nextgpt import checkpoint as nextgpt
 PLACES = ("checkpoints", "diffusers")
 SHARED_TOKENIZER = "clip_tokenizer"
 _UNETS = ("UNet2DConditionModel",)
+_LEADING = ("DDIM", "DDPM", "LCM", "PNDM", "TCD")
+"""Schedulers of diffusers that begin each stretch of timesteps, where nothing else is said; the others divide the whole."""
 
 
 class Checkpoint(NamedTuple):
@@ -76,7 +78,9 @@ def _from_folder(path: Path, dtype: str, prediction: str, made: Mapping[str, str
             code="unknown_architecture",
         )
     model = folder.part(path / "unet", families.UNET, dtype)
-    noise = schedule(folder.settings(path / "scheduler" / "scheduler_config.json"), prediction)
+    steps = folder.read_json(path / "scheduler" / "scheduler_config.json")
+    _only_words(model.config, {**index, **steps}, path)
+    noise = schedule(steps, prediction)
     architecture = families.architecture(model.config)
     facts = {"architecture": architecture, "name": path.name, **made}
     model = replace(model, extras={**facts, "schedule": noise})
@@ -94,13 +98,48 @@ def _from_folder(path: Path, dtype: str, prediction: str, made: Mapping[str, str
     return Checkpoint(model, clip, vae)
 
 
+def _only_words(unet: Mapping[str, Any], beside: Mapping[str, Any], path: Path) -> None:
+    """Raises ModelError for a denoiser that wants more than words, or noise of another kind: it would draw something wrong.
+
+    beside: what the folder says of pipeline and scheduler.
+    """
+    more, drawn = unet.get("in_channels", 4) - unet.get("out_channels", 4), unet.get("out_channels", 4)
+    kind = str(beside.get("_class_name", ""))
+    reason = ""
+    if more not in (0, drawn + 1):
+        reason = f"draws on {more} channels beside the latent (a picture to be edited, or a depth map)"
+    elif unet.get("class_embed_type") or unet.get("num_class_embeds"):
+        reason = "is told a class or the embedding of a picture beside the words"
+    elif unet.get("addition_embed_type") not in (None, "text_time") or unet.get("encoder_hid_dim_type"):
+        reason = "is told more than CLIP says of the words"
+    elif kind.startswith(("EDM", "FlowMatch")):
+        reason = f"was trained with the noise of {kind}"
+    elif beside.get("requires_aesthetics_score"):
+        reason = "is told how beautiful the picture is to be (an SDXL refiner)"
+    elif beside.get("trained_betas"):
+        reason = "was trained with noise levels of its own"
+    if reason:
+        raise ModelError(
+            f"the denoiser of {path} {reason}, which is not known here.",
+            remedy="Known are Stable Diffusion 1.x, 2.x and SDXL that draw from words, and their inpainting models.",
+            code="unknown_architecture",
+        )
+
+
 def schedule(config: Mapping[str, Any], prediction: str = "") -> dict[str, Any]:
-    """The training schedule that a scheduler's config states, whichever scheduler it is for."""
+    """The training schedule that a scheduler's config states, whichever scheduler it is for.
+
+    Where steps stop it states by a word that is not its class's own: files are written with every default, which says
+    nothing to the other classes.
+    """
     from nodes.nextgpt.model.diffusion_config import TrainingSchedule
 
     default = asdict(TrainingSchedule())
-    found = {key: config.get(key, value) for key, value in default.items()}
-    return {**found, "prediction_type": prediction or found["prediction_type"]}
+    found = TrainingSchedule(**{key: config.get(key, value) for key, value in default.items()})
+    own = "leading" if str(config.get("_class_name", "")).startswith(_LEADING) else "linspace"
+    if found.timestep_spacing == own:
+        found = replace(found, timestep_spacing=None)
+    return replace(found, prediction_type=prediction or found.prediction_type).to_json()
 
 
 def clip_spec(encoders: list[ModelSpec], tokenizers: list[str], pads: list[Any], facts: Mapping[str, Any]) -> ModelSpec:
@@ -130,10 +169,11 @@ def _from_file(path: Path, models_dir: Path, dtype: str, prediction: str) -> Che
             remedy="Give a whole checkpoint; parts by themselves are not loaded.",
             code="unknown_architecture",
         )
+    _only_words(parts.unet, {}, path)
     row = parts.architecture
     dtype = dtype or header.dtype
     facts = {"architecture": row.name, "name": path.name}
-    noise = schedule({"prediction_type": _prediction(header, row.prediction)}, prediction)
+    noise = schedule({"prediction_type": _prediction(header, row.prediction), **_last_step(header)}, prediction)
 
     def spec(family: str, config: Mapping[str, Any], prefix: str, **extras: Any) -> ModelSpec:
         share = sum(size for key, size in header.bytes.items() if key.startswith(prefix))
@@ -152,6 +192,11 @@ def _from_file(path: Path, models_dir: Path, dtype: str, prediction: str) -> Che
         pads = ["end" if pad is None else pad for pad in row.pad]
         clip = clip_spec(encoders, [tokenizer] * len(encoders), pads, facts)
     return Checkpoint(model, clip, vae)
+
+
+def _last_step(header: Header) -> dict[str, Any]:
+    """Files mark with an empty tensor of this name that the last step was pure noise; then a picture has to begin there."""
+    return {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if "ztsnr" in header.shapes else {}
 
 
 def _prediction(header: Header, usual: str) -> str:

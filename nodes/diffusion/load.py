@@ -31,7 +31,7 @@ def _reads(literals: Mapping[str, Any]) -> list[str]:
     return reads(str(literals.get("name", "")))
 
 
-@node(id="diffusion.load_checkpoint", version=f"1.0.{RECIPE}", title="Load checkpoint", category=CATEGORY, reads=_reads)
+@node(id="diffusion.load_checkpoint", version=f"1.1.{RECIPE}", title="Load checkpoint", category=CATEGORY, reads=_reads)
 def load_checkpoint(
     context: NodeContext, name: Name = "tiny-sd", dtype: Dtype = "as stored", prediction: Prediction = "as stored"
 ) -> Parts:

@@ -59,12 +59,16 @@ def apply_lora(
     file = WeightFile.of(path)
     entry = {"path": str(path), "stamp": file.stamp, "strength": strength}
     lora = lora_weights(path, model)
-    _check(lora, families.UNET, model, "unet", path)
-    changed = replace(model, extras={**model.extras, "loras": [*model.extras.get("loras", []), entry]})
+    encoders = [] if clip is None else zip(clip.extras["encoders"], PREFIXES, strict=False)
+    draws = _check(lora, families.UNET, model, "unet", path)
+    reads = [_check(lora, spec["family"], ModelSpec.from_dict(spec), prefix, path) for spec, prefix in encoders]
+    if not draws and not any(reads):
+        raise _foreign(path, f"it changes nothing in the denoiser{'' if clip is None else ' and the text encoders'}")
+    changed = model
+    if draws:
+        changed = replace(model, extras={**model.extras, "loras": [*model.extras.get("loras", []), entry]})
     if clip is None:
         return Patched(changed, Skip("no CLIP was linked"))
-    for spec, prefix in zip(clip.extras["encoders"], PREFIXES, strict=False):
-        _check(lora, spec["family"], ModelSpec.from_dict(spec), prefix, path)
     entry = {**entry, "strength": clip_strength, "layers_per_block": model.config.get("layers_per_block", 2)}
     return Patched(changed, replace(clip, extras={**clip.extras, "loras": [*clip.extras.get("loras", []), entry]}))
 
@@ -152,8 +156,9 @@ def _pairs(lora: Lora, prefix: str) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _check(lora: Lora, family: str, spec: ModelSpec, prefix: str, path: Path) -> None:
-    """Raises NodeError where the LoRA names a layer that the model lacks, or one of another width."""
+def _check(lora: Lora, family: str, spec: ModelSpec, prefix: str, path: Path) -> bool:
+    """Whether the LoRA changes this model. Raises NodeError where it names a layer that the model lacks, or one of another
+    width."""
     import torch
 
     try:
@@ -161,9 +166,7 @@ def _check(lora: Lora, family: str, spec: ModelSpec, prefix: str, path: Path) ->
     except ValueError as error:
         raise _foreign(path, f"its layers for {prefix} are not understood ({error})") from error
     if not wanted:
-        if prefix == "unet":
-            raise _foreign(path, "it changes nothing in the denoiser")
-        return
+        return False
     build = next(row.build for row in families.FAMILIES if row.name == family)
     with torch.device("meta"):
         module = build(spec.config)
@@ -177,6 +180,7 @@ def _check(lora: Lora, family: str, spec: ModelSpec, prefix: str, path: Path) ->
         if (weight.shape[1], weight.shape[0]) != (inner, outer):
             sizes = f"{weight.shape[1]} to {weight.shape[0]}"
             raise _foreign(path, f"{name} goes from {inner} to {outer}, that of {title} from {sizes}")
+    return True
 
 
 # --- use ------------------------------------------------------------------------------------------------------------

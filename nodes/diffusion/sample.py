@@ -10,7 +10,17 @@ from nodes.diffusion.kinds import Model
 from nodes.diffusion.latent import FACTOR
 from nodes.diffusion.load import CATEGORY, lease
 from nodes.diffusion.working import bare, sampling
-from nodes.nextgpt.denoise import Guidance, Negative, Scheduler, Seed, Strength, cancellable, joined, reporter
+from nodes.nextgpt.denoise import (
+    Guidance,
+    Negative,
+    Scheduler,
+    Seed,
+    Spacing,
+    Strength,
+    cancellable,
+    joined,
+    reporter,
+)
 from nodes.nextgpt.kernels import Kernels, with_kernels
 from nodes.nextgpt.refusal import refusals
 from nodes.nextgpt.working import denoiser_passes
@@ -21,6 +31,7 @@ INPAINTING = 9
 
 @node(
     id="diffusion.sample",
+    version="1.1.0",
     category=CATEGORY,
     effect=Effect.SEEDED,
     needs=Needs(device=True, working_bytes=sampling, passes=denoiser_passes, models=bare("model")),
@@ -35,14 +46,16 @@ def sample(
     steps: Annotated[int, Widget(min=1, max=500)] = 20,
     guidance: Guidance = 7.5,
     scheduler: Scheduler = "dpmpp_2m",
+    spacing: Spacing = "default",
     strength: Strength = 1.0,
     kernels: Kernels = "auto",
 ) -> Latent:
     """Draw: text to picture on an empty latent, picture to picture on another one, inpainting on one with a mask.
 
     positive: what to draw, from `encode_text` or from `nextgpt.project_out`. negative: what to move away from when
-    guidance is above 1; without it, a condition of zeros. strength: how much of an existing latent is given up. kernels:
-    which kernels compute; `auto` is the fastest of the device, the others are for comparing.
+    guidance is above 1; without it, a condition of zeros. scheduler, spacing: how a step is taken, and where the steps stop
+    ("default": as the checkpoint's own scheduler, where it says so). strength: how much of an existing latent is given up.
+    kernels: which kernels compute; `auto` is the fastest of the device, the others are for comparing.
     """
     import torch
 
@@ -96,6 +109,7 @@ def sample(
             guidance=guidance,
             seed=seed,
             scheduler=scheduler,
+            spacing=spacing,
             latent=start,
             strength=strength,
             sizes=sizes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from graph_engine import Audio, Effect, Needs, NodeContext, Widget, node
@@ -24,6 +25,7 @@ def load_sound(context: NodeContext, name: Name) -> SoundModel:
 
 @node(
     id="diffusion.generate_sound",
+    version="1.1.0",
     category=CATEGORY,
     effect=Effect.SEEDED,
     needs=Needs(device=True, working_bytes=playing, models=parts("model")),
@@ -76,8 +78,10 @@ def _music(
 
     tokenizer = bundle.processor(model, "AutoTokenizer")
     module = bundle.module(context, model)
-    codec = module.config.audio_encoder
-    tokens = max(1, round(seconds * codec.frame_rate))
+    codec, speaker = module.config.audio_encoder, module.config.decoder
+    # Each codebook speaks one step after the one before, both channels of a stereo model at the same time.
+    delayed = speaker.num_codebooks // speaker.audio_channels - 1
+    tokens = math.ceil(round(seconds * codec.frame_rate, 6)) + delayed
     inputs = tokenizer([text], return_tensors="pt", padding=True).to(context.device)
     with torch.no_grad():
         waveform = module.generate(
@@ -89,4 +93,5 @@ def _music(
             logits_processor=drawing(context.rng(seed), top_k=250),
             stopping_criteria=bundle.stopper(context, tokens),
         )
-    return {"waveform": waveform[:1].float().cpu(), "sample_rate": int(codec.sampling_rate)}
+    rate = int(codec.sampling_rate)
+    return {"waveform": waveform[:1, :, : round(seconds * rate)].float().cpu(), "sample_rate": rate}

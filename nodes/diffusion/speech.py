@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from graph_engine import Audio, Effect, Needs, NodeContext, NodeError, Widget, node
@@ -52,6 +54,7 @@ def transcribe(
     module = bundle.module(context, model)
     like = next(module.parameters())
     options: dict[str, Any] = {}
+    language = language.strip()
     if getattr(module.generation_config, "is_multilingual", False):
         options = {"language": language or None, "task": "translate" if translate else "transcribe"}
     elif language or translate:
@@ -65,7 +68,7 @@ def transcribe(
     for piece in _pieces(audio, ear.sampling_rate, ear.chunk_length):
         context.check()
         features = ear(piece.numpy(), sampling_rate=ear.sampling_rate, return_tensors="pt")["input_features"]
-        with torch.no_grad():
+        with torch.no_grad(), _known_language(language):
             ids = module.generate(
                 features.to(like),
                 max_new_tokens=min(max_new_tokens, module.config.max_target_positions - 8),
@@ -74,6 +77,22 @@ def transcribe(
             )
         texts += tokenizer.batch_decode(ids, skip_special_tokens=True)
     return " ".join(text.strip() for text in texts if text.strip())
+
+
+@contextmanager
+def _known_language(language: str) -> Iterator[None]:
+    """transformers looks a language up among its own and the model's, and lists a hundred of them where it is in neither."""
+    try:
+        yield
+    except ValueError as error:
+        if not language or "lang" not in str(error).lower():
+            raise
+        raise NodeError(
+            f"the recogniser does not know the language {language!r}.",
+            remedy="Write a code such as en, de or zh, an English name such as german, or nothing: then it is heard.",
+            code="unknown_language",
+            port="language",
+        ) from error
 
 
 def _pieces(audio: Any, rate: int, seconds: int) -> list[Any]:

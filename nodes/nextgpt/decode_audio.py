@@ -22,7 +22,7 @@ from nodes.nextgpt.refusal import refusals
 CATEGORY = "NExT-GPT/decode"
 
 
-@node(id="nextgpt.decode_audio", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DRAW)
+@node(id="nextgpt.decode_audio", version="1.2.0", category=CATEGORY, effect=Effect.SEEDED, needs=DRAW)
 @sampling_inputs
 def decode_audio(
     context: NodeContext,
@@ -43,7 +43,7 @@ def decode_audio(
     return latent_to_audio(context, latent, decoder, length)
 
 
-@node(id="nextgpt.sample_audio", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=SAMPLE)
+@node(id="nextgpt.sample_audio", version="1.2.0", category=CATEGORY, effect=Effect.SEEDED, needs=SAMPLE)
 @sampling_inputs
 def sample_audio(
     context: NodeContext,

@@ -26,7 +26,7 @@ DRAW, SAMPLE = (Needs(device=True, working_bytes=bytes, passes=steps) for bytes 
 DECODE, ENCODE = (Needs(device=True, working_bytes=bytes) for bytes in (decoding, encoding))
 
 
-@node(id="nextgpt.decode_image", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DRAW)
+@node(id="nextgpt.decode_image", version="1.2.0", category=CATEGORY, effect=Effect.SEEDED, needs=DRAW)
 @sampling_inputs
 def decode_image(
     context: NodeContext,
@@ -46,7 +46,7 @@ def decode_image(
     return latent_to_image(context, latent, decoder)
 
 
-@node(id="nextgpt.sample_image", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=SAMPLE)
+@node(id="nextgpt.sample_image", version="1.2.0", category=CATEGORY, effect=Effect.SEEDED, needs=SAMPLE)
 @sampling_inputs
 def sample_image(
     context: NodeContext,

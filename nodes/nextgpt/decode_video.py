@@ -25,7 +25,7 @@ from nodes.nextgpt.refusal import refusals
 Rate = Annotated[float, Widget(min=0, max=120, step=1)]
 
 
-@node(id="nextgpt.decode_video", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=DRAW)
+@node(id="nextgpt.decode_video", version="1.2.0", category=CATEGORY, effect=Effect.SEEDED, needs=DRAW)
 @sampling_inputs
 def decode_video(
     context: NodeContext,
@@ -48,7 +48,7 @@ def decode_video(
     return latent_to_video(context, latent, decoder, fps)
 
 
-@node(id="nextgpt.sample_video", version="1.1.0", category=CATEGORY, effect=Effect.SEEDED, needs=SAMPLE)
+@node(id="nextgpt.sample_video", version="1.2.0", category=CATEGORY, effect=Effect.SEEDED, needs=SAMPLE)
 @sampling_inputs
 def sample_video(
     context: NodeContext,

@@ -131,6 +131,8 @@ def sample(
     of_modality(decoder, modality)
     start = None if latent is None else cells(latent, modality)
     positive = joined(condition, "condition")
+    if start is not None:
+        positive, start = paired(positive, start)
     negative = negative_of(context, sampling, decoder)
     module = lease(context, decoder)
 
@@ -218,6 +220,23 @@ def joined(conditioning: Any, port: str) -> Any:
             port=port,
         )
     return torch.cat(tensors)
+
+
+def paired(condition: Any, latent: Any) -> tuple[Any, Any]:
+    """One condition for every latent, or one latent for every condition."""
+    conditions, latents = len(condition), len(latent)
+    if conditions == 1:
+        return condition.expand(latents, *condition.shape[1:]), latent
+    if latents == 1:
+        return condition, latent.expand(conditions, *latent.shape[1:])
+    if conditions != latents:
+        raise NodeError(
+            f"{conditions} conditions do not fit {latents} latents.",
+            remedy="Give one condition, or one for each latent.",
+            code="bad_condition",
+            port="condition",
+        )
+    return condition, latent
 
 
 @contextmanager

@@ -21,7 +21,7 @@ Most = Annotated[int, Widget(min=1, max=16)]
 
 @node(
     id="nextgpt.reason",
-    version=stamped("1.2.0"),
+    version=stamped("1.3.0"),
     category="NExT-GPT/stages",
     effect=Effect.SEEDED,
     needs=Needs(device=True, working_bytes=speaking, passes=tokens, models=lambda values: speakers(values["model"])),

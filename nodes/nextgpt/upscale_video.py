@@ -23,6 +23,7 @@ def load_upscaler(context: NodeContext, preset: PresetName = "tiny") -> Decoder:
 
 @node(
     id="nextgpt.upscale_video",
+    version="1.1.0",
     category=CATEGORY,
     effect=Effect.SEEDED,
     needs=Needs(device=True, working_bytes=redrawing, passes=steps),

@@ -106,6 +106,119 @@ def test_text_to_image(pipes, context, base, scheduler):
     assert_equal(decoded.permute(0, 3, 1, 2), (picture / 2 + 0.5).clamp(0, 1))
 
 
+SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "scheduler", "steps", "settings"),
+    [
+        # As sd-turbo, SDXL, and models that were trained down to pure noise say it.
+        ("EulerAncestralDiscreteScheduler", "euler_ancestral", 1, {"timestep_spacing": "trailing"}),
+        ("EulerDiscreteScheduler", "euler", 1, {"timestep_spacing": "trailing"}),
+        ("EulerDiscreteScheduler", "euler", 4, {"timestep_spacing": "leading"}),
+        ("DPMSolverMultistepScheduler", "dpmpp_2m", 4, {"timestep_spacing": "trailing"}),
+        (
+            "DDIMScheduler", "ddim", 4,
+            {"timestep_spacing": "trailing", "rescale_betas_zero_snr": True, "prediction_type": "v_prediction",
+             "clip_sample": False, "set_alpha_to_one": False},
+        ),
+    ],
+)  # fmt: skip
+def test_a_folder_says_where_its_steps_stop_and_how_its_noise_ends(context, folder, kind, scheduler, steps, settings):
+    import diffusers
+
+    pipe = pipeline("sd2", folder)
+    pipe.scheduler = getattr(diffusers, kind)(**SCHEDULE, **settings)
+    pipe.save_pretrained(folder / "diffusers" / "stops")
+    theirs = pipe(
+        PROMPT,
+        height=32,
+        width=32,
+        num_inference_steps=steps,
+        guidance_scale=0.0,
+        generator=source(),
+        output_type="latent",
+    ).images
+    mine, _ = ours(context, "stops", empty_latent(32, 32), scheduler=scheduler, steps=steps, guidance=0.0)
+    assert_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("guidance", [8.0, 1.0])
+def test_a_denoiser_with_distilled_guidance_is_told_it(context, folder, guidance):
+    """As latent consistency models are: one pass, without a negative."""
+    from diffusers import LCMScheduler, UNet2DConditionModel
+
+    from nodes.diffusion import as_decoder
+    from nodes.nextgpt.decode_image import sample_image
+    from tests.diffusion_models import unet_config
+
+    pipe = pipeline("sd1", folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipe.unet = UNet2DConditionModel(**unet_config("sd1"), time_cond_proj_dim=16).eval()
+    pipe.scheduler = LCMScheduler(**SCHEDULE)
+    pipe.save_pretrained(folder / "diffusers" / "lcm")
+    theirs = pipe(
+        PROMPT,
+        height=32,
+        width=32,
+        num_inference_steps=STEPS,
+        guidance_scale=guidance,
+        generator=source(),
+        output_type="latent",
+    ).images
+    mine, _ = ours(context, "lcm", empty_latent(32, 32), scheduler="lcm", guidance=guidance)
+    assert_equal(mine, theirs)
+    model, clip, vae = load_checkpoint(context, "lcm")
+    options = {"steps": STEPS, "guidance": guidance, "scheduler": "lcm", "seed": SEED, "width": 32, "height": 32}
+    latent = sample_image(context, encode_text(context, clip, PROMPT), as_decoder(model, vae), **options)
+    assert_equal(latent["samples"], theirs)
+
+
+def test_a_file_says_that_its_noise_ends_pure(pipes, context, folder):
+    """A v-prediction file with the two marks that such files carry draws what a folder with those settings draws."""
+    from safetensors.torch import save_file
+
+    from tests.diffusion_models import single_file_state
+
+    marks = {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+    state = single_file_state(pipes["sd1"], "sd1")
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    save_file({**state, **marks}, folder / "checkpoints" / "marked.safetensors")
+    model, _, _ = load_checkpoint(context, "marked")
+    assert model.extras["schedule"] == {
+        **SCHEDULE,
+        "num_train_timesteps": 1000,
+        "prediction_type": "v_prediction",
+        "timestep_spacing": "trailing",
+        "rescale_betas_zero_snr": True,
+    }
+    save_file(state, folder / "checkpoints" / "unmarked.safetensors")
+    plain, _, _ = load_checkpoint(context, "unmarked", prediction="v_prediction")
+    assert "rescale_betas_zero_snr" not in plain.extras["schedule"]
+
+
+def test_the_spacing_of_noise_levels(pipes, context):
+    from diffusers import DPMSolverMultistepScheduler
+
+    pipe = pipes["sd1"]
+    pipe.scheduler = DPMSolverMultistepScheduler(**SCHEDULE, use_karras_sigmas=True)
+    theirs = pipe(
+        PROMPT,
+        negative_prompt=NEGATIVE,
+        height=32,
+        width=32,
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
+        generator=source(),
+        output_type="latent",
+    ).images
+    mine, _ = ours(context, "sd1", empty_latent(32, 32), scheduler="dpmpp_2m", spacing="karras")
+    assert_equal(mine, theirs)
+    default, _ = ours(context, "sd1", empty_latent(32, 32), scheduler="dpmpp_2m")
+    assert not torch.allclose(default, mine)
+
+
 @pytest.mark.parametrize("base", ["sd1", "sdxl"])
 def test_the_text_encoders_say_what_diffusers_hears(pipes, context, base):
     _, clip, _ = load_checkpoint(context, base)

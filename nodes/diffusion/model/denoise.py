@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nodes.nextgpt.model.diffusion_config import TrainingSchedule
+from nodes.nextgpt.model.distilled import told_guidance
 from nodes.nextgpt.model.sampling import denoise
 
 
@@ -54,6 +55,7 @@ def sample(
     shape: tuple[int, ...],
     schedule: TrainingSchedule,
     *,
+    guidance: float,
     sizes: Sizes | None = None,
     inpainting: Inpainting | None = None,
     **options: Any,
@@ -61,6 +63,7 @@ def sample(
     """A clean latent of `shape`; options as of `nodes.nextgpt.model.sampling.denoise`, which also says the errors."""
     has_mask_input = unet.config.in_channels > shape[1]
     added: dict[bool, dict[str, Tensor] | None] = {}
+    told, guidance = told_guidance(unet, guidance, condition)
 
     def predict(state: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
         both = text.shape[0] > condition.shape[0]
@@ -70,7 +73,7 @@ def sample(
             state = torch.cat([state, torch.cat([beside, beside]) if both else beside], dim=1)
         if both not in added:  # the same tensors at every step: kernels keep what is made of them
             added[both] = None if sizes is None else sizes.arguments(both)
-        return unet(state, timestep, encoder_hidden_states=text, added_cond_kwargs=added[both]).sample
+        return unet(state, timestep, encoder_hidden_states=text, added_cond_kwargs=added[both], **told).sample
 
     amend = inpainting.amend if inpainting is not None and not has_mask_input else None
-    return denoise(predict, shape, condition, negative, schedule, amend=amend, **options)
+    return denoise(predict, shape, condition, negative, schedule, amend=amend, guidance=guidance, **options)

@@ -9,7 +9,9 @@ from torch import Tensor
 def drawing(generator: torch.Generator, top_k: int = 0, temperature: float = 1.0) -> Any:
     """Processors for `generate(do_sample=False)` that make its greedy choice a draw from the distribution.
 
-    The largest of log-probabilities with Gumbel noise is a sample of them (Gumbel-max, arXiv 1611.01144 section 2).
+    The largest of log-probabilities with Gumbel noise is a sample of them (Gumbel-max, arXiv 1611.01144 section 2). The
+    draw stays last whatever a model's `generate` appends: guidance, which MusicGen appends, has to see the model's own
+    scores, not ones that were filtered and noised apart.
     """
     from transformers import LogitsProcessor, LogitsProcessorList
 
@@ -21,7 +23,11 @@ def drawing(generator: torch.Generator, top_k: int = 0, temperature: float = 1.0
                 scores = scores.masked_fill(scores < least, -float("inf"))
             return scores + gumbel(scores.shape, generator).to(scores)
 
-    return LogitsProcessorList([Draw()])
+    class DrawnLast(LogitsProcessorList):
+        def append(self, processor: Any) -> None:
+            self.insert(len(self) - 1, processor)
+
+    return DrawnLast([Draw()])
 
 
 def gumbel(shape: Any, generator: torch.Generator) -> Tensor:

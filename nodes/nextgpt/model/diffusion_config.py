@@ -14,7 +14,11 @@ Modality = Literal["image", "video", "audio"]
 
 @dataclass(frozen=True)
 class TrainingSchedule:
-    """The noise schedule a denoiser was trained with; every sampler is derived from it."""
+    """The noise schedule a denoiser was trained with; every sampler is derived from it.
+
+    timestep_spacing        where its samplers stop (diffusers' "leading", "linspace", "trailing"); None is each sampler's own
+    rescale_betas_zero_snr  whether its last step was pure noise (arXiv 2305.08891); None is no
+    """
 
     beta_start: float = 0.00085
     beta_end: float = 0.012
@@ -22,6 +26,12 @@ class TrainingSchedule:
     num_train_timesteps: int = 1000
     prediction_type: str = "epsilon"
     steps_offset: int = 1
+    timestep_spacing: str | None = None
+    rescale_betas_zero_snr: bool | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Without what is None."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class DiffusionConfig:
         return int(2 ** (len(self.vae["block_out_channels"]) - 1))
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "schedule": self.schedule.to_json()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "DiffusionConfig":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .diffusion_config import DiffusionConfig
+from .distilled import told_guidance
 from .sampling import Cancelled, OnStep, check_latent, denoise
 from .unfit import Unfit
 
@@ -93,14 +94,15 @@ def sample(
     if latent is not None:
         check_latent(latent, None, channels, None, None)
     cells = (latent.shape[2], latent.shape[3]) if latent is not None and size is None else latent_size(config, size)
+    told, guidance = told_guidance(decoder.unet, config.guidance if guidance is None else guidance, condition)
     return denoise(
-        lambda state, timestep, text: decoder.unet(state, timestep, encoder_hidden_states=text).sample,
+        lambda state, timestep, text: decoder.unet(state, timestep, encoder_hidden_states=text, **told).sample,
         (condition.shape[0], channels, *cells),
         condition,
         negative,
         config.schedule,
         steps=config.steps if steps is None else steps,
-        guidance=config.guidance if guidance is None else guidance,
+        guidance=guidance,
         seed=seed,
         scheduler=config.scheduler if scheduler is None else scheduler,
         spacing=spacing,

@@ -162,11 +162,12 @@ def lay_out(
         if bare != opening:
             text.append((opening[len(bare) :], True))
         for index, part in enumerate(turn.parts):
+            # The original splits the prompt at " <" and "> ", so no space touches a wrapped medium.
             if isinstance(part, TextPart):
-                text.append((part.text, spoken))
+                touches = template.wrap and index and isinstance(turn.parts[index - 1], FeaturePart)
+                text.append((part.text.lstrip(" ") if touches else part.text, spoken))
                 continue
             if template.wrap and isinstance(part, FeaturePart) and text:
-                # The original splits the prompt at " <" and "> ", so no space touches a wrapped medium.
                 text[-1] = (text[-1][0].rstrip(" "), text[-1][1])
             settle()
             if isinstance(part, SignalPart):

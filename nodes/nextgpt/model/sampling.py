@@ -8,6 +8,7 @@ partly noised latent (SDEdit) arXiv 2108.01073.
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -96,9 +97,10 @@ def denoise(
     """From noise of `shape` to a clean latent on the condition's device and in its dtype.
 
     With `latent` (clean, of `shape`) the loop starts from that latent noised to `strength` (0 to 1] and runs only the
-    last `steps * strength` steps. `guidance <= 1` computes no negative at all. `cancelled()` is asked before every
-    step and raises Cancelled. `spacing` places the noise levels (see `schedulers`). Raises Unfit for numbers outside
-    their range, a latent of another shape, or a spacing that the scheduler does not offer.
+    last `steps * strength` steps. A single step goes all the way from the noise. `guidance <= 1` computes no negative at
+    all. `cancelled()` is asked before every step and raises Cancelled. `spacing` places the noise levels (see
+    `schedulers`). Raises Unfit for numbers outside their range, a latent of another shape, or a spacing that the scheduler
+    does not offer.
 
     The frames of a film "B C F h w" are stepped one by one and, in an edit, noised one by one: the noise then lies in
     memory frame after frame, as in diffusers' pipelines, so that a seed means the same here and there.
@@ -114,6 +116,9 @@ def denoise(
             "latent",
         )
     generator = torch.Generator().manual_seed(seed)
+    if steps == 1 and (latent is None or strength == 1):
+        # Most samplers' only step would be the last one, which takes next to nothing of the noise away.
+        schedule = replace(schedule, timestep_spacing="trailing")
     sampler = make_scheduler(scheduler, schedule, spacing)
     # On the host: a scheduler that looks a timestep up would wait for a device at every step.
     set_steps(sampler, steps, torch.device("cpu"))

@@ -8,7 +8,6 @@ Sources: DDPM arXiv 2006.11239, DDIM 2010.02502, PNDM 2202.09778, Euler, Heun an
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from .diffusion_config import TrainingSchedule
@@ -60,7 +59,7 @@ def make_scheduler(name: str, schedule: TrainingSchedule, spacing: str = "defaul
             f"{' or '.join(spacings_of(name))}",
             "spacing",
         )
-    options = {**asdict(schedule), **SCHEDULERS[name][1]}
+    options = {**schedule.to_json(), **SCHEDULERS[name][1]}
     if flag := SPACINGS[spacing]:
         options[flag] = True
     accepted = _arguments(name)

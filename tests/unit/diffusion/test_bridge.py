@@ -15,10 +15,12 @@ from nodes.diffusion import (
     vae_decode,
     vae_encode,
 )
+from nodes.nextgpt.caption_route import encode_caption, load_text_encoder
 from nodes.nextgpt.decode_image import decode_image, image_to_latent, latent_to_image, sample_image
 from nodes.nextgpt.families import FAMILIES as NEXTGPT
 from nodes.nextgpt.load import load, load_decoder
 from nodes.nextgpt.project_out import project_out
+from nodes.nextgpt.working import drawing, steps
 from tests.diffusion_models import FAMILY, DiffusionContext, pipeline, save_single_file
 
 torch.set_num_threads(1)
@@ -79,6 +81,19 @@ def test_a_single_file_is_a_decoder_too(context):
         pictures.append(decode_image(context, condition, decoder, width=64, height=64, **OPTIONS))
     assert pictures[0].std() > 0.01
     torch.testing.assert_close(pictures[1], pictures[0])
+
+
+def test_a_checkpoint_draws_as_a_decoder_does_where_nothing_is_said(context, spoken):
+    """Guidance and steps of 0 are the decoder's own, and what is reserved for it is counted from them."""
+    model, _, vae = load_checkpoint(context)
+    decoder = as_decoder(model, vae)
+    words = load_text_encoder(context, "tiny", "image")
+    options = {"seed": 5, "width": 32, "height": 32}
+    mine = decode_image(context, spoken, decoder, text_encoder=words, **options)
+    same = {"steps": 50, "guidance": 7.5, "scheduler": "ddim", "negative": encode_caption(context, words)}
+    torch.testing.assert_close(mine, decode_image(context, spoken, decoder, **options, **same))
+    assert steps({"decoder": decoder}) == 50
+    assert drawing({"decoder": decoder}) > 0
 
 
 def test_a_decoder_of_nextgpt_is_a_model_and_a_vae(context, spoken):

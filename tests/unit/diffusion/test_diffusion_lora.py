@@ -128,6 +128,22 @@ def test_other_formats_of_one_lora_are_one(context):
     torch.testing.assert_close(draw(context, apply_lora(context, model, "peft", None, 0.7).model, clip), unet)
 
 
+def test_a_lora_of_words_alone_changes_what_is_heard(context):
+    state = load_file(context.models_dir / "loras" / "sd1.safetensors")
+    words = {key: value for key, value in state.items() if key.startswith("text_encoder.")}
+    save_file(words, context.models_dir / "loras" / "words.safetensors")
+    model, clip, _ = load_checkpoint(context, "sd1")
+    same, heard = apply_lora(context, model, "words", clip, 1.0, 1.0)
+    assert same is model
+    [[mine, _]], [[before, _]] = encode_text(context, heard, "a boat"), encode_text(context, clip, "a boat")
+    assert (mine - before).abs().max() > 0.01
+    pipe = pipeline("sd1", context.models_dir)
+    pipe.load_lora_weights(context.models_dir / "loras", weight_name="words.safetensors")
+    torch.testing.assert_close(mine, pipe.encode_prompt("a boat", "cpu", 1, False)[0])
+    with pytest.raises(AnyloomError, match="changes nothing in the denoiser"):
+        apply_lora(context, model, "words")
+
+
 def test_loras_add_up_and_share_the_base(context):
     model, clip, _ = load_checkpoint(context, "sd1")
     once = apply_lora(context, model, "sd1", clip, 0.6, 0.6)

@@ -49,6 +49,14 @@ def xl(context):
     return load_checkpoint(context, "xl")
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The folder of a pipeline as it is saved."""
+    folder = tmp_path_factory.mktemp("plain")
+    pipeline("sd1", folder).save_pretrained(folder / "pipeline")
+    return folder / "pipeline"
+
+
 def problem(call, *arguments, **options):
     with pytest.raises(AnyloomError) as caught:
         call(*arguments, **options)
@@ -172,6 +180,29 @@ def test_unknown_architectures_are_named(context, tmp_path):
     found = problem(load_checkpoint, context, "other")
     assert found.code == "unknown_architecture"
     assert "FluxPipeline" in found.message
+
+
+@pytest.mark.parametrize(
+    ("file", "settings", "said"),
+    [
+        ("unet/config.json", {"in_channels": 8}, "4 channels beside the latent"),
+        ("unet/config.json", {"class_embed_type": "projection"}, "embedding of a picture"),
+        ("unet/config.json", {"num_class_embeds": 4}, "a class"),
+        ("unet/config.json", {"addition_embed_type": "image"}, "more than CLIP says"),
+        ("unet/config.json", {"encoder_hid_dim_type": "text_image_proj"}, "more than CLIP says"),
+        ("scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}, "noise of EDMEulerScheduler"),
+        ("scheduler/scheduler_config.json", {"trained_betas": [0.1, 0.2]}, "noise levels of its own"),
+        ("model_index.json", {"requires_aesthetics_score": True}, "SDXL refiner"),
+    ],
+)
+def test_a_denoiser_that_would_draw_something_wrong_is_refused(tmp_path, plain, file, settings, said):
+    """InstructPix2Pix, unCLIP, Kandinsky, Playground ...: folders of the same class, which words alone do not drive."""
+    context = DiffusionContext(tmp_path, tmp_path / "models")
+    path = shutil.copytree(plain, tmp_path / "models" / "diffusers" / "other") / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    found = problem(load_checkpoint, context, "other")
+    assert found.code == "unknown_architecture"
+    assert said in found.message
 
 
 def test_a_missing_tensor_is_named_when_the_model_is_used(context, sd):

@@ -109,6 +109,43 @@ def test_musicgen(context):
         generate_sound(context, model, "music plays", seconds=1.0, seed=1)
 
 
+@pytest.fixture(scope="module")
+def published(models_dir):
+    """MusicGen with as many codebooks as the published ones, more words than a draw keeps, guidance in its settings."""
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        make.musicgen(models_dir / "pipelines" / "musicgen-mono", codebooks=4, words=512)
+        make.musicgen(models_dir / "pipelines" / "musicgen-stereo", codebooks=8, channels=2, words=512)
+
+
+@pytest.mark.parametrize("guidance", [3.5, 1.0])
+def test_without_its_draw_musicgen_is_what_transformers_plays(context, published, monkeypatch, guidance):
+    """Guidance weighs the model's own scores: filtered and noised before, they would be no numbers."""
+    monkeypatch.setattr("nodes.diffusion.model.draw.gumbel", lambda shape, generator: torch.zeros(shape))
+    model = load_sound(context, "musicgen-mono")
+    mine = generate_sound(context, model, "music plays", seconds=0.3, guidance=guidance)["waveform"]
+    inputs = make.tokenizer()(["music plays"], return_tensors="pt")
+    theirs = module(context, model).generate(
+        input_ids=inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
+        max_new_tokens=18,
+        guidance_scale=guidance,
+        do_sample=False,
+    )
+    torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("musicgen-mono", 1), ("musicgen-stereo", 2)])
+@pytest.mark.parametrize("seconds", [0.1, 0.33, 1.0])
+def test_music_is_as_long_as_it_was_asked_for(context, published, name, channels, seconds):
+    model = load_sound(context, name)
+    first, other = (
+        generate_sound(context, model, "music plays", seconds=seconds, seed=seed)["waveform"] for seed in (1, 2)
+    )
+    assert first.shape == (1, channels, round(seconds * 2000))
+    assert not torch.equal(first, other)
+
+
 def test_drawing_is_from_the_distribution():
     """20,000 draws from three words of known probability, and never a word beyond the k best."""
     scores = torch.log(torch.tensor([[0.6, 0.3, 0.07, 0.03]])).expand(20_000, -1)
@@ -174,6 +211,32 @@ def test_whisper_hears_sounds_of_any_length(context):
     stereo = {"waveform": tone(0.6, 8000)["waveform"].expand(-1, 2, -1), "sample_rate": 8000}
     assert transcribe(context, stereo, model, max_new_tokens=4)
     assert refused(transcribe, context, tone(0.6), model, language="de").code == "one_language"
+
+
+def test_whisper_hears_the_language_it_is_told(context, models_dir):
+    from transformers import WhisperForConditionalGeneration
+
+    folder = models_dir / "pipelines" / "whisper-many"
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        make.whisper(folder)
+        whisper = WhisperForConditionalGeneration.from_pretrained(folder)
+        told = {"is_multilingual": True, "lang_to_id": {"<|en|>": 4, "<|zh|>": 5}, "no_timestamps_token_id": 8}
+        for name, value in {**told, "task_to_id": {"transcribe": 6, "translate": 7}}.items():
+            setattr(whisper.generation_config, name, value)
+        whisper.generation_config._from_model_config = False
+        whisper.save_pretrained(folder)
+    model = load_recogniser(context, "whisper-many")
+    sound = tone(1.0)
+    heard = {
+        name: transcribe(context, sound, model, language=name) for name in ("en", " EN ", "english", "chinese", "zh")
+    }
+    assert heard["en"] == heard[" EN "] == heard["english"]
+    assert heard["zh"] == heard["chinese"]
+    for unknown in ("klingon", "de"):  # one that nobody knows, one that this model lacks
+        found = refused(transcribe, context, sound, model, language=unknown)
+        assert (found.code, found.port) == ("unknown_language", "language")
+        assert unknown in found.message
 
 
 def test_vits_speaks(context):

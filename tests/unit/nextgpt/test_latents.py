@@ -364,3 +364,30 @@ def test_making_a_latent_can_be_cancelled(context, decoders, checks):
     context.stop_after = checks
     with pytest.raises(Cancelled):
         video_to_latent(context, film(12), decoders["video"])
+
+
+def test_one_condition_edits_a_batch_and_many_conditions_edit_one_latent(context, decoders, conditions):
+    decoder = decoders["image"]
+    options = {"seed": 3, "steps": 2, "strength": 0.5, "guidance": 4.0}
+    pictures = torch.rand(2, 32, 48, 3, generator=torch.Generator().manual_seed(1))
+    start = image_to_latent(context, pictures, decoder)
+    made = sample_image(context, conditions["image"], decoder, latent=start, **options)["samples"]
+    assert made.shape == start["samples"].shape
+    twice = [conditions["image"][0], conditions["image"][0]]
+    torch.testing.assert_close(sample_image(context, twice, decoder, latent=start, **options)["samples"], made)
+    # The first of a batch begins with the noise that it has alone.
+    single = {**start, "samples": start["samples"][:1]}
+    alone = sample_image(context, conditions["image"], decoder, latent=single, **options)["samples"]
+    torch.testing.assert_close(made[:1], alone)
+    both = sample_image(context, twice, decoder, latent=single, **options)["samples"]
+    torch.testing.assert_close(both[:1], alone)
+    assert not torch.allclose(both[1:], alone), "each has noise of its own"
+    sounds = {**tone(), "waveform": tone()["waveform"].repeat(2, 1, 1)}
+    heard = audio_to_latent(context, sounds, decoders["audio"])
+    assert (
+        sample_audio(context, conditions["audio"], decoders["audio"], latent=heard, **options)["samples"].shape[0] == 2
+    )
+    with pytest.raises(NodeError) as caught:
+        sample_image(context, [*twice, twice[0]], decoder, latent=start, **options)
+    assert (caught.value.problem.code, caught.value.problem.port) == ("bad_condition", "condition")
+    assert "3 conditions do not fit 2 latents" in caught.value.problem.message

@@ -53,6 +53,16 @@ def test_legacy_one_turn_is_the_published_string():
     assert spell(pieces) == "<s>### Human:<Img>{M}</Img><s>What is this?\n### Assistant:"
 
 
+def test_no_space_touches_a_wrapped_medium():
+    """As "Look at <image> and say." comes from a message; Llama's tokens of two spaces are others than of one."""
+    parts = (TextPart("Look at "), MEDIUM, TextPart(" and "), MEDIUM, MEDIUM, TextPart(" now."))
+    assert spell(lay_out([Turn("user", parts)], LEGACY, TOKENIZER, SIGNALS)) == (
+        "<s>### Human: Look at<Img>{M}</Img><s>and<Img>{M}</Img><Img>{M}</Img><s>now.\n### Assistant:"
+    )
+    # Without wrap tokens the spaces are the user's.
+    assert "Look at {M}\n and {M}" in spell(lay_out([Turn("user", parts)], CURRENT, TOKENIZER, SIGNALS))
+
+
 def test_legacy_dialogue():
     assert spell(lay_out(DIALOGUE, LEGACY, TOKENIZER, SIGNALS)) == (
         "<s>### Human:<Img>{M}</Img><s>What is this?\n### Assistant: a fox[IMG0][IMG1][IMG2][IMG3]\n###"

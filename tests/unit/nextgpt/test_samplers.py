@@ -56,6 +56,38 @@ def test_every_combination_finds_the_picture(name, spacing, prediction):
     assert (latent - 0.5).abs().max() < 0.2, "what the denoiser knows must come out"
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(("name", "spacing"), PAIRS)
+def test_a_single_step_goes_all_the_way(name, spacing, prediction):
+    """Most of diffusers' samplers take the last of their steps where they have only one; that leaves noise."""
+    assert (drawn(name, spacing, prediction, steps=1) - 0.5).abs().max() < 0.2
+    # Of a picture that is given up completely nothing is left either.
+    other = torch.full((1, 4, 8, 8), -3.0)
+    assert (drawn(name, spacing, prediction, steps=1, latent=other) - 0.5).abs().max() < 0.2
+
+
+def test_a_schedule_may_say_where_its_samplers_stop():
+    def stops(name, **facts):
+        scheduler = make_scheduler(name, TrainingSchedule(**facts))
+        scheduler.set_timesteps(4)
+        return [float(step) for step in scheduler.timesteps]
+
+    for name in SCHEDULERS:
+        if name == "lcm":  # its steps are those that it was distilled for
+            continue
+        if name not in ("pndm", "heun"):  # which visit steps twice
+            assert stops(name, timestep_spacing="trailing") == [999, 749, 499, 249]
+        own = stops(name)
+        assert own == stops(name, timestep_spacing=None)
+        assert own in [stops(name, timestep_spacing=spacing) for spacing in ("leading", "linspace", "trailing")]
+    last = make_scheduler("ddim", TrainingSchedule(rescale_betas_zero_snr=True)).alphas_cumprod[-1]
+    assert last == 0
+    # What says nothing is written as it was before there was something to say.
+    assert set(TrainingSchedule().to_json()) == {
+        "beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "prediction_type", "steps_offset",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", SPACED)
 def test_spacings_stop_at_different_noise(name):
     schedule = TrainingSchedule()
