@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from graph_engine import Conditioning, Effect, Latent, Needs, NodeContext, NodeError, Widget, node
@@ -67,7 +68,7 @@ def sample(
     given = latent["samples"]
     wanted, opposed = _condition(positive, model, "positive"), None
     if negative is not None:
-        opposed = _condition(negative, model, "negative")
+        wanted, opposed = _even_rows(wanted, _condition(negative, model, "negative"))
     _fit_latent(given, model)
     unet = patched_unet(context, lease(context, model), model)
     like = next(unet.parameters())
@@ -137,6 +138,12 @@ def _condition(conditioning: Any, model: Any, port: str) -> Any:
             port=port,
         )
     return condition
+
+
+def _even_rows(wanted: Any, opposed: Any) -> tuple[Any, Any]:
+    """Both with as many rows, by whole repetitions: attention weighs these as it weighs the condition alone."""
+    rows = math.lcm(wanted.shape[1], opposed.shape[1])
+    return wanted.repeat(1, rows // wanted.shape[1], 1), opposed.repeat(1, rows // opposed.shape[1], 1)
 
 
 def _batch(condition: Any, count: int, port: str) -> Any:
