@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any
 
 from graph_engine import Conditioning, Effect, Latent, Needs, NodeContext, NodeError, Widget, node
@@ -19,6 +18,7 @@ from nodes.nextgpt.denoise import (
     Spacing,
     Strength,
     cancellable,
+    even_rows,
     joined,
     reporter,
 )
@@ -68,7 +68,7 @@ def sample(
     given = latent["samples"]
     wanted, opposed = _condition(positive, model, "positive"), None
     if negative is not None:
-        wanted, opposed = _even_rows(wanted, _condition(negative, model, "negative"))
+        wanted, opposed = even_rows(wanted, _condition(negative, model, "negative"))
     _fit_latent(given, model)
     unet = patched_unet(context, lease(context, model), model)
     like = next(unet.parameters())
@@ -138,12 +138,6 @@ def _condition(conditioning: Any, model: Any, port: str) -> Any:
             port=port,
         )
     return condition
-
-
-def _even_rows(wanted: Any, opposed: Any) -> tuple[Any, Any]:
-    """Both with as many rows, by whole repetitions: attention weighs these as it weighs the condition alone."""
-    rows = math.lcm(wanted.shape[1], opposed.shape[1])
-    return wanted.repeat(1, rows // wanted.shape[1], 1), opposed.repeat(1, rows // opposed.shape[1], 1)
 
 
 def _batch(condition: Any, count: int, port: str) -> Any:
