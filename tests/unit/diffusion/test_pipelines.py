@@ -284,6 +284,37 @@ def test_the_content_key_rests_on_every_part_of_every_folder(models_dir):
     assert reads({"name": "tiny-captioner"}) == []
 
 
+def test_every_file_of_a_folder_is_stamped(models_dir, tmp_path):
+    """Shards, vocabularies and settings decide on what is made as whole weight files do; also in a folder named [so]."""
+    from fnmatch import fnmatch
+
+    from transformers import WhisperForConditionalGeneration
+
+    from nodes.diffusion.checkpoint import reads as of_checkpoint
+    from tests.diffusion_models import pipeline
+
+    def unstamped(folder, root, names):
+        files = [path.relative_to(root) for path in sorted(folder.rglob("*")) if path.is_file()]
+        assert len(files) > 3
+        return [
+            str(file) for file in files
+            if not any(fnmatch(str(file), name) and name.count("/") == len(file.parts) - 1 for name in names)
+        ]  # fmt: skip
+
+    for name in ("audioldm2", "ltx", "animatediff", "musicgen", "whisper", "vits"):
+        assert not unstamped(models_dir / "pipelines" / name, models_dir, reads({"name": name}))
+    cut = copy_of("whisper", models_dir, "[cut] whisper")
+    WhisperForConditionalGeneration.from_pretrained(cut).save_pretrained(cut, max_shard_size="10KB")
+    assert len(list(cut.glob("*-of-*.safetensors"))) > 1
+    (cut / "model.safetensors").unlink()
+    assert not unstamped(cut, models_dir, reads({"name": "[cut] whisper"}))
+    assert reads({"name": ""}) == reads({"name": "/"}) == reads({"name": "../whisper"}) == []
+    pipe = pipeline("sd1", tmp_path)
+    pipe.save_pretrained(tmp_path / "diffusers" / "cut", max_shard_size="100KB")
+    assert len(list((tmp_path / "diffusers" / "cut" / "unet").glob("*-of-*.safetensors"))) > 1
+    assert not unstamped(tmp_path / "diffusers" / "cut", tmp_path, of_checkpoint("cut"))
+
+
 def copy_of(folder, models_dir, name):
     import shutil
 
