@@ -6,6 +6,7 @@ uses it, which costs nothing: a part is in memory while it is at work (`stage.py
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,8 @@ PARTS = (
     "projection_model/",
 )
 """Folders of parts in the pipelines that are known here."""
+BESIDE = ("scheduler/", "tokenizer/", "tokenizer_2/", "feature_extractor/")
+"""Folders without weights, which decide on what is made all the same."""
 ADAPTER = "motion_adapter"
 """Its layers become part of the denoiser, if they are not yet."""
 WHOLE = "model"
@@ -92,13 +95,18 @@ def is_bundle(path: Path) -> bool:
 
 
 def reads(literals: Mapping[str, Any]) -> list[str]:
-    """Every file that a folder of this name may rest on, for the content key; most of them do not exist."""
+    """Every file that a folder of this name may rest on, for the content key; most of them do not exist.
+
+    Files by name, and patterns for what has no fixed name: shards, vocabularies, settings of schedulers and processors.
+    """
     name = str(literals.get("name", ""))
-    if name in tiny.MAKERS:
-        return []
+    if name in tiny.MAKERS or not name.strip() or Path(name).is_absolute() or ".." in Path(name).parts:
+        return []  # made, or refused without a look
     weights = [f"{stem}{variant}.safetensors" for stem in STEMS for variant in VARIANTS]
     names = [INDEX, *(f"{place}{file}" for place in ("", *PARTS) for file in ("config.json", *weights))]
-    return [f"{path}/{file}" for path in candidates(name, PLACES) for file in names]
+    files = [f"{path}/{file}" for path in candidates(name, PLACES) for file in names]
+    patterns = [f"{glob.escape(path)}/{place}*" for path in candidates(name, PLACES) for place in ("", *PARTS, *BESIDE)]
+    return files + patterns
 
 
 def module(context: NodeContext, bundle: ModelSpec, place: str = WHOLE) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,11 +79,12 @@ def part(folder: Path, family: str, dtype: str = "", **extras: Any) -> ModelSpec
 
 
 def possible_files(folder: str) -> Iterator[str]:
-    """Every file that a pipeline's folder may hold, for the content key; most of them do not exist."""
+    """Every file that a pipeline's folder may hold, for the content key; most of them do not exist. A pattern is for shards."""
     yield f"{folder}/{INDEX}"
     yield f"{folder}/scheduler/scheduler_config.json"
     for place in ("unet", "vae", "text_encoder", "text_encoder_2"):
         yield f"{folder}/{place}/config.json"
+        yield f"{glob.escape(folder)}/{place}/*-of-*.safetensors"
         for stem in STEMS:
             for variant in VARIANTS:
                 yield f"{folder}/{place}/{stem}{variant}.safetensors"

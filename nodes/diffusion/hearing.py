@@ -34,9 +34,11 @@ KEPT = 4
 
 
 def conditioning(values: Values) -> int:
-    """Of the largest text encoder; a text with weights is encoded beside an empty one."""
+    """Of the largest text encoder; a text with weights is encoded beside an empty one, a long one in pieces side by side."""
     text = values.get("text")
     rows = 1 if isinstance(text, str) and "(" not in text else 2
+    if values.get("long_text") == "further rows":  # a token has two letters or more
+        rows += len(text) // (2 * CLIP_TOKENS) if isinstance(text, str) else 1
     most = 0
     for entry in values["clip"].extras["encoders"]:
         spec = ModelSpec.from_dict(entry)

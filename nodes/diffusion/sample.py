@@ -18,6 +18,7 @@ from nodes.nextgpt.denoise import (
     Spacing,
     Strength,
     cancellable,
+    even_rows,
     joined,
     reporter,
 )
@@ -67,7 +68,7 @@ def sample(
     given = latent["samples"]
     wanted, opposed = _condition(positive, model, "positive"), None
     if negative is not None:
-        opposed = _condition(negative, model, "negative")
+        wanted, opposed = even_rows(wanted, _condition(negative, model, "negative"))
     _fit_latent(given, model)
     unet = patched_unet(context, lease(context, model), model)
     like = next(unet.parameters())

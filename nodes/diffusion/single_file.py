@@ -19,6 +19,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 CLIP_1 = "cond_stage_model.transformer.text_model."
+CLIP_1_OLD = "cond_stage_model.transformer."
+"""As the first fine-tuned models of 2022 have it, and what was merged of them."""
 OPEN_CLIP_2 = "cond_stage_model.model."
 CLIP_XL = "conditioner.embedders.0.transformer.text_model."
 OPEN_CLIP_XL = "conditioner.embedders.1.model."
@@ -66,7 +68,7 @@ def _architecture(shapes: Shapes, name: str) -> Architecture:
     refined = _any(shapes, REFINER)
     if _any(shapes, OPEN_CLIP_XL) or (f"{UNET}label_emb.0.0.weight" in shapes and not refined):
         return ARCHITECTURES["sdxl"]
-    if _any(shapes, CLIP_1) or context == 768:
+    if _any(shapes, CLIP_1) or _is_old(shapes) or context == 768:
         return ARCHITECTURES["sd1"]
     if _any(shapes, OPEN_CLIP_2) or context == 1024:
         return ARCHITECTURES["sd2"]
@@ -145,7 +147,9 @@ def _texts(shapes: Shapes, architecture: Architecture) -> tuple[tuple[str, ...],
         if not (_any(shapes, CLIP_XL) and _any(shapes, OPEN_CLIP_XL)):
             return (), ()
         return (CLIP_XL, OPEN_CLIP_XL), (_clip(_under(shapes, CLIP_XL)), _open_clip(_under(shapes, OPEN_CLIP_XL)))
-    prefix = CLIP_1 if architecture.name == "sd1" else OPEN_CLIP_2
+    prefix = OPEN_CLIP_2
+    if architecture.name == "sd1":
+        prefix = CLIP_1_OLD if _is_old(shapes) else CLIP_1
     if not _any(shapes, prefix):
         return (), ()
     if architecture.name == "sd1":
@@ -153,6 +157,10 @@ def _texts(shapes: Shapes, architecture: Architecture) -> tuple[tuple[str, ...],
     config = _open_clip(_under(shapes, prefix))
     # SD 2 was trained on the states before the last layer, which the files hold all the same.
     return (prefix,), ({**config, "num_hidden_layers": config["num_hidden_layers"] - 1},)
+
+
+def _is_old(shapes: Shapes) -> bool:
+    return f"{CLIP_1_OLD}embeddings.token_embedding.weight" in shapes
 
 
 def _clip(shapes: Shapes) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from graph_engine import Conditioning, Needs, NodeContext, NodeError, Widget, node
 from graph_engine.models.spec import ModelSpec
@@ -16,6 +16,7 @@ from nodes.diffusion.load import CATEGORY, lease
 from nodes.diffusion.working import encoders
 
 Text = Annotated[str, Widget(multiline=True, max=20_000, placeholder="what to draw; (words:1.2) are emphasised")]
+LongText = Literal["cut", "further rows"]
 Pixels = Annotated[int, Widget(min=0, max=16_384, step=8)]
 _VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 _TOKENIZER = threading.Lock()
@@ -24,6 +25,7 @@ _TOKENIZER = threading.Lock()
 
 @node(
     id="diffusion.encode_text",
+    version="1.1.0",
     category=CATEGORY,
     needs=Needs(device=True, working_bytes=conditioning, models=encoders),
 )
@@ -34,11 +36,13 @@ def encode_text(
     skip: Annotated[int, Widget(min=0, max=11)] = 0,
     width: Pixels = 0,
     height: Pixels = 0,
+    long_text: LongText = "cut",
 ) -> Conditioning:
     """What a denoiser is to draw, as CONDITIONING "1 77 width"; `(words:1.2)` weigh more, `(words:0.8)` less.
 
-    Text beyond 75 tokens is cut, and the log says so. skip: so many of the last layers are left out. width, height: the
-    size that SDXL is told the picture had; 0 is the size that is drawn.
+    Parentheses that are followed by a number and mean nothing are written `\\(` and `\\)`. skip: so many of the last layers
+    are left out. width, height: the size that SDXL is told the picture had; 0 is the size that is drawn. long_text: what
+    becomes of a text beyond 75 tokens: it is cut, and the log says so, or goes on in 77 further rows each.
     """
     from nodes.diffusion.lora import patched_encoder
 
@@ -49,7 +53,7 @@ def encode_text(
         spec = ModelSpec.from_dict(entry)
         module = patched_encoder(context, lease(context, spec), clip, index)
         # SDXL was trained on the states before the last layer.
-        state, summary = _encode(context, module, clip, index, text, skip + 1 if xl else skip, xl)
+        state, summary = _encode(context, module, clip, index, text, skip + 1 if xl else skip, xl, long_text)
         states.append(state)
         pooled = summary if xl else None
     import torch
@@ -65,15 +69,15 @@ def encode_text(
 
 
 def _encode(
-    context: NodeContext, module: Any, clip: ModelSpec, index: int, text: str, skip: int, raw: bool
+    context: NodeContext, module: Any, clip: ModelSpec, index: int, text: str, skip: int, raw: bool, long_text: str
 ) -> tuple[Any, Any]:
-    """States "1 77 width" and, of an encoder with a projection, the summary "1 width" of the whole text.
+    """States "1 77 width" (or a multiple of 77) and, of an encoder with a projection, the summary "1 width" of the first 77.
 
     raw: states of an inner layer are taken as they are, without the last norm (SDXL).
     """
     import torch
 
-    from nodes.diffusion.model.prompt import row
+    from nodes.diffusion.model.prompt import row, rows
 
     config = module.config
     length, layers = config.max_position_embeddings, config.num_hidden_layers
@@ -90,8 +94,9 @@ def _encode(
         with _TOKENIZER:
             return list(tokenizer(piece, add_special_tokens=False, verbose=False)["input_ids"])
 
-    found = row(text, encode, length, start, end, pad)
-    if max(found.ids) >= config.vocab_size:
+    frame = (encode, length, start, end, pad)
+    found = [row(text, *frame)] if long_text == "cut" else rows(text, *frame)
+    if max(max(one.ids) for one in found) >= config.vocab_size:
         raise NodeError(
             f"the tokenizer in {clip.extras['tokenizers'][index]} has more words than the text encoder's "
             f"{config.vocab_size}.",
@@ -99,12 +104,12 @@ def _encode(
             code="wrong_tokenizer",
             port="clip",
         )
-    if found.lost and index == 0:
-        context.log(f"the text is {found.lost} tokens too long for {length - 2}; its end was cut off.")
-    ids = [found.ids]
-    weighted = any(weight != 1.0 for weight in found.weights)
+    if found[0].lost and index == 0:
+        context.log(f"the text is {found[0].lost} tokens too long for {length - 2}; its end was cut off.")
+    ids = [one.ids for one in found]
+    weighted = any(weight != 1.0 for one in found for weight in one.weights)
     if weighted:
-        ids.append(row("", encode, length, start, end, pad).ids)
+        ids.append(row("", *frame).ids)
     with torch.no_grad():
         out = module(torch.tensor(ids, device=context.device), output_hidden_states=True)
         if raw or skip:
@@ -114,10 +119,10 @@ def _encode(
             state = out.last_hidden_state
     if weighted:
         # A weight moves each state along the line from the state of the empty text (as ComfyUI does).
-        weights = torch.tensor(found.weights).to(state)[None, :, None]
-        state = state[1:] + weights * (state[:1] - state[1:])
+        weights = torch.tensor([one.weights for one in found]).to(state)[..., None]
+        state = state[-1:] + weights * (state[:-1] - state[-1:])
     embeds = getattr(out, "text_embeds", None)
-    return state[:1], None if embeds is None else embeds[:1]
+    return state.flatten(0, 1)[None], None if embeds is None else embeds[:1]
 
 
 def find_tokenizer(folder: str) -> Any:

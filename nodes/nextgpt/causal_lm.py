@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -18,9 +19,11 @@ DEFAULT_SIGNALS = ", ".join(f"{row.name} {row.signals}" for row in SPOKEN.values
 
 
 def _reads(literals: Mapping[str, Any]) -> list[str]:
-    """The files with fixed names, and the folder itself, whose time changes when a shard is put into it."""
+    """The files with fixed names, the shards, and the folder itself, whose time changes when something is put into it."""
     folder = str(literals.get("folder", ""))
-    return [folder, *(f"{folder}/{name}" for name in FILES)] if folder else []
+    if not folder:
+        return []
+    return [folder, *(f"{folder}/{name}" for name in FILES), f"{glob.escape(folder)}/*.safetensors"]
 
 
 @node(id="nextgpt.load_causal_lm", title="Load a causal language model", category=CATEGORY, reads=_reads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import io
+import math
 import time
 import typing
 from collections.abc import Callable, Iterator
@@ -134,6 +135,8 @@ def sample(
     if start is not None:
         positive, start = paired(positive, start)
     negative = negative_of(context, sampling, decoder)
+    if negative is not None and negative.shape[-1] == positive.shape[-1]:
+        positive, negative = even_rows(positive, negative)
     module = lease(context, decoder)
 
     def draw() -> Any:
@@ -237,6 +240,15 @@ def paired(condition: Any, latent: Any) -> tuple[Any, Any]:
             port="condition",
         )
     return condition, latent
+
+
+def even_rows(wanted: Any, opposed: Any) -> tuple[Any, Any]:
+    """Both "B rows width" with as many rows, by whole repetitions: attention weighs these as it weighs the condition alone.
+
+    A long text has more rows than a short one, and a linear output projector one for each signal token.
+    """
+    rows = math.lcm(wanted.shape[1], opposed.shape[1])
+    return wanted.repeat(1, rows // wanted.shape[1], 1), opposed.repeat(1, rows // opposed.shape[1], 1)
 
 
 @contextmanager

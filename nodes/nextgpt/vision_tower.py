@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,11 @@ CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 
 
 def _reads(literals: Mapping[str, Any]) -> list[str]:
-    return [f"{literals.get('folder', '')}/{name}" for name in (WEIGHTS, INDEX, CONFIG, PROCESSOR)]
+    folder = str(literals.get("folder", ""))
+    return [
+        *(f"{folder}/{name}" for name in (WEIGHTS, INDEX, CONFIG, PROCESSOR)),
+        f"{glob.escape(folder)}/*.safetensors",
+    ]
 
 
 @node(id="nextgpt.load_vision_tower", category=CATEGORY, reads=_reads)

@@ -198,6 +198,23 @@ def test_a_file_says_that_its_noise_ends_pure(pipes, context, folder):
     assert "rescale_betas_zero_snr" not in plain.extras["schedule"]
 
 
+def test_an_old_file_has_its_text_encoder_too(pipes, context, folder):
+    """Models of 2022 and their merges lack "text_model." in its names."""
+    from safetensors.torch import save_file
+
+    from tests.diffusion_models import single_file_state
+
+    state = {key.replace(".text_model.", "."): value for key, value in single_file_state(pipes["sd1"], "sd1").items()}
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    save_file(state, folder / "checkpoints" / "old.safetensors")
+    (folder / "clip_tokenizer").mkdir(exist_ok=True)
+    for name in ("vocab.json", "merges.txt"):
+        (folder / "clip_tokenizer" / name).write_bytes((folder / "tokenizer_source" / name).read_bytes())
+    _, clip, _ = load_checkpoint(context, "old")
+    _, own, _ = load_checkpoint(context, "sd1")
+    torch.testing.assert_close(encode_text(context, clip, PROMPT)[0][0], encode_text(context, own, PROMPT)[0][0])
+
+
 def test_the_spacing_of_noise_levels(pipes, context):
     from diffusers import DPMSolverMultistepScheduler
 

@@ -76,7 +76,7 @@ def _flat(key: str, value: Any) -> Any:
 
 def text_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """Tensors of the only text encoder, or of the first of two, in the names of transformers' CLIPTextModel."""
-    for prefix in (single_file.CLIP_1, single_file.CLIP_XL):
+    for prefix in (single_file.CLIP_1, single_file.CLIP_1_OLD, single_file.CLIP_XL):
         if any(key.startswith(prefix) for key in state):
             state = {key: value for key, value in state.items() if key.startswith(prefix)}
             return {key.removeprefix(prefix): value for key, value in state.items() if not _is_computed(key)}

@@ -41,6 +41,8 @@ def test_a_condition():
     assert hearing.conditioning({"clip": clip, "text": "a (red:1.2) boat"}) == 2 * hearing.conditioning(
         {"clip": clip, "text": "a boat"}
     )
+    further = {"clip": clip, "text": "a boat " * 50, "long_text": "further rows"}
+    assert hearing.conditioning(further) == 3 * hearing.conditioning({"clip": clip, "text": "a boat"})
 
 
 def test_hearing():

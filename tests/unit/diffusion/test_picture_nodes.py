@@ -299,6 +299,51 @@ def test_long_text_is_cut_and_the_log_says_so(sd, context, tmp_path):
     torch.testing.assert_close(rows, encode_text(fresh, sd.clip, "x " * 75)[0][0])
 
 
+def test_emphasis_takes_every_number_and_escaped_parentheses_are_text():
+    assert stretches(r"a (red:.5) (blue:-1) \(old:1.2\) boat") == [
+        ("a ", 1.0), ("red", 0.5), ("blue", -1.0), (" (old:1.2) boat", 1.0),
+    ]  # fmt: skip
+    assert stretches(r"(a boat \(old\):1.3)") == [("a boat (old)", 1.3)]
+
+
+@pytest.mark.parametrize("base", ["sd", "xl"])
+def test_long_text_goes_on_in_further_rows(base, context, request, tmp_path):
+    parts = request.getfixturevalue(base)
+    fresh = DiffusionContext(tmp_path, context.models_dir)
+
+    def encoded(text, **options):
+        [[rows, facts]] = encode_text(fresh, parts.clip, text, **options)
+        return rows, facts.get("pooled_output")
+
+    first, second = "x " * 75, "(y:1.4) " + "z " * 9
+    rows, pooled = encoded(first + second, long_text="further rows")
+    assert not fresh.logged
+    assert rows.shape[1] == 154
+    # Each stretch is read by itself, and the summary is that of the first.
+    torch.testing.assert_close(rows[:, :77], encoded(first)[0])
+    torch.testing.assert_close(rows[:, 77:], encoded(second)[0])
+    if base == "xl":
+        torch.testing.assert_close(pooled, encoded(first)[1])
+    for short in ("", "a boat", first):
+        torch.testing.assert_close(encoded(short, long_text="further rows")[0], encoded(short)[0])
+
+
+def test_conditions_of_different_length_oppose_each_other(context, sd, tmp_path):
+    """A short negative is the same negative beside a long text."""
+    fresh = DiffusionContext(tmp_path, context.models_dir)
+    model, clip, _ = sd
+    long, short = (encode_text(fresh, clip, text, long_text="further rows") for text in ("x " * 100, "grey"))
+    doubled = [[torch.cat([short[0][0], short[0][0]], dim=1), short[0][1]]]
+    options = {"seed": 3, "steps": 2, "guidance": 5.0}
+    sheet = empty_latent(32, 32)
+    mine = sample(fresh, model, long, sheet, short, **options)["samples"]
+    torch.testing.assert_close(mine, sample(fresh, model, long, sheet, doubled, **options)["samples"])
+    other = sample(fresh, model, short, sheet, long, **options)["samples"]
+    assert not torch.allclose(mine, other)
+    alone = sample(fresh, model, short, sheet, seed=3, steps=2, guidance=1.0)["samples"]
+    torch.testing.assert_close(sample(fresh, model, doubled, sheet, seed=3, steps=2, guidance=1.0)["samples"], alone)
+
+
 def test_layers_can_be_left_out_but_not_all(context, xl):
     plain, earlier = (encode_text(context, xl.clip, "a boat", skip=skip)[0][0] for skip in (0, 1))
     assert not torch.allclose(plain, earlier)

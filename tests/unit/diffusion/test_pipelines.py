@@ -265,6 +265,61 @@ def test_a_caption_follows_the_picture(context):
     assert context.progressed[-1][1] == 8
 
 
+def git():
+    from transformers import CLIPImageProcessorPil, GitConfig, GitForCausalLM
+
+    eye = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    words = {"vocab_size": len(make.WORDS), "bos_token_id": 3, "eos_token_id": 1, "pad_token_id": 0, **eye}
+    config = GitConfig(vision_config={**eye, "image_size": 32, "patch_size": 16}, initializer_range=1.0, **words)
+    sides = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    return GitForCausalLM(config), CLIPImageProcessorPil(**sides)
+
+
+def vit_gpt2():
+    from transformers import (
+        GPT2Config,
+        VisionEncoderDecoderConfig,
+        VisionEncoderDecoderModel,
+        ViTConfig,
+        ViTImageProcessorPil,
+    )
+
+    eye = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    encoder = ViTConfig(**eye, image_size=32, patch_size=16, initializer_range=1.0)
+    decoder = GPT2Config(
+        vocab_size=len(make.WORDS), n_embd=16, n_layer=1, n_head=2, n_positions=64, bos_token_id=3, eos_token_id=1,
+        initializer_range=1.0,
+    )  # fmt: skip
+    model = VisionEncoderDecoderModel(VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder))
+    for settings in (model.config, model.generation_config):
+        settings.decoder_start_token_id, settings.bos_token_id, settings.eos_token_id, settings.pad_token_id = (
+            3,
+            3,
+            1,
+            0,
+        )
+    return model, ViTImageProcessorPil(size={"height": 32, "width": 32})
+
+
+@pytest.mark.parametrize("build", [git, vit_gpt2])
+def test_captions_are_those_of_transformers(context, models_dir, build):
+    from PIL import Image
+
+    folder = models_dir / "transformers" / build.__name__
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        model, processor = build()
+        for part in (model.eval(), processor, make.tokenizer()):
+            part.save_pretrained(folder)
+    pixels = torch.randint(0, 256, (2, 40, 60, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    mine = caption(context, pixels / 255, load_captioner(context, build.__name__), max_new_tokens=8)
+    shown = processor(images=[Image.fromarray(picture.numpy()) for picture in pixels], return_tensors="pt")
+    ids = model.generate(pixel_values=shown["pixel_values"], max_new_tokens=8, do_sample=False, num_beams=1)
+    assert mine == "\n".join(make.tokenizer().batch_decode(ids, skip_special_tokens=True))
+    assert len(set(mine.splitlines())) == 2, "each picture has a caption of its own"
+
+
 def test_a_folder_of_another_kind_is_refused(context, models_dir):
     found = refused(load_sound, context, "ltx")
     assert (found.code, found.port) == ("unknown_architecture", "name")
@@ -282,6 +337,37 @@ def test_the_content_key_rests_on_every_part_of_every_folder(models_dir):
         assert files
         assert {path.relative_to(models_dir).as_posix() for path in files} <= set(stamped)
     assert reads({"name": "tiny-captioner"}) == []
+
+
+def test_every_file_of_a_folder_is_stamped(models_dir, tmp_path):
+    """Shards, vocabularies and settings decide on what is made as whole weight files do; also in a folder named [so]."""
+    from fnmatch import fnmatch
+
+    from transformers import WhisperForConditionalGeneration
+
+    from nodes.diffusion.checkpoint import reads as of_checkpoint
+    from tests.diffusion_models import pipeline
+
+    def unstamped(folder, root, names):
+        files = [path.relative_to(root) for path in sorted(folder.rglob("*")) if path.is_file()]
+        assert len(files) > 3
+        return [
+            str(file) for file in files
+            if not any(fnmatch(str(file), name) and name.count("/") == len(file.parts) - 1 for name in names)
+        ]  # fmt: skip
+
+    for name in ("audioldm2", "ltx", "animatediff", "musicgen", "whisper", "vits"):
+        assert not unstamped(models_dir / "pipelines" / name, models_dir, reads({"name": name}))
+    cut = copy_of("whisper", models_dir, "[cut] whisper")
+    WhisperForConditionalGeneration.from_pretrained(cut).save_pretrained(cut, max_shard_size="10KB")
+    assert len(list(cut.glob("*-of-*.safetensors"))) > 1
+    (cut / "model.safetensors").unlink()
+    assert not unstamped(cut, models_dir, reads({"name": "[cut] whisper"}))
+    assert reads({"name": ""}) == reads({"name": "/"}) == reads({"name": "../whisper"}) == []
+    pipe = pipeline("sd1", tmp_path)
+    pipe.save_pretrained(tmp_path / "diffusers" / "cut", max_shard_size="100KB")
+    assert len(list((tmp_path / "diffusers" / "cut" / "unet").glob("*-of-*.safetensors"))) > 1
+    assert not unstamped(tmp_path / "diffusers" / "cut", tmp_path, of_checkpoint("cut"))
 
 
 def copy_of(folder, models_dir, name):

@@ -1,6 +1,7 @@
 """Any causal language model of transformers from its folder: several families, tied and not, grown by signal tokens."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -8,8 +9,11 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from graph_engine.errors import ModelError, NodeError
+from graph_engine.graph.registry import Registry
 from graph_engine.models.load import materialise, module_bytes
 from graph_engine.models.spec import ModelSpec
+from graph_engine.planner import Planner
+from graph_engine.settings import Settings
 from nodes.nextgpt.causal_lm import load_causal_lm
 from nodes.nextgpt.conversation import conversation
 from nodes.nextgpt.families import FAMILIES
@@ -20,6 +24,7 @@ from nodes.nextgpt.model.tokenizer import TINY_PATH, TextStream, Tokenizer
 from nodes.nextgpt.model_folder import FILES
 from nodes.nextgpt.reason import reason
 from nodes.nextgpt.route import route
+from nodes.nextgpt.vision_tower import load_vision_tower
 from nodes.nextgpt.words import words_of
 from tests.contexts import FolderContext
 
@@ -260,9 +265,29 @@ def test_another_vocabulary_than_the_config_says_is_refused(context, tmp_path):
 
 def test_all_files_with_fixed_names_are_in_the_key():
     names = load_causal_lm.node_type.reads({"folder": "org/name"})
-    assert names == ["org/name", *(f"org/name/{file}" for file in FILES)]
+    assert names == ["org/name", *(f"org/name/{file}" for file in FILES), "org/name/*.safetensors"]
     assert {"config.json", "tokenizer.model", "model.safetensors.index.json"} <= set(FILES)
     assert load_causal_lm.node_type.reads({}) == []
+
+
+@pytest.mark.parametrize("load", [load_causal_lm, load_vision_tower])
+def test_a_shard_that_is_written_over_is_another_model(tmp_path, load):
+    """Which changes neither the index nor the time of the folder."""
+    shard = tmp_path / "models" / "[my] model" / "model-00001-of-00002.safetensors"
+    shard.parent.mkdir(parents=True)
+    planner = Planner(Settings(data_dir=tmp_path, models_dir=tmp_path / "models"), Registry([]), lambda file: "")
+
+    def stamps():
+        names = load.node_type.reads({"folder": "[my] model"})
+        return tuple(planner.stamp(f"models:{name}") for name in names)
+
+    seen = [stamps()]
+    for content in (b"one", b"and two"):
+        shard.write_bytes(content)
+        os.utime(shard.parent, ns=(1, 1))
+        seen.append(stamps())
+    assert len(set(seen)) == 3
+    assert stamps() == seen[-1]
 
 
 # --- signal tokens --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from PIL import Image
 
 from graph_engine.errors import Cancelled, NodeError
 from graph_engine.models.load import materialise
+from nodes.nextgpt.caption_route import encode_caption, load_text_encoder
 from nodes.nextgpt.decode_audio import audio_to_latent, decode_audio, latent_to_audio, sample_audio
 from nodes.nextgpt.decode_image import image_to_latent, latent_to_image, sample_image
 from nodes.nextgpt.decode_video import decode_video, latent_to_video, sample_video, video_to_latent
@@ -391,3 +392,19 @@ def test_one_condition_edits_a_batch_and_many_conditions_edit_one_latent(context
         sample_image(context, [*twice, twice[0]], decoder, latent=start, **options)
     assert (caught.value.problem.code, caught.value.problem.port) == ("bad_condition", "condition")
     assert "3 conditions do not fit 2 latents" in caught.value.problem.message
+
+
+def test_a_condition_of_few_rows_has_the_same_negative(context, decoders):
+    """A linear output projector gives a row for each signal token, the text encoder 77."""
+    decoder, words = decoders["image"], load_text_encoder(context, "tiny", "image")
+    generator = torch.Generator().manual_seed(4)
+    few = [[torch.randn(1, 4, 768, generator=generator), {}]]
+    options = {"seed": 3, "steps": 2, "width": 32, "height": 32}
+    mine = sample_image(context, few, decoder, text_encoder=words, **options)["samples"]
+    # Attention to 4 rows is attention to 77 times 4 rows.
+    many = [[few[0][0].repeat(1, 77, 1), {}]]
+    nothing = [[encode_caption(context, words)[0][0].repeat(1, 4, 1), {}]]
+    torch.testing.assert_close(mine, sample_image(context, many, decoder, negative=nothing, **options)["samples"])
+    alone = sample_image(context, few, decoder, guidance=1.0, **options)["samples"]
+    torch.testing.assert_close(sample_image(context, many, decoder, guidance=1.0, **options)["samples"], alone)
+    assert not torch.allclose(mine, alone)
