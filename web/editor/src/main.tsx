@@ -19,6 +19,7 @@ import { isDirty, workspace } from "./state/workspace";
 import { App } from "./view/App";
 
 show();
+matchMedia("(prefers-color-scheme: light)").addEventListener("change", show);
 addEventListener("keydown", onRunKey, true);
 addEventListener("keydown", onKey);
 addEventListener("keydown", onPasteKey, true);

@@ -167,7 +167,9 @@ describe("edit", () => {
     const both = edit.toggleMode(one, ids, "muted");
     expect(ids.map((id) => both.nodes[id]!.mode)).toEqual(["muted", "muted"]);
     expect(edit.toggleMode(both, ids, "muted").nodes["blur"]!.mode).toBeUndefined();
-    expect(edit.toggleFlag(one, ids, "pinned").nodes["blur"]!.ui!.pinned).toBe(true);
+    const pinned = edit.toggleFlag(one, ids, "pinned");
+    expect(pinned.nodes["blur"]!.ui!.pinned).toBe(true);
+    expect(edit.move(pinned, new Map([["blur", { x: 999, y: 999 }]]))).toBe(pinned);
   });
   it("renames a node wherever it is named", () => {
     const next = edit.rename({ ...chain(), targets: ["blur"] }, "blur", "soft");
@@ -226,6 +228,15 @@ describe("clipboard", () => {
     expect(plain.nodes["blur_2"]).toMatchObject({ links: {}, ui: { x: 100, y: 100 } });
     expect(plain.nodes["describe_2"]!.links).toEqual({ image: "blur_2.image" });
     expect(paste(doc, clip, { x: 0, y: 0 }, true)[0].nodes["blur_2"]!.links).toEqual({ image: "image.image" });
+  });
+  it("takes along where links run, and not the results that hold for the original", () => {
+    let doc = edit.setReroute(edit.setReroute(chain(), "describe.image", [{ x: 10, y: 20 }]), "blur.image", [{ x: 5, y: 5 }]);
+    doc = edit.toggleKept(doc, ["blur"], "run-1");
+    const clip = readClip(clipText(copy(doc, new Set(["blur", "describe"]))))!;
+    const [next] = paste(doc, clip, { x: 300 + 40, y: 40 });
+    expect(next.ui!.reroutes).toEqual({ ...doc.ui!.reroutes, "describe_2.image": [{ x: 50, y: 60 }] });
+    expect(next.nodes["blur_2"]!.ui).not.toHaveProperty("kept");
+    expect(next.nodes["blur"]!.ui!.kept).toBe("run-1");
   });
   it("goes through text, between documents, notes and groups included", () => {
     let doc = chain();
