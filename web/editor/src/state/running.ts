@@ -7,6 +7,7 @@ import { toDoc, type Doc } from "../model/document";
 import type { Json } from "../model/json";
 import { advance } from "../model/seed";
 import { instances, nodeAt } from "../model/subgraph";
+import { Auto } from "./auto";
 import { newRun, ofRecord, ENDED } from "./run";
 import { know, onEnd, runs } from "./runs";
 import { screen, toast } from "./screen";
@@ -166,16 +167,10 @@ onEnd((state) => {
   }
 });
 
-/** Run on change: a little after the last edit. */
-let timer: ReturnType<typeof setTimeout> | undefined;
-let last: unknown;
-let lastInner: unknown;
-workspace.subscribe(() => {
-  if (!settings.get().runOnChange) return;
-  const doc = active().history.present;
-  if (doc.nodes === last && doc.subgraphs === lastInner) return;
-  last = doc.nodes;
-  lastInner = doc.subgraphs;
-  clearTimeout(timer);
-  timer = setTimeout(() => void run({ quiet: true }).then(() => (last = active().history.present.nodes)), 700);
+/** Run on change: a little after the last edit, and not before what it started has ended. */
+const auto = new Auto({
+  busy: () => sending.get() > 0 || !ENDED.has(runs.get()[active().run ?? ""]?.status ?? "succeeded"),
+  run: () => void run({ quiet: true }),
 });
+workspace.subscribe(() => auto.saw(active(), settings.get().runOnChange));
+onEnd(() => auto.ended());
