@@ -133,7 +133,7 @@ function runHere(): void {
 /** A node that shows what the selected one gives, and a run that far. */
 function look(): void {
   const [id] = chosenNodes();
-  const doc = active().history.present;
+  const doc = here();
   const output = id === undefined ? undefined : server.get().catalog.of(doc.nodes[id]!).outputs[0]?.name;
   if (id === undefined || output === undefined) return toast(t("run.choose"));
   const from = frames([id]).get(id)!;
@@ -149,7 +149,7 @@ function look(): void {
     return edit.connect(next, id, output, made, "value");
   });
   select([shown]);
-  void run({ targets: [shown] });
+  void run({ targets: [pathOf(active().inside, shown)] });
 }
 
 function keepOutputs(): void {
