@@ -225,6 +225,8 @@ export const en = {
   "run.choose": "Select the nodes to run for.",
   "run.empty": "There is nothing to run: add a node.",
   "run.failed": "{name} failed",
+  "run.gone": "The server does not know this run.",
+  "run.gone.remedy": "It was started again with other data. Run it again.",
   "run.on.change": "Auto",
   "run.on.change.why": "Run on every change",
   "run.partial": "{name} succeeded in part",

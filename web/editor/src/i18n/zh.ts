@@ -226,6 +226,8 @@ export const zh: Words = {
   "run.choose": "请先选择要运行的节点。",
   "run.empty": "没有可运行的内容：请添加节点。",
   "run.failed": "{name} 失败",
+  "run.gone": "服务器上没有此次运行。",
+  "run.gone.remedy": "服务器已使用其他数据重新启动，请重新运行。",
   "run.on.change": "自动",
   "run.on.change.why": "每次修改后运行",
   "run.partial": "{name} 部分成功",

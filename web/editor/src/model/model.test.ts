@@ -260,7 +260,7 @@ describe("offers", () => {
 });
 
 describe("fields", () => {
-  it.each([["1+2*3", 7], ["512*2", 1024], ["1,5", 1.5], ["=64/4", 16], ["(1+2)*-3", -9], ["2^3^2", 512], ["-2^2", -4], ["1e3", 1000], [".5", 0.5], ["10%4", 2]])("calculates %s", (text, value) => expect(calculate(text)).toBe(value));
+  it.each([["1+2*3", 7], ["512*2", 1024], ["1,5", 1.5], ["１，５＊２", 3], ["=64/4", 16], ["(1+2)*-3", -9], ["2^3^2", 512], ["-2^2", -4], ["1e3", 1000], [".5", 0.5], ["10%4", 2]])("calculates %s", (text, value) => expect(calculate(text)).toBe(value));
   it.each(["", "abc", "1+", "1/0", "(1", "1;2", "alert(1)", "((((", "1 2a"])("calculates nothing from %j", (text) => expect(calculate(text)).toBeUndefined());
   it("advances seeds as they are told", () => {
     let doc = emptyDoc();

@@ -11,6 +11,7 @@ import { follow, isBorder, pathOf } from "../model/subgraph";
 import { camera } from "./camera";
 import { compareActive } from "./compare";
 import { download, drop, save, share } from "./files";
+import { keysOf } from "./keys";
 import { paintFor } from "./painting";
 import { cancel, cancelAll, goOn, run } from "./running";
 import { screen, toast, togglePanel } from "./screen";
@@ -267,15 +268,6 @@ export function command(id: string): void {
 }
 
 const BY_KEYS = new Map(COMMANDS.filter((entry) => entry.keys).map((entry) => [entry.keys!, entry]));
-const SAME: Record<string, string> = { Escape: "Alt+ArrowUp", "Ctrl+Shift+Z": "Ctrl+Y", Backspace: "Delete", "Shift+?": "?", "Ctrl+Shift+Y": "Ctrl+Y" };
-
-export function keysOf(event: KeyboardEvent): string {
-  const name = event.key.length === 1 ? event.key.toUpperCase() : event.key;
-  const key = event.altKey && /^(Key|Digit|Equal|Minus)/.test(event.code) ? event.code.replace(/^(Key|Digit)/, "").replace("Equal", "=").replace("Minus", "-") : name;
-  const keys = `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${event.altKey ? "Alt+" : ""}${event.shiftKey ? "Shift+" : ""}${key}`;
-  return SAME[keys] ?? keys;
-}
-
 /** Those that mean something to a text field or a page are left to it. */
 const OF_BROWSER = new Set(["Ctrl+V", "Ctrl+Shift+V", "Ctrl+C", "Ctrl+X"]);
 

@@ -5,6 +5,7 @@
 
 import { toDoc, type Doc } from "../model/document";
 import { dumpJson, isObject, parseJson } from "../model/json";
+import { readTalk, talks } from "./chat";
 import { toast } from "./screen";
 import { isDirty, newTab, workspace, type Tab } from "./workspace";
 import { t } from "../i18n/t";
@@ -67,7 +68,7 @@ export function asText(tabs: readonly Tab[], active: string): string {
     active,
     kept: Date.now(),
     unread: unread.length ? unread : undefined,
-    tabs: tabs.map(({ id, name, title, history, saved, etag, view, views, run }) => ({ id, name, title, etag, doc: history.present, saved: saved === history.present ? true : saved, view: views.length ? views[0] : view, run })),
+    tabs: tabs.map(({ id, name, title, history, saved, etag, view, views, run }) => ({ id, name, title, etag, doc: history.present, saved: saved === history.present ? true : saved, view: views.length ? views[0] : view, run, talk: talks.get()[id] })),
   });
 }
 
@@ -88,6 +89,8 @@ export function ofText(text: string): Kept | undefined {
       const doc = toDoc(entry["doc"]);
       const saved = entry["saved"] === true ? doc : entry["saved"] ? (entry["saved"] as Doc) : null;
       const { id, name, etag, view, run } = entry as unknown as Tab;
+      const talk = readTalk(entry["talk"]);
+      if (talk) talks.set((now) => ({ ...now, [id]: talk }));
       tabs.push(newTab(doc, String(entry["title"] ?? ""), { id, name, saved, etag, view, run: run ?? null }));
     } catch {
       unread.push(entry); // one broken tab does not lose the others
@@ -166,10 +169,12 @@ export async function recover(): Promise<boolean> {
     );
   };
   if (over.length) save();
-  workspace.subscribe(() => {
+  const soon = (): void => {
     clearTimeout(timer);
     timer = setTimeout(() => ("requestIdleCallback" in window ? requestIdleCallback(save, { timeout: 2000 }) : save()), WAIT_MS);
-  });
+  };
+  workspace.subscribe(soon);
+  talks.subscribe(soon);
   addEventListener("pagehide", save);
   return found !== undefined;
 }

@@ -156,12 +156,25 @@ export async function reviveRuns(): Promise<void> {
   }
 }
 
+/** The same for runs that are not a tab's, as the turns of a chat are: one that is forgotten has failed. */
+export async function revive(ids: readonly string[], doc: Doc): Promise<void> {
+  for (const id of ids.filter((one) => !runs.get()[one])) {
+    try {
+      const record = await get<Run>("/api/v1/runs/{id}", { id });
+      know(ofRecord(record, membersOf(doc)));
+      if (!ENDED.has(record.status)) await socket.watch(id);
+    } catch {
+      know({ ...newRun(id, ""), status: "failed", errors: [{ code: "unknown_run", message: t("run.gone") }] });
+    }
+  }
+}
+
 onEnd((state) => {
   void learnRuns();
   if (state.status === "failed" || state.status === "partial") {
     const error = state.errors[0];
     toast(t(state.status === "partial" ? "run.partial" : "run.failed", { name: state.name }), "error", {
-      remedy: error ? `${error.node ?? ""}: ${error.message}` : undefined,
+      remedy: error ? `${error.node ? `${error.node}: ` : ""}${error.message}` : undefined,
       action: { label: t("problems.show"), run: () => screen.patch({ panel: "problems" }) },
     });
   }

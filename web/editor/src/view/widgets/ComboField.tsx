@@ -4,6 +4,7 @@ import { useEffect, useId, useRef, useState } from "react";
 import { createPortal } from "react-dom";
 
 import { useT } from "../../i18n/t";
+import { composing } from "../../state/keys";
 
 interface Props {
   label: string;
@@ -58,6 +59,7 @@ function Options({ name, value, options, anchor, onPick, free }: { name: string;
         onChange={(event) => { setText(event.target.value); setAt(0); }}
         onKeyDown={(event) => {
           event.stopPropagation();
+          if (composing(event)) return;
           if (event.key === "ArrowDown") setAt(Math.min(at + 1, list.length - 1));
           else if (event.key === "ArrowUp") setAt(Math.max(at - 1, 0));
           else if (event.key === "Enter") onPick(list[at]);
