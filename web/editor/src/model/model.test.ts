@@ -14,7 +14,7 @@ import { Catalog, type NodeType } from "./nodetype";
 import { offers } from "./offers";
 import { portFor, search } from "./search";
 import { advance } from "./seed";
-import { inside, settle, shapeOf } from "./shape";
+import { freeBelow, inside, settle, shapeOf } from "./shape";
 import { closesCycle, converters, findCycle, fits, outputKind, validate } from "./validate";
 
 const type = (id: string, inputs: NodeType["inputs"], outputs: NodeType["outputs"], more: NodeType["more"] = null): NodeType => ({
@@ -176,6 +176,12 @@ describe("edit", () => {
     expect(next.nodes["describe"]!.links).toEqual({ image: "soft.image" });
     expect(next.targets).toEqual(["soft"]);
     expect(edit.rename(next, "soft", "a.b")).toBe(next);
+  });
+  it("finds a place for a new node below what is there", () => {
+    const doc = edit.move(chain(), new Map([["image", { x: 0, y: 0 }], ["blur", { x: 40, y: 200 }], ["describe", { x: 900, y: 0 }]]));
+    const [first, second] = ["image", "blur"].map((id) => shapeOf(catalog, doc.nodes[id]!).height) as [number, number];
+    expect(freeBelow(doc, catalog, "t.image", { x: 0, y: first + 30 })).toEqual({ x: 0, y: 200 + second + 30 });
+    expect(freeBelow(doc, catalog, "t.image", { x: 400, y: 5 })).toEqual({ x: 400, y: 5 });
   });
   it("lets a group take along what lies in it", () => {
     const [doc, id] = edit.addGroup(chain(), { x: -20, y: -40, width: 340, height: 300, title: "in", color: "#345" });

@@ -6,7 +6,7 @@ import { align, type Side } from "../model/align";
 import { clipText, copy, isEmpty, paste, readClip, type Clip } from "../model/clipboard";
 import { emptyDoc, type Frame, type Point } from "../model/document";
 import * as edit from "../model/edit";
-import { bounds, frameOf, inside } from "../model/shape";
+import { bounds, frameOf, freeBelow, inside } from "../model/shape";
 import { follow, isBorder, pathOf } from "../model/subgraph";
 import { camera } from "./camera";
 import { compareActive } from "./compare";
@@ -138,14 +138,10 @@ function look(): void {
   const output = id === undefined ? undefined : server.get().catalog.of(doc.nodes[id]!).outputs[0]?.name;
   if (id === undefined || output === undefined) return toast(t("run.choose"));
   const from = frames([id]).get(id)!;
-  const x = from.x + from.width + 60;
-  let y = from.y;
-  const size = frameOf(server.get().catalog, { type: "data.show" });
-  const others = [...frames(Object.keys(doc.nodes)).values()];
-  while (others.some((other) => other.x < x + size.width && x < other.x + other.width && other.y < y + size.height && y < other.y + other.height)) y += 40;
+  const place = freeBelow(doc, server.get().catalog, "data.show", { x: from.x + from.width + 60, y: from.y });
   let shown = "";
   change(t("edit.add"), (now) => {
-    const [next, made] = edit.addNode(now, "data.show", { x, y });
+    const [next, made] = edit.addNode(now, "data.show", place);
     shown = made;
     return edit.connect(next, id, output, made, "value");
   });

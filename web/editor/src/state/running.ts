@@ -14,7 +14,7 @@ import { screen, toast } from "./screen";
 import { learnRuns, server, socket, tell } from "./server";
 import { settings } from "./settings";
 import { Store } from "./store";
-import { active, amend, newTab, openTab, setTab, titleOf, workspace } from "./workspace";
+import { active, amend, newTab, openTab, runName, setTab, workspace } from "./workspace";
 
 /** What the server said about the last submission of a tab, and about which document. */
 export const refusals = new Store<Readonly<Record<string, { doc: Doc; problems: Problem[] }>>>({});
@@ -40,7 +40,7 @@ export async function run(wish: Wish = {}): Promise<string | undefined> {
   const { targets, values, priority, document = doc } = wish;
   sending.set((count) => count + 1);
   try {
-    const record = await socket.request<Run>("submit", { document, name: doc.title || titleOf(tab), watch: true, targets, values, priority, ...stops(document) });
+    const record = await socket.request<Run>("submit", { document, name: runName(tab), watch: true, targets, values, priority, ...stops(document) });
     socket.adopt(record.id);
     know(newRun(record.id, record.name, record.nodes, tab.run ? runs.get()[tab.run] : undefined, membersOf(document)));
     refusals.set((now) => ({ ...now, [tab.id]: { doc, problems: [] } }));
