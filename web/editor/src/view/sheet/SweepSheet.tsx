@@ -99,7 +99,7 @@ function AxisRow({ axis, wrong, count, onText, onRemove }: { axis: AxisSpec; wro
         <div className="options">
           <label><input type="checkbox" checked={options.every((one) => lines.includes(one))} onChange={(event) => onText(event.target.checked ? options.join("\n") : "")} /> {t("sweep.all")}</label>
           {options.map((one) => (
-            <label key={one}><input type="checkbox" checked={lines.includes(one)} onChange={(event) => onText(options.filter((other) => (other === one ? event.target.checked : lines.includes(other))).join("\n"))} /> {one}</label>
+            <label key={one}><input type="checkbox" checked={lines.includes(one)} onChange={(event) => onText(options.filter((other) => (other === one ? event.target.checked : lines.includes(other))).join("\n"))} /> {field?.widget?.said?.[one] ?? one}</label>
           ))}
         </div>
       ) : numeric ? (
