@@ -59,6 +59,8 @@ export const en = {
   "cmd.paste": "Paste",
   "cmd.paste.links": "Paste with links",
   "cmd.pin": "Pin",
+  "cmd.reopen": "Open the closed workflow again",
+  "cmd.reopen.none": "No workflow with unsaved work was closed.",
   "cmd.refresh": "Ask the server again",
   "cmd.refresh.done": "Node types and files were read again.",
   "cmd.run": "Run",

@@ -60,6 +60,8 @@ export const zh: Words = {
   "cmd.paste": "粘贴",
   "cmd.paste.links": "带连线粘贴",
   "cmd.pin": "固定",
+  "cmd.reopen": "重新打开已关闭的工作流",
+  "cmd.reopen.none": "没有关闭过含未保存内容的工作流。",
   "cmd.refresh": "刷新",
   "cmd.refresh.done": "节点类型和文件已重新读取。",
   "cmd.run": "运行",

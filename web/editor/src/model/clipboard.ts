@@ -61,8 +61,9 @@ export function paste(into: Doc, copied: Clip, at: Point, outside = false): [Doc
   });
   const names = new Map<string, string>();
   const taken = new Set<string>();
+  const counted = new Map<string, number>();
   for (const [id, node] of Object.entries(clip.nodes)) {
-    const name = id in doc.nodes || taken.has(id) ? freshId(doc, node.type, taken) : id;
+    const name = id in doc.nodes || taken.has(id) ? freshId(doc, node.type, taken, counted) : id;
     names.set(id, name);
     taken.add(name);
   }

@@ -248,11 +248,13 @@ export function links(doc: Doc): Link[] {
   return found;
 }
 
-/** A node id that is free: the type's last word, with a number when it is taken. */
-export function freshId(doc: Doc, type: string, taken: ReadonlySet<string> = new Set()): string {
+/** A node id that is free: the type's last word, with a number when it is taken. Who asks for many hands over where it was. */
+export function freshId(doc: Doc, type: string, taken: ReadonlySet<string> = new Set(), counted = new Map<string, number>()): string {
   const word = (type.split(/[.:/]/).pop() ?? "node").replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 40) || "node";
-  for (let count = 1; ; count++) {
+  for (let count = counted.get(word) ?? 1; ; count++) {
     const id = count === 1 ? word : `${word}_${count}`;
-    if (!(id in doc.nodes) && !taken.has(id)) return id;
+    if (id in doc.nodes || taken.has(id)) continue;
+    counted.set(word, count);
+    return id;
   }
 }

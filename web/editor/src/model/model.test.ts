@@ -244,6 +244,14 @@ describe("clipboard", () => {
     expect(next.nodes["blur_2"]!.ui).not.toHaveProperty("kept");
     expect(next.nodes["blur"]!.ui!.kept).toBe("run-1");
   });
+  it("copies thousands of nodes of one type at once", () => {
+    const many: Doc = { ...emptyDoc(), nodes: Object.fromEntries(Array.from({ length: 4000 }, (_one, index) => [index ? `blur_${index + 1}` : "blur", { type: "t.blur" }])) };
+    const before = performance.now();
+    const [next] = paste(many, copy(many, new Set(Object.keys(many.nodes))), { x: 0, y: 0 });
+    expect(Object.keys(next.nodes)).toHaveLength(8000);
+    expect(next.nodes).toHaveProperty("blur_8000");
+    expect(performance.now() - before).toBeLessThan(1000);
+  });
   it("goes through text, between documents, notes and groups included", () => {
     let doc = chain();
     [doc] = edit.addNote(doc, { x: 5, y: 5, width: 10, height: 10, text: "hello", color: "" });

@@ -18,7 +18,7 @@ import { screen, toast, togglePanel } from "./screen";
 import { refresh, server } from "./server";
 import { settings } from "./settings";
 import { addFromLibrary, goTo, SUBGRAPH_COMMANDS } from "./subgraphs";
-import { active, change, closeTab, here, isDirty, newTab, openTab, redo, select, setTab, undo, workspace } from "./workspace";
+import { active, change, closeTab, here, isDirty, newTab, openTab, redo, select, setTab, undo, workspace, type Tab } from "./workspace";
 
 export interface Command {
   id: string;
@@ -174,12 +174,24 @@ export function newWorkflow(): void {
   openTab(newTab(emptyDoc(), t("untitled")));
 }
 
-/** Closing what was not saved is asked about; the closed tab can be had back. */
+/** Closed with work in them that was not saved, the last one at the end. */
+const closed: Tab[] = [];
+const CLOSED_KEPT = 20;
+
+/** Nobody is asked: what was not saved can be had back. */
 export function close(id: string): void {
   const tab = workspace.get().tabs.find((entry) => entry.id === id);
   if (!tab) return;
   closeTab(id);
-  if (isDirty(tab)) toast(t("tab.closed", { name: tab.title }), "info", { action: { label: t("undo"), run: () => openTab(tab) } });
+  if (!isDirty(tab)) return;
+  closed.splice(0, Math.max(0, closed.push(tab) - CLOSED_KEPT));
+  toast(t("tab.closed", { name: tab.title }), "info", { action: { label: t("undo"), run: () => reopen(tab) } });
+}
+
+function reopen(tab: Tab | undefined = closed.at(-1)): void {
+  if (!tab || !closed.includes(tab)) return toast(t("cmd.reopen.none"));
+  closed.splice(closed.indexOf(tab), 1);
+  openTab(tab);
 }
 
 function turnTab(step: number): () => void {
@@ -252,6 +264,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "download", word: "cmd.download", group: "file", run: download },
   { id: "share", word: "cmd.share", keys: "Alt+S", group: "file", run: () => void share() },
   { id: "close", word: "cmd.close", keys: "Alt+W", group: "file", run: () => close(active().id) },
+  { id: "reopen", word: "cmd.reopen", keys: "Alt+Shift+W", group: "file", run: () => reopen() },
   { id: "tab.next", word: "cmd.tab.next", keys: "Alt+PageDown", group: "file", run: turnTab(1) },
   { id: "tab.previous", word: "cmd.tab.previous", keys: "Alt+PageUp", group: "file", run: turnTab(-1) },
   { id: "palette", word: "cmd.palette", keys: "Ctrl+K", group: "view", run: () => screen.patch({ dialog: "palette" }) },

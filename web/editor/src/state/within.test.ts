@@ -20,6 +20,21 @@ it("masks are painted, and sweeps used, wherever one is", () => {
   expect(active().inside).toEqual(["one"]);
 });
 
+it("what was closed with work in it can be had back, the last one first", async () => {
+  vi.stubGlobal("innerWidth", 1000);
+  vi.stubGlobal("innerHeight", 800);
+  const { close, command } = await import("./commands");
+  const made = ["a", "b"].map((title) => newTab(toDoc({ format: "anyloom", version: 1, nodes: { n: { type: "t.n" } } }), title, { saved: null }));
+  for (const tab of made) openTab(tab);
+  for (const tab of made) close(tab.id);
+  for (const tab of [...made].reverse()) {
+    command("reopen");
+    expect(active().id).toBe(tab.id);
+  }
+  command("reopen");
+  expect(active().id).toBe(made[0]!.id);
+});
+
 it("runs have names that the server takes", () => {
   const long = toDoc({ format: "anyloom", version: 1, title: "\u{1f600}".repeat(300), nodes: {} });
   expect(runName(newTab(long, ""))).toBe("\u{1f600}".repeat(200));
