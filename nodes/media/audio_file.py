@@ -78,7 +78,18 @@ def read_track(path: Path, start_s: float = 0.0, seconds: float = 0.0) -> tuple[
                 )
             return decode_track(path, container, start_s, seconds)
     except av.error.InvalidDataError as error:
-        known = path.suffix.lower() in (".wav", ".flac", ".mp3", ".m4a", ".mp4", ".ogg", ".opus", ".webm", ".aac")
+        known = path.suffix.lower() in (
+            ".wav",
+            ".flac",
+            ".mp3",
+            ".m4a",
+            ".mp4",
+            ".ogg",
+            ".opus",
+            ".webm",
+            ".weba",
+            ".aac",
+        )
         raise (damaged(path, "audio", error) if known else unknown(path, "audio", "WAV, FLAC or MP3")) from error
     except (av.error.FFmpegError, ValueError) as error:
         raise damaged(path, "audio", error) from error

@@ -86,6 +86,12 @@ def test_linking_by_keyboard_and_a_converter(desk: Desk, tmp_path: Path) -> None
         "show": {"type": "media.show_text", "links": {"text": "number.float"}, "ui": at(700, 0)},
     }
     opened(desk, tmp_path, nodes)
+    desk.press("Control+k")
+    box = desk.page.get_by_role("combobox", name="All commands")
+    box.fill("mute")
+    box.dispatch_event("keydown", {"key": "Enter", "isComposing": True})  # it chooses a word of an input method
+    expect(box).to_be_visible()
+    box.press("Escape")
     desk.press("e")
     desk.page.get_by_role("button", name="Insert To text").click()
     expect(desk.page.locator(".problem")).to_have_count(0)

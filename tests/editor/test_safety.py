@@ -101,6 +101,27 @@ def test_what_is_no_workflow_is_refused_with_a_reason(desk: Desk, tmp_path: Path
     expect(desk.page.locator(".tab")).to_have_count(1)
 
 
+def test_each_window_keeps_its_own_work(desk: Desk, serving: Serving) -> None:
+    desk.open()
+    desk.add(300, 150, "number")
+    other = Desk(desk.page.context.new_page(), serving.url).open()
+    expect(other.page.get_by_role("heading", name="What shall we weave?")).to_be_visible()
+    other.add(300, 150, "save text")
+    other.page.close(run_before_unload=True)  # what it had is kept, whatever the first window does after it
+    desk.node("number").locator(".node-head").click()
+    desk.press("Control+d")
+    desk.page.reload()
+    expect(desk.page.locator("[data-node]")).to_have_count(2)
+    expect(desk.page.locator(".tab")).to_have_count(1)
+    page = desk.page.context.new_page()
+    desk.page.close(run_before_unload=True)
+    page.goto(serving.url)  # the next one takes over what both of them left
+    expect(page.locator(".tab")).to_have_count(2)
+    expect(page.locator("[data-node]")).to_have_count(2)
+    page.locator(".tab button").first.click()
+    desk.page = page
+
+
 def test_what_was_changed_elsewhere_is_not_written_over(desk: Desk, browser: Browser, serving: Serving) -> None:
     desk.open()
     desk.page.get_by_role("button", name="Text to audio").click()

@@ -61,9 +61,15 @@ def test_two_turns_with_any_to_any(desk: Desk) -> None:
         expect(replies.nth(turn).get_by_role("button", name="Play")).to_be_visible()
         expect(replies.nth(turn).locator("video")).to_be_visible()
         replies.nth(turn).locator("summary").click()
-        expect(replies.nth(turn).locator(".trace li", has_text="picture 1 at token")).to_be_visible()
+        fact = replies.nth(turn).locator(".trace li.image", has_text="picture 1 at token")
+        expect(fact.locator("meter")).to_be_visible()  # how sure it was
         desk.ended()
     assert "chat_save" not in desk.document()["nodes"]  # the history was added for the runs alone
+    desk.page.reload()
+    expect(desk.node("think")).to_be_visible()
+    desk.press("c")
+    expect(replies).to_have_count(2)
+    expect(replies.first.locator("img.picture:not(.live)")).to_be_visible()
 
 
 def test_a_broken_link_is_told_on_the_node_and_led_to(desk: Desk) -> None:

@@ -65,6 +65,11 @@ def test_a_subgraph_from_making_to_taking_apart(desk: Desk, tmp_path: Path) -> N
     desk.node("upper").locator('[data-input="replacement"]').hover()
     desk.node("upper").get_by_role("button", name="Show outside: replacement").click()
     look(desk, "subgraph_inside")
+    desk.node("upper").locator(".node-head").click()
+    desk.press("Shift+V")  # what it gives, shown inside
+    expect(page.locator('[data-result="show"]')).to_contain_text("0ne")
+    desk.press("Control+z")
+    expect(desk.node("show")).to_have_count(0)
     desk.press("Escape")
     expect(page.locator(".crumbs")).to_have_count(0)
     outside = desk.node("subgraph").locator('[data-input="replacement"]').get_by_role("textbox")

@@ -26,3 +26,21 @@ def test_every_port_has_a_chinese_name():
 def test_a_port_whose_label_is_another_word_has_a_name_of_its_own():
     labelled = {f"{t.id}.{p.name}" for t in OWN for p in t.inputs if p.widget is not None and p.widget.label}
     assert labelled == {word for word in WORDS["ports"] if "." in word}
+
+
+NAMES = """
+16 24 adamw beta bfloat16 coolwarm csv ddim ddpm dpmpp_2m dpmpp_2m_karras dpmpp_2m_sde epsilon euler euler_ancestral flac
+float16 float32 gb18030 gif heun inferno int4 int8 jpeg json karras lanczos latin-1 lcm lms markdown md mini mp3 mp4 muon
+nextgpt-7b-tiva-v0 nextgpt-v1.5-7b pndm png sdpa tiny tiny-v1.5 triton txt unipc utf-16 utf-8 v_prediction viridis wav
+webm webp xformers
+"""
+"""Options that are called so everywhere: formats, methods, models."""
+
+
+def test_every_option_of_a_list_has_a_chinese_name():
+    inputs = [port for type in OWN for port in (*type.inputs, *filter(None, [type.more]))]
+    options = {(p.name, str(option)) for p in inputs if p.widget is not None for option in p.widget.options or ()}
+    told = {word for word in WORDS["options"] if word in {option for _, option in options}}
+    special = {tuple(word.split(".", 1)) for word in set(WORDS["options"]) - told}
+    assert special <= options
+    assert {option for port, option in options if (port, option) not in special} == told | set(NAMES.split())

@@ -10,6 +10,7 @@ import "./style/subgraph.css";
 import { createRoot } from "react-dom/client";
 
 import { onKey, onPaste, onPasteKey, onRunKey } from "./state/commands";
+import { reviveTalks } from "./state/chat";
 import { recover } from "./state/recovery";
 import { reviveRuns } from "./state/running";
 import { screen } from "./state/screen";
@@ -19,6 +20,7 @@ import { isDirty, workspace } from "./state/workspace";
 import { App } from "./view/App";
 
 show();
+matchMedia("(prefers-color-scheme: light)").addEventListener("change", show);
 addEventListener("keydown", onRunKey, true);
 addEventListener("keydown", onKey);
 addEventListener("keydown", onPasteKey, true);
@@ -37,7 +39,7 @@ void recover().then(() => {
   server.subscribe(() => {
     if (!revived && server.get().ready) {
       revived = true;
-      void reviveRuns();
+      void reviveRuns().then(reviveTalks);
     }
   });
   socket.open();

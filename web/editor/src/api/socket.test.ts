@@ -30,14 +30,15 @@ function setUp() {
   const wires: Wire[] = [];
   const seen: Event[] = [];
   const links: string[] = [];
+  const gone: string[] = [];
   const socket = new Socket("ws://x", (_run, events) => seen.push(...events), (link) => links.push(link), () => {
     const wire = new Wire();
     wires.push(wire);
     return wire as unknown as WebSocket;
-  });
+  }, (run) => gone.push(run));
   socket.open();
   wires[0]!.onopen!();
-  return { socket, wires, seen, links };
+  return { socket, wires, seen, links, gone };
 }
 
 afterEach(() => vi.useRealTimers());
@@ -60,6 +61,23 @@ describe("socket", () => {
     await vi.advanceTimersByTimeAsync(10_000);
     wires[2]!.onopen!();
     expect(wires[2]!.sent).toEqual([]);
+  });
+  it("tells of a run that a replaced server does not know", async () => {
+    const { socket, wires, gone } = setUp();
+    socket.adopt("r");
+    wires[0]!.close();
+    await vi.advanceTimersByTimeAsync(400);
+    wires[1]!.onopen!();
+    wires[1]!.push({ id: wires[1]!.sent[0]!["id"], ok: false, error: { code: "unknown_run", message: "there is no run." } });
+    await vi.advanceTimersByTimeAsync(1);
+    expect(gone).toEqual(["r"]);
+    socket.adopt("s"); // a connection that is lost while it asks loses no run
+    wires[1]!.close();
+    await vi.advanceTimersByTimeAsync(1000);
+    wires[2]!.onopen!();
+    wires[2]!.close();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(gone).toEqual(["r"]);
   });
   it("fails what was asked when the connection goes", async () => {
     const { socket, wires } = setUp();

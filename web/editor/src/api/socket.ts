@@ -39,6 +39,8 @@ export class Socket {
     private readonly onEvents: Listener,
     private readonly onLink: (link: Link) => void,
     private readonly make: (url: string) => WebSocket = (address) => new WebSocket(address, "anyloom.msgpack"),
+    /** a run that was followed, and that the server does not know (any more) */
+    private readonly onGone: (run: string) => void = () => undefined,
   ) {}
 
   open(): void {
@@ -118,7 +120,9 @@ export class Socket {
     try {
       await this.request("watch", { run, after: watch.after });
     } catch (error) {
-      if (error instanceof ApiError && error.status !== 0 && error.problem.code !== "no_server") this.watches.delete(run);
+      if (!(error instanceof ApiError) || error.status === 0 || error.problem.code === "no_server") return;
+      this.watches.delete(run);
+      this.onGone(run);
     }
   }
 

@@ -22,6 +22,11 @@ test("types have Chinese names, and what comes from elsewhere keeps its own", as
   expect(catalog.types.get("mine.shout")).toEqual(types[1]);
 });
 
+test("options are called as people call them, and stay what they are", async () => {
+  const [type] = named([{ ...types[0]!, inputs: [{ name: "towards", kind: "COMBO", required: false, widget: { options: ["nearest", "up", "png"] } }] }], await nodeWords("zh"));
+  expect(type!.inputs[0]!.widget).toEqual({ options: ["nearest", "up", "png"], said: { nearest: "最近整数", up: "向上" } });
+});
+
 test("both names are found", async () => {
   const catalog = new Catalog(named(types, await nodeWords("zh")), {});
   for (const word of ["消息", "message", "msg", "对话"]) expect(search(catalog, word)[0]?.id).toBe("nextgpt.message");

@@ -1,7 +1,7 @@
 /** What a person types into a number field: "1,5", "512*2", "2^10 - 1", "=64/3". Undefined for what is no calculation. */
 
 export function calculate(text: string): number | undefined {
-  const source = text.trim().replace(/^=/, "").replace(/(\d),(\d)/g, "$1.$2").replace(/\s+/g, "");
+  const source = text.normalize("NFKC").trim().replace(/^=/, "").replace(/(\d),(\d)/g, "$1.$2").replace(/\s+/g, "");
   if (!source || source.length > 200) return undefined;
   let at = 0;
   let depth = 0;

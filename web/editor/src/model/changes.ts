@@ -1,7 +1,7 @@
 /** Changes: what is different between two versions of a workflow. */
 
 import type { Doc } from "./document";
-import { same } from "./json";
+import { same, without } from "./json";
 
 export interface Change {
   node: string;
@@ -12,7 +12,7 @@ export interface Change {
 }
 
 /** Places, titles and other things that no result depends on do not count. */
-export function changes(before: Doc, after: Doc): Change[] {
+export function changes(before: Pick<Doc, "nodes">, after: Pick<Doc, "nodes">): Change[] {
   const found: Change[] = [];
   for (const node of new Set([...Object.keys(before.nodes), ...Object.keys(after.nodes)])) {
     const [old, now] = [before.nodes[node], after.nodes[node]];
@@ -29,4 +29,16 @@ export function changes(before: Doc, after: Doc): Change[] {
     }
   }
   return found;
+}
+
+/** Could a run of the one give anything else than a run of the other, or other nodes be shown? */
+export function matters(before: Doc, after: Doc): boolean {
+  if (before === after) return false;
+  if (changes(before, after).length || !same(before.targets, after.targets)) return true;
+  if (before.subgraphs === after.subgraphs) return false;
+  return [...new Set([...Object.keys(before.subgraphs ?? {}), ...Object.keys(after.subgraphs ?? {})])].some((name) => {
+    const [old, now] = [before.subgraphs?.[name], after.subgraphs?.[name]];
+    if (!old || !now) return true;
+    return old !== now && (!same(without(old, "ui", "nodes"), without(now, "ui", "nodes")) || changes(old, now).length > 0);
+  });
 }

@@ -3,7 +3,7 @@
 import { adopt, definitionsOf, retarget } from "./adopt";
 import { freshId, splitLink, toDoc, type Doc, type DocNode, type Group, type Note, type Point, type Subgraph } from "./document";
 import { freshPart, setDocUi } from "./edit";
-import { dumpJson, isObject, parseJson } from "./json";
+import { dumpJson, isObject, parseJson, without } from "./json";
 import { isBorder } from "./subgraph";
 
 export interface Clip {
@@ -12,21 +12,34 @@ export interface Clip {
   nodes: Record<string, DocNode>;
   groups: Group[];
   notes: Note[];
+  /** "node.input" -> the points that a link within passes through */
+  reroutes?: Record<string, Point[]>;
   /** what its nodes are instances of */
   subgraphs?: Record<string, Subgraph>;
 }
 
 export function copy(doc: Doc, ids: ReadonlySet<string>): Clip {
-  const nodes = Object.fromEntries(Object.entries(doc.nodes).filter(([id]) => ids.has(id) && !isBorder(id)));
+  const nodes = Object.fromEntries(Object.entries(doc.nodes).filter(([id]) => ids.has(id) && !isBorder(id)).map(([id, node]) => [id, unkept(node)]));
   const subgraphs = definitionsOf(doc, nodes);
+  const within = (key: string): boolean => {
+    const [target, input] = splitLink(key);
+    return splitLink(nodes[target]?.links?.[input] ?? "")[0] in nodes;
+  };
+  const reroutes = Object.entries(doc.ui?.reroutes ?? {}).filter(([key]) => within(key));
   return {
     format: "anyloom-clip",
     version: 1,
     nodes,
     groups: doc.ui?.groups?.filter((group) => ids.has(group.id)) ?? [],
     notes: doc.ui?.notes?.filter((note) => ids.has(note.id)) ?? [],
+    ...(reroutes.length ? { reroutes: Object.fromEntries(reroutes) } : {}),
     ...(Object.keys(subgraphs).length ? { subgraphs } : {}),
   };
+}
+
+/** Outputs of an earlier run are those of the original: no run knows the copy. */
+function unkept(node: DocNode): DocNode {
+  return node.ui?.kept === undefined ? node : { ...node, ui: without(node.ui, "kept") };
 }
 
 export function isEmpty(clip: Clip): boolean {
@@ -48,8 +61,9 @@ export function paste(into: Doc, copied: Clip, at: Point, outside = false): [Doc
   });
   const names = new Map<string, string>();
   const taken = new Set<string>();
+  const counted = new Map<string, number>();
   for (const [id, node] of Object.entries(clip.nodes)) {
-    const name = id in doc.nodes || taken.has(id) ? freshId(doc, node.type, taken) : id;
+    const name = id in doc.nodes || taken.has(id) ? freshId(doc, node.type, taken, counted) : id;
     names.set(id, name);
     taken.add(name);
   }
@@ -74,6 +88,11 @@ export function paste(into: Doc, copied: Clip, at: Point, outside = false): [Doc
       ids.push(id);
     }
   }
+  const points = Object.entries(copied.reroutes ?? {}).map(([key, list]) => {
+    const [target, input] = splitLink(key);
+    return [`${names.get(target)}.${input}`, list.map(shift)] as const;
+  });
+  if (points.length) next = setDocUi(next, { reroutes: { ...next.ui?.reroutes, ...Object.fromEntries(points) } });
   return [next, ids];
 }
 
@@ -87,10 +106,10 @@ export function readClip(text: string): Clip | undefined {
   try {
     const value = parseJson(text);
     if (!isObject(value) || value["format"] !== "anyloom-clip" || !isObject(value["nodes"])) return undefined;
-    const sound = Object.values(value["nodes"]).every((node) => isObject(node) && typeof node["type"] === "string");
-    if (!isObject(value["subgraphs"] ?? {})) return undefined;
-    toDoc({ format: "anyloom", version: 2, nodes: {}, subgraphs: value["subgraphs"] ?? {} }); // throws where one is broken
-    return sound && Array.isArray(value["groups"]) && Array.isArray(value["notes"]) ? (value as unknown as Clip) : undefined;
+    if (!Array.isArray(value["groups"]) || !Array.isArray(value["notes"])) return undefined;
+    // throws where it is broken
+    const doc = toDoc({ format: "anyloom", version: 2, nodes: value["nodes"], subgraphs: value["subgraphs"] ?? {}, ui: { groups: value["groups"], notes: value["notes"], reroutes: value["reroutes"] } });
+    return { ...(value as unknown as Clip), nodes: doc.nodes, subgraphs: doc.subgraphs, groups: doc.ui?.groups ?? [], notes: doc.ui?.notes ?? [], reroutes: doc.ui?.reroutes };
   } catch {
     return undefined;
   }

@@ -4,6 +4,7 @@
  */
 
 import { isObject, parseJson, type Json } from "./json";
+import { mend } from "./mend";
 
 export type Mode = "active" | "muted" | "bypassed";
 
@@ -169,13 +170,17 @@ export function toDoc(value: unknown): Doc {
     }
     checkNodes(part["nodes"]);
   }
-  const doc = value as unknown as Doc;
-  return arrangeAll(doc.ui === undefined || isObject(doc.ui) ? doc : { ...doc, ui: {} });
+  const { asks = [], targets = [] } = value;
+  if (!Array.isArray(asks) || !asks.every((ask) => isObject(ask) && typeof ask["node"] === "string" && typeof ask["input"] === "string")) {
+    throw new DocumentRefused("bad_asks", '"asks" is no list of inputs.', 'Write [{"node", "input"}, ...].');
+  }
+  if (!Array.isArray(targets) || !targets.every((target) => typeof target === "string")) throw new DocumentRefused("bad_targets", '"targets" is no list of nodes.', 'Write ["node", ...].');
+  return arrangeAll(mend(value as unknown as Doc));
 }
 
 /** A list of ports that have a name and a kind. */
 function sound(ports: unknown): boolean {
-  return ports === undefined || (Array.isArray(ports) && ports.every((port) => isObject(port) && typeof port["name"] === "string" && typeof port["kind"] === "string"));
+  return ports === undefined || (Array.isArray(ports) && ports.every((port) => isObject(port) && typeof port["name"] === "string" && typeof port["kind"] === "string" && typeof (port["link"] ?? "") === "string"));
 }
 
 function checkNodes(nodes: Record<string, unknown>): void {
@@ -192,6 +197,8 @@ function checkNodes(nodes: Record<string, unknown>): void {
         throw new DocumentRefused("bad_node", `"${part}" of node ${id.slice(0, 80)} is no object.`);
       }
     }
+    const broken = Object.entries((node["links"] as Record<string, unknown> | undefined) ?? {}).find(([, link]) => typeof link !== "string");
+    if (broken) throw new DocumentRefused("bad_link", `The link to ${broken[0].slice(0, 80)} of node ${id.slice(0, 80)} is no text.`, 'Write "node.output".');
   }
 }
 
@@ -241,11 +248,13 @@ export function links(doc: Doc): Link[] {
   return found;
 }
 
-/** A node id that is free: the type's last word, with a number when it is taken. */
-export function freshId(doc: Doc, type: string, taken: ReadonlySet<string> = new Set()): string {
+/** A node id that is free: the type's last word, with a number when it is taken. Who asks for many hands over where it was. */
+export function freshId(doc: Doc, type: string, taken: ReadonlySet<string> = new Set(), counted = new Map<string, number>()): string {
   const word = (type.split(/[.:/]/).pop() ?? "node").replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 40) || "node";
-  for (let count = 1; ; count++) {
+  for (let count = counted.get(word) ?? 1; ; count++) {
     const id = count === 1 ? word : `${word}_${count}`;
-    if (!(id in doc.nodes) && !taken.has(id)) return id;
+    if (id in doc.nodes || taken.has(id)) continue;
+    counted.set(word, count);
+    return id;
   }
 }

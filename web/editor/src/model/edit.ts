@@ -109,8 +109,9 @@ function dropReroutes(doc: Doc, keys: readonly string[]): Doc {
   return setDocUi(doc, { reroutes });
 }
 
-/** Where things lie now: nodes, groups and notes alike. */
-export function move(doc: Doc, places: ReadonlyMap<string, Point>): Doc {
+/** Where things lie now: nodes, groups and notes alike. What is pinned stays, whoever moves it. */
+export function move(doc: Doc, wanted: ReadonlyMap<string, Point>): Doc {
+  const places = new Map([...wanted].filter(([id]) => !doc.nodes[id]?.ui?.pinned));
   const at = (id: string): Point => ({ x: Math.round(places.get(id)!.x), y: Math.round(places.get(id)!.y) });
   const parts = [...(doc.ui?.groups ?? []), ...(doc.ui?.notes ?? [])];
   const where = (id: string): Partial<Point> | undefined => doc.nodes[id]?.ui ?? parts.find((part) => part.id === id);

@@ -14,7 +14,7 @@ import { Catalog, type NodeType } from "./nodetype";
 import { offers } from "./offers";
 import { portFor, search } from "./search";
 import { advance } from "./seed";
-import { inside, settle, shapeOf } from "./shape";
+import { freeBelow, inside, settle, shapeOf } from "./shape";
 import { closesCycle, converters, findCycle, fits, outputKind, validate } from "./validate";
 
 const type = (id: string, inputs: NodeType["inputs"], outputs: NodeType["outputs"], more: NodeType["more"] = null): NodeType => ({
@@ -167,13 +167,21 @@ describe("edit", () => {
     const both = edit.toggleMode(one, ids, "muted");
     expect(ids.map((id) => both.nodes[id]!.mode)).toEqual(["muted", "muted"]);
     expect(edit.toggleMode(both, ids, "muted").nodes["blur"]!.mode).toBeUndefined();
-    expect(edit.toggleFlag(one, ids, "pinned").nodes["blur"]!.ui!.pinned).toBe(true);
+    const pinned = edit.toggleFlag(one, ids, "pinned");
+    expect(pinned.nodes["blur"]!.ui!.pinned).toBe(true);
+    expect(edit.move(pinned, new Map([["blur", { x: 999, y: 999 }]]))).toBe(pinned);
   });
   it("renames a node wherever it is named", () => {
     const next = edit.rename({ ...chain(), targets: ["blur"] }, "blur", "soft");
     expect(next.nodes["describe"]!.links).toEqual({ image: "soft.image" });
     expect(next.targets).toEqual(["soft"]);
     expect(edit.rename(next, "soft", "a.b")).toBe(next);
+  });
+  it("finds a place for a new node below what is there", () => {
+    const doc = edit.move(chain(), new Map([["image", { x: 0, y: 0 }], ["blur", { x: 40, y: 200 }], ["describe", { x: 900, y: 0 }]]));
+    const [first, second] = ["image", "blur"].map((id) => shapeOf(catalog, doc.nodes[id]!).height) as [number, number];
+    expect(freeBelow(doc, catalog, "t.image", { x: 0, y: first + 30 })).toEqual({ x: 0, y: 200 + second + 30 });
+    expect(freeBelow(doc, catalog, "t.image", { x: 400, y: 5 })).toEqual({ x: 400, y: 5 });
   });
   it("lets a group take along what lies in it", () => {
     const [doc, id] = edit.addGroup(chain(), { x: -20, y: -40, width: 340, height: 300, title: "in", color: "#345" });
@@ -227,6 +235,23 @@ describe("clipboard", () => {
     expect(plain.nodes["describe_2"]!.links).toEqual({ image: "blur_2.image" });
     expect(paste(doc, clip, { x: 0, y: 0 }, true)[0].nodes["blur_2"]!.links).toEqual({ image: "image.image" });
   });
+  it("takes along where links run, and not the results that hold for the original", () => {
+    let doc = edit.setReroute(edit.setReroute(chain(), "describe.image", [{ x: 10, y: 20 }]), "blur.image", [{ x: 5, y: 5 }]);
+    doc = edit.toggleKept(doc, ["blur"], "run-1");
+    const clip = readClip(clipText(copy(doc, new Set(["blur", "describe"]))))!;
+    const [next] = paste(doc, clip, { x: 300 + 40, y: 40 });
+    expect(next.ui!.reroutes).toEqual({ ...doc.ui!.reroutes, "describe_2.image": [{ x: 50, y: 60 }] });
+    expect(next.nodes["blur_2"]!.ui).not.toHaveProperty("kept");
+    expect(next.nodes["blur"]!.ui!.kept).toBe("run-1");
+  });
+  it("copies thousands of nodes of one type at once", () => {
+    const many: Doc = { ...emptyDoc(), nodes: Object.fromEntries(Array.from({ length: 4000 }, (_one, index) => [index ? `blur_${index + 1}` : "blur", { type: "t.blur" }])) };
+    const before = performance.now();
+    const [next] = paste(many, copy(many, new Set(Object.keys(many.nodes))), { x: 0, y: 0 });
+    expect(Object.keys(next.nodes)).toHaveLength(8000);
+    expect(next.nodes).toHaveProperty("blur_8000");
+    expect(performance.now() - before).toBeLessThan(1000);
+  });
   it("goes through text, between documents, notes and groups included", () => {
     let doc = chain();
     [doc] = edit.addNote(doc, { x: 5, y: 5, width: 10, height: 10, text: "hello", color: "" });
@@ -249,7 +274,7 @@ describe("offers", () => {
 });
 
 describe("fields", () => {
-  it.each([["1+2*3", 7], ["512*2", 1024], ["1,5", 1.5], ["=64/4", 16], ["(1+2)*-3", -9], ["2^3^2", 512], ["-2^2", -4], ["1e3", 1000], [".5", 0.5], ["10%4", 2]])("calculates %s", (text, value) => expect(calculate(text)).toBe(value));
+  it.each([["1+2*3", 7], ["512*2", 1024], ["1,5", 1.5], ["１，５＊２", 3], ["=64/4", 16], ["(1+2)*-3", -9], ["2^3^2", 512], ["-2^2", -4], ["1e3", 1000], [".5", 0.5], ["10%4", 2]])("calculates %s", (text, value) => expect(calculate(text)).toBe(value));
   it.each(["", "abc", "1+", "1/0", "(1", "1;2", "alert(1)", "((((", "1 2a"])("calculates nothing from %j", (text) => expect(calculate(text)).toBeUndefined());
   it("advances seeds as they are told", () => {
     let doc = emptyDoc();

@@ -18,6 +18,8 @@ export interface Widget {
   max?: number;
   step?: number;
   options?: string[];
+  /** what options are called in the language of the person, where that is not what they are */
+  said?: Readonly<Record<string, string>>;
   multiline?: boolean;
   upload?: string;
   control?: string;

@@ -92,6 +92,14 @@ export function inside(doc: Doc, catalog: Catalog, group: Frame): string[] {
   return [...nodes.map(([id]) => id), ...(doc.ui?.notes ?? []).filter(holds).map((note) => note.id)];
 }
 
+/** The first place there or below it where a new node of that type lies on no other. */
+export function freeBelow(doc: Doc, catalog: Catalog, type: string, { x, y }: Point): Point {
+  const { width, height } = frameOf(catalog, { type });
+  const beside = Object.values(doc.nodes).map((node) => frameOf(catalog, node)).filter((other) => other.x < x + width && x < other.x + other.width);
+  for (const other of beside.sort((a, b) => a.y - b.y)) if (other.y < y + height && y < other.y + other.height) y = other.y + other.height + 30;
+  return { x, y };
+}
+
 /** Places for what lies on top of something else: further down. Workflows are laid out by others, who draw nodes smaller. */
 export function settle(frames: ReadonlyMap<string, Frame>, gap = 30): Map<string, Point> {
   const laid: Frame[] = [];

@@ -3,7 +3,8 @@
 import { t } from "../i18n/t";
 import { bindChat, turnOf, type ChatBinding } from "../model/chat";
 import type { Doc } from "../model/document";
-import { run } from "./running";
+import { isObject } from "../model/json";
+import { revive, run } from "./running";
 import { ENDED, filesOf, type FileRef, type RunState } from "./run";
 import { onEnd, runs } from "./runs";
 import { toast } from "./screen";
@@ -30,6 +31,18 @@ export function talkOf(tab: string): Talk {
   return talks.get()[tab] ?? NEW;
 }
 
+/** A talk that was kept as JSON; undefined for what is none. */
+export function readTalk(value: unknown): Talk | undefined {
+  if (!isObject(value) || typeof value["history"] !== "string" || !Array.isArray(value["turns"])) return undefined;
+  const isTurn = (turn: unknown): turn is Turn =>
+    isObject(turn) && typeof turn["text"] === "string" && typeof turn["run"] === "string" && isTexts(turn["files"]) && isObject(turn["binding"]) && isTexts(turn["binding"]["media"]);
+  return value["turns"].every(isTurn) ? { turns: value["turns"], history: value["history"] } : undefined;
+}
+
+function isTexts(list: unknown): boolean {
+  return Array.isArray(list) && list.every((one) => typeof one === "string");
+}
+
 export async function say(text: string, files: string[]): Promise<boolean> {
   const tab = activeOf(workspace.get());
   const binding = bindChat(tab.history.present);
@@ -53,7 +66,7 @@ export async function say(text: string, files: string[]): Promise<boolean> {
   return true;
 }
 
-const SUFFIXES: Record<string, string> = { png: "image", jpg: "image", jpeg: "image", webp: "image", gif: "image", bmp: "image", wav: "audio", mp3: "audio", flac: "audio", ogg: "audio", mp4: "video", webm: "video", mov: "video", mkv: "video" };
+const SUFFIXES: Record<string, string> = { png: "image", jpg: "image", jpeg: "image", webp: "image", gif: "image", bmp: "image", wav: "audio", mp3: "audio", flac: "audio", ogg: "audio", opus: "audio", m4a: "audio", aac: "audio", weba: "audio", mp4: "video", webm: "video", mov: "video", mkv: "video" };
 
 function kindByName(name: string): string {
   return SUFFIXES[name.split(".").pop()?.toLowerCase() ?? ""] ?? "other";
@@ -70,6 +83,11 @@ onEnd((state) => {
     if (saved) talks.set((now) => ({ ...now, [tab]: { ...talk, history: `${saved.folder}/${saved.name}` } }));
   }
 });
+
+/** After a reload: what was answered. */
+export async function reviveTalks(): Promise<void> {
+  for (const tab of workspace.get().tabs) await revive(talkOf(tab.id).turns.map((turn) => turn.run), tab.history.present);
+}
 
 export interface Reply {
   text: string;
@@ -91,6 +109,6 @@ export function replyOf(turn: Turn, state: RunState | undefined): Reply {
     media: turn.binding.media.flatMap((id) => filesOf(node(id)?.outputs)),
     trace: first(turn.binding.trace) ?? "",
     live,
-    error: error && `${error.node ?? ""}: ${error.message} ${error.remedy ?? ""}`,
+    error: error && `${error.node ? `${error.node}: ` : ""}${error.message} ${error.remedy ?? ""}`,
   };
 }

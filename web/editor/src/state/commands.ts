@@ -6,18 +6,19 @@ import { align, type Side } from "../model/align";
 import { clipText, copy, isEmpty, paste, readClip, type Clip } from "../model/clipboard";
 import { emptyDoc, type Frame, type Point } from "../model/document";
 import * as edit from "../model/edit";
-import { bounds, frameOf, inside } from "../model/shape";
+import { bounds, frameOf, freeBelow, inside } from "../model/shape";
 import { follow, isBorder, pathOf } from "../model/subgraph";
 import { camera } from "./camera";
 import { compareActive } from "./compare";
 import { download, drop, save, share } from "./files";
+import { keysOf } from "./keys";
 import { paintFor } from "./painting";
 import { cancel, cancelAll, goOn, run } from "./running";
 import { screen, toast, togglePanel } from "./screen";
 import { refresh, server } from "./server";
 import { settings } from "./settings";
 import { addFromLibrary, goTo, SUBGRAPH_COMMANDS } from "./subgraphs";
-import { active, change, closeTab, here, isDirty, newTab, openTab, redo, select, setTab, undo, workspace } from "./workspace";
+import { active, change, closeTab, here, isDirty, newTab, openTab, redo, select, setTab, undo, workspace, type Tab } from "./workspace";
 
 export interface Command {
   id: string;
@@ -133,23 +134,19 @@ function runHere(): void {
 /** A node that shows what the selected one gives, and a run that far. */
 function look(): void {
   const [id] = chosenNodes();
-  const doc = active().history.present;
+  const doc = here();
   const output = id === undefined ? undefined : server.get().catalog.of(doc.nodes[id]!).outputs[0]?.name;
   if (id === undefined || output === undefined) return toast(t("run.choose"));
   const from = frames([id]).get(id)!;
-  const x = from.x + from.width + 60;
-  let y = from.y;
-  const size = frameOf(server.get().catalog, { type: "data.show" });
-  const others = [...frames(Object.keys(doc.nodes)).values()];
-  while (others.some((other) => other.x < x + size.width && x < other.x + other.width && other.y < y + size.height && y < other.y + other.height)) y += 40;
+  const place = freeBelow(doc, server.get().catalog, "data.show", { x: from.x + from.width + 60, y: from.y });
   let shown = "";
   change(t("edit.add"), (now) => {
-    const [next, made] = edit.addNode(now, "data.show", { x, y });
+    const [next, made] = edit.addNode(now, "data.show", place);
     shown = made;
     return edit.connect(next, id, output, made, "value");
   });
   select([shown]);
-  void run({ targets: [shown] });
+  void run({ targets: [pathOf(active().inside, shown)] });
 }
 
 function keepOutputs(): void {
@@ -177,12 +174,24 @@ export function newWorkflow(): void {
   openTab(newTab(emptyDoc(), t("untitled")));
 }
 
-/** Closing what was not saved is asked about; the closed tab can be had back. */
+/** Closed with work in them that was not saved, the last one at the end. */
+const closed: Tab[] = [];
+const CLOSED_KEPT = 20;
+
+/** Nobody is asked: what was not saved can be had back. */
 export function close(id: string): void {
   const tab = workspace.get().tabs.find((entry) => entry.id === id);
   if (!tab) return;
   closeTab(id);
-  if (isDirty(tab)) toast(t("tab.closed", { name: tab.title }), "info", { action: { label: t("undo"), run: () => openTab(tab) } });
+  if (!isDirty(tab)) return;
+  closed.splice(0, Math.max(0, closed.push(tab) - CLOSED_KEPT));
+  toast(t("tab.closed", { name: tab.title }), "info", { action: { label: t("undo"), run: () => reopen(tab) } });
+}
+
+function reopen(tab: Tab | undefined = closed.at(-1)): void {
+  if (!tab || !closed.includes(tab)) return toast(t("cmd.reopen.none"));
+  closed.splice(closed.indexOf(tab), 1);
+  openTab(tab);
 }
 
 function turnTab(step: number): () => void {
@@ -255,6 +264,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "download", word: "cmd.download", group: "file", run: download },
   { id: "share", word: "cmd.share", keys: "Alt+S", group: "file", run: () => void share() },
   { id: "close", word: "cmd.close", keys: "Alt+W", group: "file", run: () => close(active().id) },
+  { id: "reopen", word: "cmd.reopen", keys: "Alt+Shift+W", group: "file", run: () => reopen() },
   { id: "tab.next", word: "cmd.tab.next", keys: "Alt+PageDown", group: "file", run: turnTab(1) },
   { id: "tab.previous", word: "cmd.tab.previous", keys: "Alt+PageUp", group: "file", run: turnTab(-1) },
   { id: "palette", word: "cmd.palette", keys: "Ctrl+K", group: "view", run: () => screen.patch({ dialog: "palette" }) },
@@ -267,15 +277,6 @@ export function command(id: string): void {
 }
 
 const BY_KEYS = new Map(COMMANDS.filter((entry) => entry.keys).map((entry) => [entry.keys!, entry]));
-const SAME: Record<string, string> = { Escape: "Alt+ArrowUp", "Ctrl+Shift+Z": "Ctrl+Y", Backspace: "Delete", "Shift+?": "?", "Ctrl+Shift+Y": "Ctrl+Y" };
-
-export function keysOf(event: KeyboardEvent): string {
-  const name = event.key.length === 1 ? event.key.toUpperCase() : event.key;
-  const key = event.altKey && /^(Key|Digit|Equal|Minus)/.test(event.code) ? event.code.replace(/^(Key|Digit)/, "").replace("Equal", "=").replace("Minus", "-") : name;
-  const keys = `${event.ctrlKey || event.metaKey ? "Ctrl+" : ""}${event.altKey ? "Alt+" : ""}${event.shiftKey ? "Shift+" : ""}${key}`;
-  return SAME[keys] ?? keys;
-}
-
 /** Those that mean something to a text field or a page are left to it. */
 const OF_BROWSER = new Set(["Ctrl+V", "Ctrl+Shift+V", "Ctrl+C", "Ctrl+X"]);
 

@@ -4,7 +4,8 @@ import { t } from "../i18n/t";
 import { links, type Doc, type Point } from "../model/document";
 import { addNode, connect, setUi, setValue } from "../model/edit";
 import type { Channel } from "../model/mask";
-import { frameOf } from "../model/shape";
+import { frameOf, freeBelow } from "../model/shape";
+import { pathOf } from "../model/subgraph";
 import { camera } from "./camera";
 import { bringIn } from "./files";
 import { filesOf } from "./run";
@@ -12,7 +13,7 @@ import { runs } from "./runs";
 import { shown } from "./run";
 import { screen, toast, type Picture } from "./screen";
 import { server } from "./server";
-import { active, change, select } from "./workspace";
+import { active, change, here, select } from "./workspace";
 
 export const MASK = "media.load_mask";
 export const PICTURE = "media.load_image";
@@ -40,7 +41,7 @@ function pictureOf(doc: Doc, id: string): Picture | undefined {
   if (node?.type === MASK && typeof node.ui?.["over"] === "string") return toPicture(node.ui["over"]);
   if (node?.type !== MASK) {
     const { run } = active();
-    return filesOf(shown(run ? runs.get()[run] : undefined, id)?.outputs).find((one) => one.media_type.startsWith("image/"));
+    return filesOf(shown(run ? runs.get()[run] : undefined, pathOf(active().inside, id))?.outputs).find((one) => one.media_type.startsWith("image/"));
   }
   const all = links(doc);
   for (const reader of all.filter((link) => link.source === id)) {
@@ -54,13 +55,13 @@ function pictureOf(doc: Doc, id: string): Picture | undefined {
 
 /** Can a mask be painted for this node? */
 export function paintable(id: string): boolean {
-  const doc = active().history.present;
+  const doc = here();
   const node = doc.nodes[id];
   return node?.type === MASK ? Boolean(node.values?.["file"] ?? pictureOf(doc, id)) : pictureOf(doc, id) !== undefined;
 }
 
 export function paintFor(id: string): void {
-  const doc = active().history.present;
+  const doc = here();
   const node = doc.nodes[id];
   const over = pictureOf(doc, id);
   const { file, channel, invert } = node?.type === MASK ? (node.values ?? {}) : {};
@@ -72,7 +73,7 @@ export function paintFor(id: string): void {
 
 /** Go on with the mask of this picture, or begin one. */
 export function paintOver(picture: Picture, source?: string): void {
-  const doc = active().history.present;
+  const doc = here();
   const id = maskOver(doc, picture);
   const file = id === undefined ? undefined : doc.nodes[id]?.values?.["file"];
   if (id !== undefined && typeof file === "string" && file) screen.patch({ painting: { over: picture, mask: { file: toPicture(file) }, node: id } });
@@ -105,8 +106,9 @@ export async function keepMask(picture: Blob): Promise<boolean> {
 function placeFor(doc: Doc, source: string | undefined): Point {
   const node = source === undefined ? undefined : doc.nodes[source];
   if (!node) return camera.pointer();
-  const { x, y, height } = frameOf(server.get().catalog, node);
-  return { x, y: y + height + 30 };
+  const { catalog } = server.get();
+  const { x, y, height } = frameOf(catalog, node);
+  return freeBelow(doc, catalog, MASK, { x, y: y + height + 30 });
 }
 
 /** What took the mask of the picture's file (its transparency) takes the painted one. */

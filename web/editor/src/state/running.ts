@@ -7,13 +7,14 @@ import { toDoc, type Doc } from "../model/document";
 import type { Json } from "../model/json";
 import { advance } from "../model/seed";
 import { instances, nodeAt } from "../model/subgraph";
+import { Auto } from "./auto";
 import { newRun, ofRecord, ENDED } from "./run";
 import { know, onEnd, runs } from "./runs";
 import { screen, toast } from "./screen";
 import { learnRuns, server, socket, tell } from "./server";
 import { settings } from "./settings";
 import { Store } from "./store";
-import { active, amend, newTab, openTab, setTab, titleOf, workspace } from "./workspace";
+import { active, amend, newTab, openTab, runName, setTab, workspace } from "./workspace";
 
 /** What the server said about the last submission of a tab, and about which document. */
 export const refusals = new Store<Readonly<Record<string, { doc: Doc; problems: Problem[] }>>>({});
@@ -39,7 +40,7 @@ export async function run(wish: Wish = {}): Promise<string | undefined> {
   const { targets, values, priority, document = doc } = wish;
   sending.set((count) => count + 1);
   try {
-    const record = await socket.request<Run>("submit", { document, name: doc.title || titleOf(tab), watch: true, targets, values, priority, ...stops(document) });
+    const record = await socket.request<Run>("submit", { document, name: runName(tab), watch: true, targets, values, priority, ...stops(document) });
     socket.adopt(record.id);
     know(newRun(record.id, record.name, record.nodes, tab.run ? runs.get()[tab.run] : undefined, membersOf(document)));
     refusals.set((now) => ({ ...now, [tab.id]: { doc, problems: [] } }));
@@ -155,27 +156,34 @@ export async function reviveRuns(): Promise<void> {
   }
 }
 
+/** The same for runs that are not a tab's, as the turns of a chat are: one that is forgotten has failed. */
+export async function revive(ids: readonly string[], doc: Doc): Promise<void> {
+  for (const id of ids.filter((one) => !runs.get()[one])) {
+    try {
+      const record = await get<Run>("/api/v1/runs/{id}", { id });
+      know(ofRecord(record, membersOf(doc)));
+      if (!ENDED.has(record.status)) await socket.watch(id);
+    } catch {
+      know({ ...newRun(id, ""), status: "failed", errors: [{ code: "unknown_run", message: t("run.gone") }] });
+    }
+  }
+}
+
 onEnd((state) => {
   void learnRuns();
   if (state.status === "failed" || state.status === "partial") {
     const error = state.errors[0];
     toast(t(state.status === "partial" ? "run.partial" : "run.failed", { name: state.name }), "error", {
-      remedy: error ? `${error.node ?? ""}: ${error.message}` : undefined,
+      remedy: error ? `${error.node ? `${error.node}: ` : ""}${error.message}` : undefined,
       action: { label: t("problems.show"), run: () => screen.patch({ panel: "problems" }) },
     });
   }
 });
 
-/** Run on change: a little after the last edit. */
-let timer: ReturnType<typeof setTimeout> | undefined;
-let last: unknown;
-let lastInner: unknown;
-workspace.subscribe(() => {
-  if (!settings.get().runOnChange) return;
-  const doc = active().history.present;
-  if (doc.nodes === last && doc.subgraphs === lastInner) return;
-  last = doc.nodes;
-  lastInner = doc.subgraphs;
-  clearTimeout(timer);
-  timer = setTimeout(() => void run({ quiet: true }).then(() => (last = active().history.present.nodes)), 700);
+/** Run on change: a little after the last edit, and not before what it started has ended. */
+const auto = new Auto({
+  busy: () => sending.get() > 0 || !ENDED.has(runs.get()[active().run ?? ""]?.status ?? "succeeded"),
+  run: () => void run({ quiet: true }),
 });
+workspace.subscribe(() => auto.saw(active(), settings.get().runOnChange));
+onEnd(() => auto.ended());

@@ -1,6 +1,7 @@
 /** Runs: the state of every run that this page follows. Events are taken in once per frame, however many there are. */
 
 import type { Event } from "../api/schema";
+import { t } from "../i18n/t";
 import { pathOf } from "../model/subgraph";
 import { apply, ENDED, newRun, shown, stateOf, type NodeRun, type RunState, type Shown } from "./run";
 import { Store, useStore } from "./store";
@@ -37,6 +38,13 @@ function takeIn(): void {
     return next;
   });
   for (const run of ended) for (const listener of ends) listener(run);
+}
+
+/** The server does not know it: it was replaced, or its data was. */
+export function lose(run: string): void {
+  const state = runs.get()[run];
+  if (!state || ENDED.has(state.status)) return;
+  hear(run, [{ seq: 0, type: "finished", status: "failed", errors: [{ code: "unknown_run", message: t("run.gone"), remedy: t("run.gone.remedy") }] }]);
 }
 
 export function onEnd(listener: (run: RunState) => void): () => void {

@@ -89,7 +89,7 @@ let count = 0;
 export function toast(text: string, kind: Toast["kind"] = "info", more: Partial<Toast> = {}): void {
   const id = ++count;
   screen.set((now) => ({ ...now, toasts: [...now.toasts.slice(-3), { id, kind, text, ...more }] }));
-  setTimeout(() => dismiss(id), kind === "error" ? 12_000 : 4500);
+  setTimeout(() => dismiss(id), kind === "error" || more.action ? 12_000 : 4500);
 }
 
 export function dismiss(id: number): void {

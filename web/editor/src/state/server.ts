@@ -6,7 +6,7 @@ import { Socket, type Link } from "../api/socket";
 import { Catalog, type Kind, type NodeType } from "../model/nodetype";
 import { named, nodeWords } from "../i18n/nodes";
 import { t } from "../i18n/t";
-import { hear } from "./runs";
+import { hear, lose } from "./runs";
 import { screen, toast } from "./screen";
 import { settings } from "./settings";
 import { Store } from "./store";
@@ -37,6 +37,8 @@ export const socket = new Socket(
   `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${address("/api/v1/ws", {}, { client: "editor" })}`,
   (run, events) => hear(run, events),
   (link) => void linked(link),
+  undefined,
+  lose,
 );
 
 let before: Link | undefined;

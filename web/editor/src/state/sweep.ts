@@ -13,7 +13,7 @@ import { know, runs } from "./runs";
 import { screen, toast } from "./screen";
 import { learnRuns, server, socket, tell } from "./server";
 import { Store } from "./store";
-import { active, activeOf, change, titleOf, workspace } from "./workspace";
+import { active, activeOf, changeWhole, runName, titleOf, workspace } from "./workspace";
 
 export interface Cell {
   values: Record<string, Json>;
@@ -92,7 +92,7 @@ export function wish(): Wish {
 function submission({ axes }: Wish): Record<string, unknown> {
   const tab = active();
   const document = tab.history.present;
-  return { document, name: document.title || titleOf(tab), axes: axes.map(({ input, values }) => ({ input, values })), ...pinsOf(document) };
+  return { document, name: runName(tab), axes: axes.map(({ input, values }) => ({ input, values })), ...pinsOf(document) };
 }
 
 /** Undefined when it cannot be told: something is wrong with the workflow, which is said elsewhere. */
@@ -140,12 +140,12 @@ export async function revive(swept: Swept): Promise<void> {
 
 /** The values of a cell, written into the workflow. */
 export function use(cell: Cell): void {
-  change(t("sweep.use"), (doc) => Object.entries(cell.values).reduce((now, [input, value]) => setValue(now, ...splitLink(input), value), doc));
+  changeWhole(t("sweep.use"), (doc) => Object.entries(cell.values).reduce((now, [input, value]) => setValue(now, ...splitLink(input), value), doc));
   toast(t("sweep.used"), "done");
 }
 
 export function vary(input: string): void {
   const before = active().history.present;
-  change(t("cmd.sweep"), (doc) => toggleAxis(doc, server.get().catalog, input));
+  changeWhole(t("cmd.sweep"), (doc) => toggleAxis(doc, server.get().catalog, input));
   if (active().history.present !== before) screen.patch({ sheet: { kind: "sweep" } });
 }

@@ -146,6 +146,11 @@ export function isDirty(tab: Tab): boolean {
   return !same(doc, tab.saved);
 }
 
+/** What its runs are called; the server takes no longer names. */
+export function runName(tab: Tab): string {
+  return [...(tab.history.present.title || titleOf(tab))].slice(0, 200).join("");
+}
+
 export function titleOf(tab: Tab): string {
   return tab.name?.split("/").pop() ?? tab.title;
 }

@@ -11,7 +11,7 @@ import { uses } from "../state/library";
 import { screen } from "../state/screen";
 import { server } from "../state/server";
 import { useStore } from "../state/store";
-import { activeOf, workspace } from "../state/workspace";
+import { active, activeOf, closeTab, workspace } from "../state/workspace";
 import { Canvas } from "./canvas/Canvas";
 import { ContextMenu } from "./canvas/ContextMenu";
 import { SearchBox } from "./canvas/SearchBox";
@@ -95,7 +95,8 @@ class Guard extends Component<{ children: ReactNode }, { error: Error | null }> 
         <h1>{t("crash")}</h1>
         <p>{t("crash.text")}</p>
         <pre>{this.state.error.message}</pre>
-        <button onClick={() => location.reload()}>{t("reload")}</button> <button onClick={() => command("download")}>{t("cmd.download")}</button>
+        <button onClick={() => location.reload()}>{t("reload")}</button> <button onClick={() => command("download")}>{t("cmd.download")}</button>{" "}
+        <button onClick={() => { closeTab(active().id); this.setState({ error: null }); }}>{t("crash.close")}</button>
       </div>
     );
   }

@@ -95,6 +95,7 @@ export function Canvas() {
     for (const node of all) {
       if (node.type !== "group") continue;
       for (const id of inside(doc, server.get().catalog, node.data.group)) {
+        if (doc.nodes[id]?.ui?.pinned) continue;
         const part = doc.nodes[id]?.ui ?? doc.ui?.notes?.find((note) => note.id === id);
         if (part && !all.some((one) => one.id === id)) members.current.set(id, { group: node.id, from: { x: part.x ?? 0, y: part.y ?? 0 }, groupFrom: { x: node.data.group.x, y: node.data.group.y } });
       }

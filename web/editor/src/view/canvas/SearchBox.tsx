@@ -7,6 +7,7 @@ import type { Doc } from "../../model/document";
 import { addNode, connect } from "../../model/edit";
 import type { NodeType } from "../../model/nodetype";
 import { portFor, search } from "../../model/search";
+import { composing } from "../../state/keys";
 import { screen, type SearchRequest } from "../../state/screen";
 import { server } from "../../state/server";
 import { useStore } from "../../state/store";
@@ -73,6 +74,7 @@ function Open({ request }: { request: SearchRequest }) {
         value={text} onChange={(event) => { setText(event.target.value); setAt(0); }}
         onKeyDown={(event) => {
           event.stopPropagation();
+          if (composing(event)) return;
           if (event.key === "ArrowDown") setAt(Math.min(at + 1, found.length - 1));
           else if (event.key === "ArrowUp") setAt(Math.max(at - 1, 0));
           else if (event.key === "Enter") add(found[at]);

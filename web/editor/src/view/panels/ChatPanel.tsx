@@ -9,6 +9,7 @@ import { replyOf, say, startAnew, talks, talkOf, type Turn } from "../../state/c
 import { bringIn, openNamed } from "../../state/files";
 import { ENDED } from "../../state/run";
 import { useRun } from "../../state/runs";
+import { composing } from "../../state/keys";
 import { screen } from "../../state/screen";
 import { useStore } from "../../state/store";
 import { activeOf, workspace } from "../../state/workspace";
@@ -28,6 +29,10 @@ export function ChatPanel() {
   useEffect(() => {
     end.current?.scrollIntoView?.({ block: "end" });
   }, [talk.turns.length, state]);
+  /** A picture has its height when it is there; who has scrolled back stays there. */
+  const grown = ({ currentTarget: { scrollHeight, scrollTop, clientHeight } }: React.SyntheticEvent<HTMLElement>): void => {
+    if (scrollHeight - scrollTop - clientHeight < 600) end.current?.scrollIntoView?.({ block: "end" });
+  };
   return (
     <aside className="chat" aria-label={t("panel.chat")}>
       <header>
@@ -39,7 +44,7 @@ export function ChatPanel() {
         <div className="scroll"><p className="quiet">{t("chat.unbound", { type: binding.missing })}</p><button className="primary" onClick={() => void openNamed("chat")}>{t("chat.open")}</button></div>
       ) : (
         <>
-          <div className="scroll turns" role="log" aria-label={t("chat.log")}>
+          <div className="scroll turns" role="log" aria-label={t("chat.log")} onLoadCapture={grown} onLoadedMetadataCapture={grown}>
             {!talk.turns.length && <p className="quiet">{t("chat.empty")}</p>}
             {talk.turns.map((turn) => <TurnView key={turn.run} turn={turn} />)}
             <div ref={end} />
@@ -75,14 +80,17 @@ function TurnView({ turn }: { turn: Turn }) {
   );
 }
 
+/** What the trace calls the modalities. */
+const SAID: Record<string, string> = { picture: "image", video: "video", sound: "audio" };
+
 /** The trace, a line per fact; how sure the model was is drawn as a bar. */
 function Trace({ text }: { text: string }) {
   return (
     <ul>
       {text.split("\n").filter((line) => line.trim()).map((line, index) => {
-        const sure = /(\d+(?:\.\d+)?) ?%/.exec(line);
-        const kind = /\b(image|video|audio)\b/.exec(line)?.[1];
-        return <li key={index} className={kind}>{line}{sure && <meter min={0} max={100} value={Number(sure[1])} aria-label={sure[0]} />}</li>;
+        const sure = /\(p = ([\d.e-]+)\)/.exec(line);
+        const kind = /\b(picture|video|sound)\b/.exec(line)?.[1];
+        return <li key={index} className={kind && SAID[kind]}>{line}{sure && <meter min={0} max={1} value={Number(sure[1])} aria-label={sure[0].slice(1, -1)} />}</li>;
       })}
     </ul>
   );
@@ -117,7 +125,7 @@ function Composer({ busy }: { busy: boolean }) {
       made.onstop = () => {
         stream.getTracks().forEach((track) => track.stop());
         setRecorder(null);
-        void take([new File(parts, `voice-${Date.now()}.webm`, { type: made.mimeType })]);
+        void take([new File(parts, `voice-${Date.now()}.${/mp4/.test(made.mimeType) ? "m4a" : /ogg/.test(made.mimeType) ? "ogg" : "weba"}`, { type: made.mimeType })]);
       };
       made.start();
       setRecorder(made);
@@ -141,7 +149,7 @@ function Composer({ busy }: { busy: boolean }) {
         aria-label={t("chat.message")} placeholder={t("chat.message")} rows={3} value={text} onChange={(event) => setText(event.target.value)}
         onKeyDown={(event) => {
           event.stopPropagation();
-          if (event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing) {
+          if (event.key === "Enter" && !event.shiftKey && !composing(event)) {
             event.preventDefault();
             void submit();
           }

@@ -2,7 +2,7 @@
 
 import { useRef, useState } from "react";
 
-import { send } from "../../api/http";
+import { get, send } from "../../api/http";
 import type { Workflow } from "../../api/schema";
 import { useT } from "../../i18n/t";
 import { byUse, folders, type Folder } from "../../model/library";
@@ -69,10 +69,10 @@ function Card({ workflow }: { workflow: Workflow }) {
   const [naming, setNaming] = useState(false);
   const remove = async (): Promise<void> => {
     try {
-      const text = await fetch(`/api/v1/documents/${encodeURI(workflow.name)}`).then((answer) => answer.json() as Promise<unknown>);
+      const document = await get<unknown>("/api/v1/documents/{name}", { name: workflow.name });
       await send("DELETE", "/api/v1/documents/{name}", { name: workflow.name });
       toast(t("workflows.removed", { name: workflow.name }), "info", {
-        action: { label: t("undo"), run: () => void send("PUT", "/api/v1/documents/{name}", { name: workflow.name }, text).then(learnWorkflows) },
+        action: { label: t("undo"), run: () => void send("PUT", "/api/v1/documents/{name}", { name: workflow.name }, document).then(learnWorkflows, tell) },
       });
       await learnWorkflows();
     } catch (error) {

@@ -10,7 +10,7 @@ import { showNode } from "../../state/commands";
 import { server } from "../../state/server";
 import { useStore } from "../../state/store";
 import { count, revive, start, sweeps, wish } from "../../state/sweep";
-import { active, activeOf, change, workspace } from "../../state/workspace";
+import { active, activeOf, changeWhole, workspace } from "../../state/workspace";
 import { Icon } from "../Icon";
 import { Grid } from "./SweepGrid";
 
@@ -36,7 +36,7 @@ export function SweepSheet() {
   useEffect(() => {
     if (swept) void revive(swept);
   }, [swept]);
-  const put = (next: AxisSpec[], key: string): void => change(t("cmd.sweep"), (doc) => setAxes(doc, next), key);
+  const put = (next: AxisSpec[], key: string): void => changeWhole(t("cmd.sweep"), (doc) => setAxes(doc, next), key);
   const offered = useMemo(() => fields(doc, catalog, active().selected).filter((one) => !axes.some((axis) => axis.input === one.input)), [doc, catalog]); // eslint-disable-line react-hooks/exhaustive-deps
   return (
     <div className="sweep">
@@ -59,7 +59,7 @@ export function SweepSheet() {
         {axes.length < MAX_AXES && (
           <label className="pick">
             <span>{t("sweep.add")}</span>
-            <select value="" onChange={(event) => event.target.value && change(t("cmd.sweep"), (doc) => toggleAxis(doc, catalog, event.target.value))}>
+            <select value="" onChange={(event) => event.target.value && changeWhole(t("cmd.sweep"), (doc) => toggleAxis(doc, catalog, event.target.value))}>
               <option value="" />
               {offered.map((one) => <option key={one.input} value={one.input}>{one.label}</option>)}
             </select>
@@ -99,7 +99,7 @@ function AxisRow({ axis, wrong, count, onText, onRemove }: { axis: AxisSpec; wro
         <div className="options">
           <label><input type="checkbox" checked={options.every((one) => lines.includes(one))} onChange={(event) => onText(event.target.checked ? options.join("\n") : "")} /> {t("sweep.all")}</label>
           {options.map((one) => (
-            <label key={one}><input type="checkbox" checked={lines.includes(one)} onChange={(event) => onText(options.filter((other) => (other === one ? event.target.checked : lines.includes(other))).join("\n"))} /> {one}</label>
+            <label key={one}><input type="checkbox" checked={lines.includes(one)} onChange={(event) => onText(options.filter((other) => (other === one ? event.target.checked : lines.includes(other))).join("\n"))} /> {field?.widget?.said?.[one] ?? one}</label>
           ))}
         </div>
       ) : numeric ? (

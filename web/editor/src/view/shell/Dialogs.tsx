@@ -7,6 +7,7 @@ import { connect } from "../../model/edit";
 import { offers } from "../../model/offers";
 import { COMMANDS, type Command } from "../../state/commands";
 import { save } from "../../state/files";
+import { composing } from "../../state/keys";
 import { screen, type Dialog } from "../../state/screen";
 import { server } from "../../state/server";
 import { settings, type Settings } from "../../state/settings";
@@ -37,7 +38,7 @@ function Frame({ dialog }: { dialog: Exclude<Dialog, "tour"> }) {
   const View = VIEWS[dialog];
   return (
     <div className="veil" onPointerDown={(event) => event.target === event.currentTarget && close()}>
-      <div ref={box} className={`dialog ${dialog}`} role="dialog" aria-modal="true" aria-label={t(TITLES[dialog])} onKeyDown={(event) => { event.stopPropagation(); if (event.key === "Escape") close(); }}>
+      <div ref={box} className={`dialog ${dialog}`} role="dialog" aria-modal="true" aria-label={t(TITLES[dialog])} onKeyDown={(event) => { event.stopPropagation(); if (event.key === "Escape" && !composing(event)) close(); }}>
         <header><h2>{t(TITLES[dialog])}</h2><button className="icon-button" aria-label={t("close")} onClick={close}><Icon name="close" size={16} /></button></header>
         <View />
       </div>
@@ -159,6 +160,7 @@ function Pick({ label, entries, none }: { label: string; entries: Entry[]; none?
       <input
         autoFocus role="combobox" aria-expanded="true" aria-controls="pick" aria-activedescendant={`pick-${at}`} aria-label={label} value={text} onChange={(event) => { setText(event.target.value); setAt(0); }}
         onKeyDown={(event) => {
+          if (composing(event)) return;
           if (event.key === "ArrowDown") setAt(Math.min(at + 1, found.length - 1));
           else if (event.key === "ArrowUp") setAt(Math.max(at - 1, 0));
           else if (event.key === "Enter") go(found[at]);

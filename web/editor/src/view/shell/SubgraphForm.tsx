@@ -6,6 +6,7 @@ import { useT } from "../../i18n/t";
 import type { ExposedInput, ExposedOutput, Subgraph } from "../../model/document";
 import { movePort, removeOutput, renamePort, unpromote } from "../../model/expose";
 import { setSubgraph } from "../../model/subgraph";
+import { composing } from "../../state/keys";
 import { screen } from "../../state/screen";
 import { server } from "../../state/server";
 import { useStore } from "../../state/store";
@@ -67,5 +68,5 @@ function Name({ name, onChange }: { name: string; onChange: (to: string) => void
     if (text.trim() && text !== name) onChange(text);
     else setText(name);
   };
-  return <input aria-label={t("sub.rename", { name })} value={text} maxLength={100} onChange={(event) => setText(event.target.value)} onBlur={done} onKeyDown={(event) => event.key === "Enter" && done()} />;
+  return <input aria-label={t("sub.rename", { name })} value={text} maxLength={100} onChange={(event) => setText(event.target.value)} onBlur={done} onKeyDown={(event) => event.key === "Enter" && !composing(event) && done()} />;
 }

@@ -1,6 +1,6 @@
 /** TopBar: the tabs, and the run: start, stop, how far it is. */
 
-import { useState } from "react";
+import { useEffect, useRef, useState } from "react";
 
 import type { Outlook } from "../../api/schema";
 import { useT } from "../../i18n/t";
@@ -29,11 +29,15 @@ export function TopBar() {
 function Tabs() {
   const t = useT();
   const { tabs, active } = useStore(workspace);
+  const bar = useRef<HTMLElement>(null);
+  useEffect(() => {
+    bar.current?.querySelector(".tab.now")?.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+  }, [active, tabs.length]);
   return (
-    <nav className="tabs" aria-label={t("tabs")}>
+    <nav ref={bar} className="tabs" aria-label={t("tabs")} onWheel={(event) => (event.currentTarget.scrollLeft += event.deltaX || event.deltaY)}>
       {tabs.map((tab) => (
         <div key={tab.id} className={tab.id === active ? "tab now" : "tab"}>
-          <button aria-current={tab.id === active ? "page" : undefined} onClick={() => workspace.patch({ active: tab.id })} onAuxClick={(event) => event.button === 1 && close(tab.id)}>
+          <button aria-current={tab.id === active ? "page" : undefined} title={tab.name ?? titleOf(tab)} onClick={() => workspace.patch({ active: tab.id })} onAuxClick={(event) => event.button === 1 && close(tab.id)}>
             {isDirty(tab) && <i className="unsaved" title={t("tab.unsaved")} role="img" aria-label={t("tab.unsaved")} />}
             {titleOf(tab) || t("untitled")}
           </button>

@@ -4,6 +4,7 @@ import { useEffect, useId, useRef, useState } from "react";
 import { createPortal } from "react-dom";
 
 import { useT } from "../../i18n/t";
+import { composing } from "../../state/keys";
 
 interface Props {
   label: string;
@@ -13,28 +14,30 @@ interface Props {
   onChange: (value: string) => void;
   /** others than these may be entered */
   free?: boolean;
+  /** what options are called, where that is not what they are */
+  said?: Readonly<Record<string, string>>;
 }
 
-export function ComboField({ label, name, value, options, onChange, free }: Props) {
+export function ComboField({ label, name, value, options, onChange, free, said = {} }: Props) {
   const [open, setOpen] = useState(false);
   const button = useRef<HTMLButtonElement>(null);
   const known = options.includes(value) || free;
   return (
     <>
-      <button ref={button} className={`combo ${known ? "" : "strange"}`} aria-haspopup="listbox" aria-expanded={open} aria-label={`${name}: ${value}`} onClick={() => setOpen(!open)}>
+      <button ref={button} className={`combo ${known ? "" : "strange"}`} aria-haspopup="listbox" aria-expanded={open} aria-label={`${name}: ${said[value] ?? value}`} onClick={() => setOpen(!open)}>
         <span>{label}</span>
-        <b>{value || "–"}</b>
+        <b>{(said[value] ?? value) || "–"}</b>
       </button>
-      {open && <Options {...{ name, value, options, free }} anchor={button.current!} onPick={(word) => { setOpen(false); button.current?.focus(); if (word !== undefined) onChange(word); }} />}
+      {open && <Options {...{ name, value, options, free, said }} anchor={button.current!} onPick={(word) => { setOpen(false); button.current?.focus(); if (word !== undefined) onChange(word); }} />}
     </>
   );
 }
 
-function Options({ name, value, options, anchor, onPick, free }: { name: string; value: string; options: readonly string[]; anchor: HTMLElement; free?: boolean; onPick: (word?: string) => void }) {
+function Options({ name, value, options, anchor, onPick, free, said }: Required<Pick<Props, "said">> & Pick<Props, "name" | "value" | "options" | "free"> & { anchor: HTMLElement; onPick: (word?: string) => void }) {
   const t = useT();
   const id = useId();
   const [text, setText] = useState("");
-  const found = options.filter((option) => option.toLowerCase().includes(text.toLowerCase()));
+  const found = options.filter((option) => `${option}\n${said[option] ?? ""}`.toLowerCase().includes(text.toLowerCase()));
   const list = free && text && !found.includes(text) ? [text, ...found] : found;
   const [at, setAt] = useState(Math.max(0, options.indexOf(value)));
   const box = anchor.getBoundingClientRect();
@@ -58,6 +61,7 @@ function Options({ name, value, options, anchor, onPick, free }: { name: string;
         onChange={(event) => { setText(event.target.value); setAt(0); }}
         onKeyDown={(event) => {
           event.stopPropagation();
+          if (composing(event)) return;
           if (event.key === "ArrowDown") setAt(Math.min(at + 1, list.length - 1));
           else if (event.key === "ArrowUp") setAt(Math.max(at - 1, 0));
           else if (event.key === "Enter") onPick(list[at]);
@@ -69,7 +73,7 @@ function Options({ name, value, options, anchor, onPick, free }: { name: string;
       <div role="listbox" id={id} aria-label={name} tabIndex={-1}>
         {list.map((option, index) => (
           <div key={option} id={`${id}-${index}`} role="option" aria-selected={index === at} className={option === value ? "now" : ""} onPointerMove={() => setAt(index)} onClick={() => onPick(option)}>
-            {option || "–"}
+            {(said[option] ?? option) || "–"}
           </div>
         ))}
         {!list.length && <p className="quiet">{t("search.none")}</p>}

@@ -1,6 +1,8 @@
-/** EditableText: words that become a field on a double click or F2. */
+/** EditableText: words that become a field on a double click. */
 
 import { useState } from "react";
+
+import { composing } from "../../state/keys";
 
 interface Props {
   value: string;
@@ -23,6 +25,7 @@ export function EditableText({ value, label, className = "", onChange }: Props) 
       className={`${className} nodrag`} autoFocus aria-label={label} defaultValue={value} maxLength={200} onFocus={(event) => event.currentTarget.select()}
       onKeyDown={(event) => {
         event.stopPropagation();
+        if (composing(event)) return;
         if (event.key === "Enter") event.currentTarget.blur();
         if (event.key === "Escape") {
           event.currentTarget.value = value;

@@ -67,7 +67,7 @@ function Inner({ id, node, input, label, value, set }: InnerProps) {
         </label>
       );
     case "COMBO":
-      return <ComboField label={label} name={name} value={String(value ?? "")} options={widget.options ?? []} onChange={set} />;
+      return <ComboField label={label} name={name} value={String(value ?? "")} options={widget.options ?? []} said={widget.said} onChange={set} />;
     case "STRING":
       if (widget.upload) return <FileField label={label} name={name} value={String(value ?? "")} accept={widget.upload} onChange={set} onPaint={node.type === MASK || (node.type === PICTURE && value) ? () => paintFor(id) : undefined} />;
       if (widget.type === "color") return <ColorField label={label} name={name} value={String(value ?? "")} onChange={set} />;

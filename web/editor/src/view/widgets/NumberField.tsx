@@ -5,6 +5,7 @@ import { useRef, useState } from "react";
 import { calculate, clamp, tidy } from "../../model/arithmetic";
 import type { Json } from "../../model/json";
 import type { Widget } from "../../model/nodetype";
+import { composing } from "../../state/keys";
 
 interface Props {
   label: string;
@@ -48,6 +49,7 @@ export function NumberField({ label, name, value, whole, widget, onChange }: Pro
           onBlur={(event) => commit(event.target.value)}
           onKeyDown={(event) => {
             event.stopPropagation();
+            if (composing(event)) return;
             if (event.key === "Enter") commit(event.currentTarget.value);
             if (event.key === "Escape") setTyping(null);
           }}
