@@ -129,6 +129,8 @@ def sample(
     """
     named = {field.name for field in fields(Sampling)} & options.keys()
     sampling = replace(sampling, **{name: options.pop(name) for name in named})
+    from nodes.nextgpt.model.preview import decoding_of
+
     of_modality(decoder, modality)
     start = None if latent is None else cells(latent, modality)
     positive = joined(condition, "condition")
@@ -151,7 +153,7 @@ def sample(
             spacing=sampling.spacing,
             latent=None if start is None else start.to(context.device),
             strength=strength,
-            on_step=reporter(context),
+            on_step=reporter(context, modality, decoding_of(module, modality)),
             cancelled=lambda: context.cancelled,
             **options,
         )
@@ -262,10 +264,11 @@ def cancellable() -> Iterator[None]:
         raise Cancelled() from error
 
 
-def reporter(context: NodeContext) -> Callable[[int, int, Any], None]:
+def reporter(context: NodeContext, modality: str = "image", decode: Any = None) -> Callable[[int, int, Any], None]:
     """Called after every step: tells progress, and now and then shows what is there so far.
 
-    A picture is asked for at one step and shown at that one or a later one, when it has come from the device.
+    A picture is asked for at one step and shown at that one or a later one, when it has come from the device. decode: see
+    `model/preview.py`.
     """
     from nodes.nextgpt.model.preview import Glance
 
@@ -277,21 +280,20 @@ def reporter(context: NodeContext) -> Callable[[int, int, Any], None]:
         context.progress(done, total)
         now = time.monotonic()
         if glance is None and done < total and now - last >= PREVIEW_EVERY_S:
-            last, glance = now, Glance(latent)
-        seen = None if glance is None else glance.arrived()
+            last, glance = now, Glance(latent, modality, decode)
+        seen = None if glance is None else glance.picture()
         if seen is not None:
             glance = None
-            context.preview(_picture(seen), "image/png")
+            context.preview(_png(seen), "image/png")
 
     return report
 
 
-def _picture(latent: Any) -> bytes:
+def _png(seen: Any) -> bytes:
+    """Of uint8 "h w 3"."""
     from PIL import Image
 
-    from nodes.nextgpt.model.preview import preview_rgb
-
-    picture = Image.fromarray(preview_rgb(latent).numpy())
+    picture = Image.fromarray(seen.numpy())
     largest = max(picture.size)
     scale = min(8, PREVIEW_SIDE // largest) if largest <= PREVIEW_SIDE else PREVIEW_SIDE / largest
     size = [max(1, round(side * scale)) for side in picture.size]

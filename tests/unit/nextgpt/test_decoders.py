@@ -238,24 +238,24 @@ def test_steps_are_reported_and_cancel_within_one(decoders, conditions):
 
 
 def test_previews_are_small_pictures_of_any_latent():
-    picture = preview_rgb(torch.randn(2, 4, 6, 8, generator=torch.Generator().manual_seed(0)))
+    picture = preview_rgb(torch.randn(2, 4, 6, 8, generator=torch.Generator().manual_seed(0)), "image")
     assert picture.shape == (6, 8, 3)
     assert picture.dtype == torch.uint8
     assert picture.float().std() > 10
     film = torch.zeros(1, 4, 3, 6, 8)
     film[:, :, 1] = 1
-    assert preview_rgb(film).shape == (6, 16, 3), "three frames: the first and the last, side by side"
-    assert preview_rgb(film[:, :, :1]).shape == (6, 8, 3)
+    assert preview_rgb(film, "video").shape == (6, 16, 3), "three frames: the first and the last, side by side"
+    assert preview_rgb(film[:, :, :1], "video").shape == (6, 8, 3)
     long = torch.zeros(1, 4, 10, 6, 8)
     for frame in range(10):
         long[0, 0, frame] = frame
-    four = preview_rgb(long)
+    four = preview_rgb(long, "video")
     assert four.shape == (12, 16, 3)
     corners = [four[0, 0, 0], four[0, 8, 0], four[6, 0, 0], four[6, 8, 0]]
-    assert [preview_rgb(long[:, :, at])[0, 0, 0] for at in (0, 3, 6, 9)] == corners
+    assert [preview_rgb(long[:, :, at], "image")[0, 0, 0] for at in (0, 3, 6, 9)] == corners
     sound = torch.zeros(1, 8, 25, 16)
     sound[:, :, 20, 2] = 5.0
-    heard = preview_rgb(sound)
+    heard = preview_rgb(sound, "audio")
     assert heard.shape == (64, 25, 3)
     bright = heard[..., 0].nonzero().tolist()
     assert bright == [[row, 20] for row in range(52, 56)], "the third lowest band, near the right end"

@@ -55,7 +55,7 @@ def test_on_a_cpu_there_is_nothing_to_wait_for() -> None:
     pace = Pace(torch.device("cpu"))
     for _ in range(5):
         pace.step()
-    assert Glance(torch.ones(2, 4, 3, 3)).arrived().shape == (1, 4, 3, 3)  # type: ignore[union-attr]
+    assert Glance(torch.ones(2, 4, 3, 3)).picture().shape == (3, 3, 3)  # type: ignore[union-attr]
 
 
 def test_a_preview_is_shown_when_it_has_come_and_only_one_is_on_its_way(
@@ -66,14 +66,14 @@ def test_a_preview_is_shown_when_it_has_come_and_only_one_is_on_its_way(
     class Slow(Glance):
         """Three steps under way."""
 
-        def __init__(self, latent: torch.Tensor) -> None:
-            super().__init__(latent)
+        def __init__(self, latent: torch.Tensor, *rest: Any) -> None:
+            super().__init__(latent, *rest)
             taken.append(int(latent[0, 0, 0, 0]))
             self.asked = 0
 
-        def arrived(self) -> torch.Tensor | None:
+        def picture(self) -> torch.Tensor | None:
             self.asked += 1
-            return super().arrived() if self.asked > 3 else None
+            return super().picture() if self.asked > 3 else None
 
     monkeypatch.setattr("nodes.nextgpt.model.preview.Glance", Slow)
     monkeypatch.setattr(denoise, "PREVIEW_EVERY_S", 0.0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -117,9 +120,31 @@ def test_a_film_of_eight_channels_has_a_preview():
 
     latent = torch.zeros(1, 8, 8, 8, 8)
     latent[:, :, -1] = 4.0  # the last of four frames that are shown
-    shown = preview_rgb(latent)
+    shown = preview_rgb(latent, "video")
     assert shown.shape == (16, 16, 3)
     assert shown[8:, 8:].min() == 255 > shown[:8, :8].max()
+
+
+@pytest.mark.parametrize("modality", ["image", "video"])
+def test_previews_have_its_colours(modality):
+    """Nobody measured the colours of its latents: they are decoded, which takes it a part of a step."""
+    from nodes.nextgpt.model.preview import Glance, decoding_of
+    from nodes.nextgpt.training.parts import Parts
+    from nodes.nextgpt.training.senses import Senses
+    from nodes.nextgpt.training.world.talk import Talker
+
+    parts = Parts("mini", Path("absent"), Path("absent"))
+    talker = Talker(random.Random(3))
+    medium = talker.scene() if modality == "image" else talker.clip()
+    latent, target = Senses(parts).latents(modality, [medium]), Senses(parts).decoder_target(modality, [medium])[0]
+    decoder = parts.get(f"{modality}_decoder")
+    seen = Glance(latent, modality, decoding_of(decoder, modality)).picture()
+    frames = target[None] if modality == "image" else target[[0, 2, 5, 7]]
+    wanted = (frames.movedim(1, -1) / 2 + 0.5) * 255
+    wanted = torch.cat([torch.cat(list(wanted[at : at + 2]), dim=1) for at in range(0, len(wanted), 2)])
+    assert seen.shape == wanted.shape
+    assert (seen.float() - wanted).abs().mean() < 12
+    assert decoding_of(parts.get("audio_decoder"), "audio") is None
 
 
 def test_it_is_trained_from_nothing_though_its_weights_are_there(tmp_path, monkeypatch):
