@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from graph_engine.client.connection import Connection, NoServerError, ServerError
-from graph_engine.client.result import Result
+from graph_engine.client.result import Result, places
 
 if TYPE_CHECKING:
     import aiohttp
@@ -235,9 +235,13 @@ class AsyncClient:
         return answer
 
     async def save(self, result: Result, folder: str | Path) -> list[Path]:
-        """Write all files of a result into `folder`; their paths."""
+        """Write all files of a result into `folder`, in the subfolders that their names have; their paths."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        return [await self.download(file, folder) for file in result.files]
+        paths = places(result.files, folder)
+        for file, path in zip(result.files, paths, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            await self.download(file, path)
+        return paths
 
 
 def _named(workflow: str | Mapping[str, Any]) -> Json:

@@ -10,6 +10,7 @@ import pytest
 from graph_engine import AsyncClient, Client
 from graph_engine.client import NoServerError, ServerError
 from graph_engine.client.connection import BATCHES_AHEAD
+from graph_engine.client.result import places
 from tests.protocol.live import LiveServer, two, workflow
 
 SLOW = workflow({"c": ("trial.chunks", {"count": 60, "pause_s": 0.01})}, ["c"])
@@ -43,6 +44,14 @@ async def test_files_go_up_and_come_down(live: LiveServer, tmp_path: Path) -> No
         with pytest.raises(ServerError) as caught:
             await client.download({"folder": "input", "name": "nobody.png"}, tmp_path / "x")
         assert caught.value.problem.code == "file_not_found"
+
+
+def test_where_files_go() -> None:
+    names = ["a.png", "a.png", "left/a.png", "../../a.png", "/etc/passwd", "..", "a (1).png"]
+    paths = places([{"name": name} for name in names], "out")
+    assert [str(path) for path in paths] == [
+        "out/a.png", "out/a (1).png", "out/left/a.png", "out/a (2).png", "out/etc/passwd", "out/file", "out/a (1) (1).png"
+    ]  # fmt: skip
 
 
 @pytest.mark.asyncio
