@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
@@ -217,9 +218,15 @@ class AsyncClient:
 
     @staticmethod
     async def _write(response: aiohttp.ClientResponse, path: Path) -> None:
-        with path.open("wb") as target:
-            async for piece in response.content.iter_chunked(PIECE_BYTES):
-                await asyncio.to_thread(target.write, piece)
+        """The whole body or nothing: what breaks off in the middle leaves what was there before."""
+        unfinished = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.part")
+        try:
+            with unfinished.open("wb") as target:
+                async for piece in response.content.iter_chunked(PIECE_BYTES):
+                    await asyncio.to_thread(target.write, piece)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     async def timeline(self, run: str) -> Json:
         """When every step of a recent run waited, computed and ended: Chrome's trace event format."""

@@ -46,6 +46,24 @@ async def test_files_go_up_and_come_down(live: LiveServer, tmp_path: Path) -> No
         assert caught.value.problem.code == "file_not_found"
 
 
+@pytest.mark.asyncio
+async def test_a_download_that_breaks_off_leaves_nothing_half(tmp_path: Path) -> None:
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        await writer.drain()
+        writer.close()
+
+    (tmp_path / "old.bin").write_bytes(b"as before")
+    async with await asyncio.start_server(half, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with AsyncClient(f"http://127.0.0.1:{port}") as client:
+            for name in ("old.bin", "new.bin"):
+                with pytest.raises(NoServerError):
+                    await client.download({"folder": "output", "name": name}, tmp_path / name)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"old.bin": b"as before"}
+
+
 def test_where_files_go() -> None:
     names = ["a.png", "a.png", "left/a.png", "../../a.png", "/etc/passwd", "..", "a (1).png"]
     paths = places([{"name": name} for name in names], "out")
