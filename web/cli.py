@@ -335,6 +335,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise  # of no file: a mistake of ours
+        where, why = os.fsdecode(error.filename), error.strerror
+        print(f"anyloom: {where!r} cannot be used: {why}. Check its rights and room, or name another.", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -93,8 +93,10 @@ def _transcode(source: Path, medium: str, target: Path) -> None:
     except AnyloomError:
         raise
     except Exception as error:  # decoders raise whatever they like for what is damaged
+        from nodes.media.file_faults import short
+
         raise RequestError(
-            f"{source.name[:80]!r} cannot be shown: {type(error).__name__}: {str(error)[:200]}.",
+            f"{source.name[:80]!r} cannot be shown: {type(error).__name__}: {short(error, source)[:200]}.",
             remedy="The file is damaged or of a kind that is not known; make it again.",
             code="damaged_file",
         ) from error

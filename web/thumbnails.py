@@ -67,8 +67,10 @@ def _make(path: Path, size: int) -> bytes:
     except (NodeError, RequestError):
         raise
     except Exception as error:  # decoders raise whatever they like for what is damaged
+        from nodes.media.file_faults import short
+
         raise RequestError(
-            f"{path.name[:80]!r} cannot be shown: {type(error).__name__}: {str(error)[:200]}.",
+            f"{path.name[:80]!r} cannot be shown: {type(error).__name__}: {short(error, path)[:200]}.",
             remedy="The file is damaged or of a kind that is not known; make it again.",
             code="damaged_file",
         ) from error
@@ -76,6 +78,8 @@ def _make(path: Path, size: int) -> bytes:
 
 def _picture(path: Path, size: int) -> Any:
     from PIL import Image, ImageOps
+
+    from nodes.media.deep_grey import is_deep, shallow
 
     with Image.open(path) as image:
         if image.width * image.height > MAX_PIXELS:
@@ -86,6 +90,8 @@ def _picture(path: Path, size: int) -> Any:
             )
         image.draft("RGB", (2 * size, 2 * size))  # JPEG is decoded at a fraction of its size
         turned = ImageOps.exif_transpose(image)
+        if is_deep(turned):
+            turned = shallow(turned)
         clear = "A" in turned.getbands() or "transparency" in turned.info
         return turned.convert("RGBA" if clear else "RGB")
 
@@ -98,5 +104,5 @@ def _first_frame(path: Path) -> Any:
         if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
             raise RequestError(f"{path.name[:80]!r} is too large.", remedy="Open it in full.", code="too_large")
         for frame in container.decode(stream):
-            return frame.to_image()
+            return frame.to_image().rotate(round(frame.rotation / 90) * 90, expand=True)  # a phone's mark
     raise ValueError("it has no picture")

@@ -48,6 +48,8 @@ def to_m4a(source: Path, target: Path) -> None:
                 break
             sound.take(frame)
         sound.close()
+        if not sound.count:
+            raise _nothing(source, "sound")
 
 
 def to_mp4(source: Path, target: Path) -> None:
@@ -132,7 +134,7 @@ class _Sound:
         self._stream: Any = made.add_stream("aac", rate=RATE, layout="stereo")
         self._stream.bit_rate = 160_000
         self._resampler = av.AudioResampler(format="fltp", layout="stereo", rate=RATE, frame_size=1024)
-        self._count = 0
+        self.count = 0
 
     def take(self, frame: Any) -> None:
         """Laid end to end: what the file says of times is often wrong by a sample."""
@@ -141,8 +143,8 @@ class _Sound:
             self._encode(part)
 
     def _encode(self, part: Any) -> None:
-        part.pts, part.time_base = self._count, Fraction(1, RATE)
-        self._count += part.samples
+        part.pts, part.time_base = self.count, Fraction(1, RATE)
+        self.count += part.samples
         self._made.mux(self._stream.encode(part))
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from graph_engine.client.connection import Connection, NoServerError, ServerError
-from graph_engine.client.result import Result
+from graph_engine.client.result import Result, places
 
 if TYPE_CHECKING:
     import aiohttp
@@ -217,9 +218,15 @@ class AsyncClient:
 
     @staticmethod
     async def _write(response: aiohttp.ClientResponse, path: Path) -> None:
-        with path.open("wb") as target:
-            async for piece in response.content.iter_chunked(PIECE_BYTES):
-                await asyncio.to_thread(target.write, piece)
+        """The whole body or nothing: what breaks off in the middle leaves what was there before."""
+        unfinished = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.part")
+        try:
+            with unfinished.open("wb") as target:
+                async for piece in response.content.iter_chunked(PIECE_BYTES):
+                    await asyncio.to_thread(target.write, piece)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     async def timeline(self, run: str) -> Json:
         """When every step of a recent run waited, computed and ended: Chrome's trace event format."""
@@ -235,9 +242,13 @@ class AsyncClient:
         return answer
 
     async def save(self, result: Result, folder: str | Path) -> list[Path]:
-        """Write all files of a result into `folder`; their paths."""
+        """Write all files of a result into `folder`, in the subfolders that their names have; their paths."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        return [await self.download(file, folder) for file in result.files]
+        paths = places(result.files, folder)
+        for file, path in zip(result.files, paths, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            await self.download(file, path)
+        return paths
 
 
 def _named(workflow: str | Mapping[str, Any]) -> Json:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from graph_engine.errors import AnyloomError
+from graph_engine.errors import AnyloomError, RequestError
 
 BATCHES_AHEAD = 64
 """Of one run that nobody reads; beyond that the watch is given up, and taken up again when its reader comes back."""
@@ -198,7 +198,15 @@ class Connection:
 async def _send(socket: Any, message: dict[str, Any]) -> None:
     import msgpack
 
-    await socket.send_bytes(msgpack.packb(message))
+    try:
+        frame = msgpack.packb(message)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RequestError(
+            f"the request cannot be sent: {error}.",
+            remedy="Send JSON values: well-formed text, finite numbers, whole ones of at most 64 bits, lists, objects.",
+            code="bad_value",
+        ) from None
+    await socket.send_bytes(frame)
 
 
 def _refusal(url: str, status: int) -> dict[str, str]:

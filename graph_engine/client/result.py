@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 
@@ -50,3 +51,22 @@ class Result:
 
     def __repr__(self) -> str:
         return f"<Result {self.id} {self.status}: {len(self.text)} characters, {len(self.files)} files>"
+
+
+def places(files: Iterable[Mapping[str, Any]], folder: str | Path) -> list[Path]:
+    """Where each file of one result goes: under its own name and subfolders inside `folder`, each at a place of its own.
+
+    A name leads nowhere else, whatever a server says. Equal names, as of an output and a preview, are numbered.
+    """
+    taken: set[Path] = set()
+    found = []
+    for file in files:
+        parts = [part for part in PurePosixPath(file["name"]).parts if part not in ("/", "//", "..")]
+        wanted = path = Path(folder, *(parts or ["file"]))
+        number = 0
+        while path in taken:
+            number += 1
+            path = wanted.with_name(f"{wanted.stem} ({number}){wanted.suffix}")
+        taken.add(path)
+        found.append(path)
+    return found

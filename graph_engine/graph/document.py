@@ -69,7 +69,7 @@ def parse(
     source: str | bytes | Mapping[str, Any], *, max_bytes: int = 1 << 24, max_nodes: int = 100_000, max_depth: int = 64
 ) -> Document:
     """Read a document of any known version. Raises DocumentError with every problem and its place."""
-    raw = source if isinstance(source, Mapping) else load_json(source, max_bytes=max_bytes)
+    raw = load_json(source, max_bytes=max_bytes) if isinstance(source, str | bytes) else source
     if not isinstance(raw, Mapping):
         raise _single("not_a_workflow", "a workflow is a JSON object.", 'Start with {"format": "anyloom", ...}.', "/")
     raw = migrate(raw)

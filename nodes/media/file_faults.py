@@ -12,7 +12,7 @@ from graph_engine.errors import NodeError
 def damaged(path: Path, what: str, reason: object) -> NodeError:
     """A file that is of a known format and broken."""
     return NodeError(
-        f"the {what} file {path.name} ({_bytes(path)} bytes) cannot be read: {_short(reason, path)}.",
+        f"the {what} file {path.name} ({_bytes(path)} bytes) cannot be read: {short(reason, path)}.",
         remedy="The file is damaged or incomplete: copy or upload it again, or export it anew.",
         code="damaged_file",
         port="file",
@@ -64,8 +64,8 @@ def complete_or_gone(path: Path, what: str) -> Iterator[None]:
         raise
 
 
-def _short(reason: object, path: Path) -> str:
-    """The library's reason without the folders of this machine, which are nobody's business."""
+def short(reason: object, path: Path) -> str:
+    """A library's reason without the folders of this machine, which are nobody's business."""
     return str(reason).replace(str(path), path.name).rstrip(".")
 
 

@@ -13,6 +13,7 @@ from PIL import Image as pil
 from PIL import ImageOps, ImageSequence, UnidentifiedImageError
 
 from nodes.media import workflow_metadata
+from nodes.media.deep_grey import is_deep, shades
 from nodes.media.file_faults import complete_or_gone, damaged, refuse_empty, too_large, unknown
 
 MAX_PIXELS = 256_000_000
@@ -52,10 +53,8 @@ def read_image(path: Path, all_frames: bool = False) -> tuple[torch.Tensor, torc
 
 def _array(image: pil.Image) -> np.ndarray[Any, Any]:
     """One picture of any mode as float32 "H W 4" in 0..1."""
-    if image.mode.startswith(("I", "F")):  # deep greyscale: 16 or 32 bits, or floats
-        values = np.asarray(image).astype(np.float32)
-        top = 1.0 if image.mode == "F" else 65535.0 if values.max(initial=0) > 255 or ";16" in image.mode else 255.0
-        grey = np.nan_to_num(np.clip(values / top, 0.0, 1.0))[..., None]
+    if is_deep(image):
+        grey = shades(image)[..., None]
         return np.concatenate([grey, grey, grey, np.ones_like(grey)], axis=-1)
     if image.mode == "RGB" and "transparency" not in image.info:
         colours = np.asarray(image).astype(np.float32) / 255.0

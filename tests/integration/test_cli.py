@@ -99,6 +99,32 @@ def test_files_go_in_and_come_out(here: Path, capsys: pytest.CaptureFixture[str]
     assert "there is no file 'ghost.txt'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("server", [False, True], ids=["here", "server"])
+def test_files_of_one_name_all_come_out(
+    here: Path, live: LiveServer, capsys: pytest.CaptureFixture[str], server: bool
+) -> None:
+    pictures = {
+        side: ("media.solid_image", {"color": color, "width": 8, "height": 8})
+        for side, color in (("left", "#ff0000"), ("right", "#0000ff"))
+    }
+    saves = {
+        f"save_{side}": ("media.save_image", {"name": f"{side}/pic"}, {"image": f"{side}.image"}) for side in pictures
+    }
+    file = write(here / "both.json", workflow({**pictures, **saves}))
+    assert main(["run", file, "--out", "out", *(["--server", live.url] if server else [])]) == 0
+    paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted(path.parts[:2] for path in paths) == [("out", "left"), ("out", "right")]
+    assert paths[0].read_bytes() != paths[1].read_bytes()
+
+
+def test_what_cannot_be_sent_is_said(here: Path, live: LiveServer, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(here / "two.json", two())
+    assert (
+        main(["run", file, "--server", live.url, "--set", f"a.value={'9' * 30}", "--set", f"ghost.a={'9' * 30}"]) == 1
+    )
+    assert "the request cannot be sent: Integer value out of range" in capsys.readouterr().err
+
+
 def test_run_on_a_server(here: Path, live: LiveServer, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "note.txt").write_text("over the wire")
     nodes = {"l": ("media.load_text", {"file": ""}), "s": ("media.save_text", {}, {"text": "l.text"})}
@@ -160,6 +186,11 @@ def test_nodes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "ghost.json"], "there is no file 'ghost.json'"),
         (["run", "broken.json"], "not valid JSON"),
         (["runs", "--server", "http://127.0.0.1:9"], "no Anyloom server answers at http://127.0.0.1:9"),
+        (["run", "list.json"], "a workflow is a JSON object"),
+        (["run", "two.json", "--out", "broken.json"], "'broken.json' cannot be used: File exists"),
+        (["run", "two.json", "--timeline", "ghost/t.json"], "'ghost/t.json' cannot be used: No such file"),
+        (["run", "two.json", "--data", "broken.json"], "'broken.json' cannot be used: File exists"),
+        (["serve", "--data", "broken.json"], "'broken.json' cannot be used: File exists"),
         (["inspect", "ghost.png"], "there is no file 'ghost.png'"),
     ],
 )
@@ -167,6 +198,8 @@ def test_what_cannot_be_done_is_said(
     here: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
 ) -> None:
     (here / "broken.json").write_text("{")
+    (here / "list.json").write_text("[]")
+    words = [*words, *NODES] if write(here / "two.json", two()) in [str(here / word) for word in words] else words
     assert main(words) == 1
     err = capsys.readouterr().err
     assert says in err
@@ -183,6 +216,7 @@ def test_what_cannot_be_done_is_said(
         (["serve", "--disk-cache", "big"], "use a size such as 500MB, 10GB, or off"),
         (["serve", "--custom-nodes", "ghost"], "there is no such folder"),
         (["run", "x", "--set", "nothing"], "write node.input=value"),
+        (["run", "x", "--set", "a.text=\udcff"], "write it in UTF-8"),
         (["run", "x", "--server", "localhost"], "use an address such as http://127.0.0.1:8188"),
         (["runs", "--status", "odd"], "invalid choice: 'odd'"),
     ],

@@ -10,6 +10,7 @@ import pytest
 from graph_engine import AsyncClient, Client
 from graph_engine.client import NoServerError, ServerError
 from graph_engine.client.connection import BATCHES_AHEAD
+from graph_engine.client.result import places
 from tests.protocol.live import LiveServer, two, workflow
 
 SLOW = workflow({"c": ("trial.chunks", {"count": 60, "pause_s": 0.01})}, ["c"])
@@ -43,6 +44,32 @@ async def test_files_go_up_and_come_down(live: LiveServer, tmp_path: Path) -> No
         with pytest.raises(ServerError) as caught:
             await client.download({"folder": "input", "name": "nobody.png"}, tmp_path / "x")
         assert caught.value.problem.code == "file_not_found"
+
+
+@pytest.mark.asyncio
+async def test_a_download_that_breaks_off_leaves_nothing_half(tmp_path: Path) -> None:
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        await writer.drain()
+        writer.close()
+
+    (tmp_path / "old.bin").write_bytes(b"as before")
+    async with await asyncio.start_server(half, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with AsyncClient(f"http://127.0.0.1:{port}") as client:
+            for name in ("old.bin", "new.bin"):
+                with pytest.raises(NoServerError):
+                    await client.download({"folder": "output", "name": name}, tmp_path / name)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"old.bin": b"as before"}
+
+
+def test_where_files_go() -> None:
+    names = ["a.png", "a.png", "left/a.png", "../../a.png", "/etc/passwd", "..", "a (1).png"]
+    paths = places([{"name": name} for name in names], "out")
+    assert [str(path) for path in paths] == [
+        "out/a.png", "out/a (1).png", "out/left/a.png", "out/a (2).png", "out/etc/passwd", "out/file", "out/a (1) (1).png"
+    ]  # fmt: skip
 
 
 @pytest.mark.asyncio

@@ -169,6 +169,15 @@ async def test_pictures_and_sounds_that_browsers_do_not_know(live: LiveServer, h
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("samples", [0, 1])
+async def test_a_sound_of_no_length_is_said(live: LiveServer, http: aiohttp.ClientSession, samples: int) -> None:
+    soundfile.write(live.engine.folders.roots["input"] / f"short{samples}.wav", np.zeros(samples), 8000)
+    async with http.get(f"playable/input/short{samples}.wav") as response:
+        assert response.status == 400
+        assert "has no sound" in (await response.json())["error"]["message"]
+
+
+@pytest.mark.asyncio
 async def test_what_has_no_other_form(live: LiveServer, http: aiohttp.ClientSession) -> None:
     folder = live.engine.folders.roots["input"]
     (folder / "page.html").write_text("<script>1</script>")

@@ -291,6 +291,8 @@ async def test_uploads_that_are_none(live: LiveServer, http: aiohttp.ClientSessi
     await refused("unsupported_media_type", 415, json={})
     await refused("bad_multipart", 400, data=b"garbage", headers={"Content-Type": "multipart/form-data; boundary=x"})
     await refused("bad_multipart", 400, data=b"garbage", headers={"Content-Type": "multipart/form-data"})
+    nul = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a\0b.png"\r\n\r\nabc\r\n--x--\r\n'
+    await refused("bad_multipart", 400, data=nul, headers={"Content-Type": "multipart/form-data; boundary=x"})
     half = b'--x\r\nContent-Disposition: form-data; name="file"; filename="half.png"\r\n\r\nabc'
     await refused("bad_multipart", 400, data=half, headers={"Content-Type": "multipart/form-data; boundary=x"})
     await asyncio.sleep(0.3)  # what was not sent is given up behind aiohttp's back; the loop has to live to see it

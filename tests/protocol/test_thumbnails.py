@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import av
+import numpy as np
 import pytest
 import pytest_asyncio
 from PIL import Image
 
 from graph_engine.errors import AnyloomError
+from nodes.media.video_file import read_video
 from tests.protocol.live import LiveServer, two
 from tests.protocol.test_http import OPENAPI, take
 from web import thumbnails
@@ -51,6 +55,39 @@ async def test_pictures_and_films(live: LiveServer, http: aiohttp.ClientSession)
     [film] = [path for path in MEDIA.iterdir() if path.suffix == ".mp4"][:1]
     (folder / "film.mp4").write_bytes(film.read_bytes())
     assert max((await fetch(http, "film.mp4", size=48))[0].size) == 48
+
+
+async def test_deep_greys_and_turned_films_look_as_they_are(live: LiveServer, http: aiohttp.ClientSession) -> None:
+    folder = live.engine.folders.roots["output"]
+    Image.fromarray(np.full((8, 8), 32_768, np.uint16)).save(folder / "deep.png")
+    assert (await fetch(http, "deep.png"))[0].convert("L").getpixel((4, 4)) in range(126, 131)
+    with av.open(str(folder / "flat.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        pixels = np.zeros((48, 64, 3), np.uint8)
+        pixels[:, :32] = 255
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    data = bytearray((folder / "flat.mp4").read_bytes())
+    matrix = data.index(b"tkhd") + 44  # ISO 14496-12, 8.3.2: how the picture is to be laid
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 48 << 16, 0, 1 << 30)
+    (folder / "phone.mp4").write_bytes(data)
+    small = (await fetch(http, "phone.mp4"))[0].convert("L")
+    assert small.size == (48, 64)
+    colours = read_video(folder / "phone.mp4")["frames"][0].mean(-1)
+    for y in (8, 56):
+        assert small.getpixel((24, y)) == pytest.approx(float(colours[y, 24]) * 255, abs=8)
+
+
+@pytest.mark.parametrize("route", ["thumbnails", "playable"])
+async def test_errors_say_no_folder_of_this_machine(live: LiveServer, http: aiohttp.ClientSession, route: str) -> None:
+    root = live.engine.folders.roots["output"]
+    for name in ("not.png", "not.mp4", "not.webm"):
+        (root / name).write_bytes(b"nothing")
+        async with http.get(f"{route}/output/{name}") as response:
+            text = await response.text()
+            assert response.status in (400, 422) and name in text
+            assert str(root) not in text
 
 
 async def test_what_has_no_small_picture(live: LiveServer, http: aiohttp.ClientSession) -> None:

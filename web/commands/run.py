@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from graph_engine.errors import NotFoundError
-from graph_engine.graph.document import load_json, parse
+from graph_engine.graph.document import parse
 from graph_engine.graph.subgraph import TYPE, entry_at
 from web import parcel
 from web.commands.flags import settings_of
@@ -30,6 +30,7 @@ async def run(arguments: argparse.Namespace) -> int:
     async with opened(arguments, settings) as session:
         document = await find(session, arguments.workflow)
         values = await literals(session, document, arguments.set)
+        arguments.out.mkdir(parents=True, exist_ok=True)  # before hours of work whose files could not be written
         id = await session.submit(document, values, arguments.name)
         with display(arguments.plain) as shown, cancelling(session, id):
             async for event in session.events(id):
@@ -52,7 +53,7 @@ async def find(session: Session, workflow: str) -> Mapping[str, Any]:
     """The workflow of a file that is there, else of that name."""
     path = Path(workflow)
     if path.suffix.lower() == ".json" and path.is_file():
-        return parse(load_json(path.read_bytes(), max_bytes=1 << 26)).raw
+        return parse(path.read_bytes(), max_bytes=1 << 26).raw
     if path.suffix.lower() == parcel.SUFFIX and path.is_file():
         return await session.unpack(path)
     if path.is_file():

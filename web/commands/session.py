@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from graph_engine.client import AsyncClient, Result
+from graph_engine.client.result import places
 from graph_engine.engine import Engine
 from graph_engine.errors import NotFoundError
 from graph_engine.settings import Settings
@@ -82,7 +83,11 @@ class LocalSession:
 
     async def save(self, result: Result, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
-        return [await self.fetch(file, folder) for file in result.files]
+        paths = places(result.files, folder)
+        for file, path in zip(result.files, paths, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            await self.fetch(file, path)
+        return paths
 
     async def share(self, document: Mapping[str, Any], to: Path) -> Path:
         def write() -> None:

@@ -101,4 +101,6 @@ def setting(text: str) -> Setting:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not allowed: write node.input=value, such as prompt.text='a cat'"
         )
+    if any("\ud800" <= letter <= "\udfff" for letter in text):  # how Python hands on bytes that are no UTF-8
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: write it in UTF-8")
     return Setting(name, value)

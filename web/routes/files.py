@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import BodyPartReader, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from graph_engine.errors import NotFoundError, PathError, RequestError
 from graph_engine.store.folders import Folders
@@ -35,9 +36,10 @@ async def upload(call: Call) -> web.StreamResponse:
                 found.append(
                     await inbox.receive(home.engine.folders, part.filename, _parts(part), home.limits.upload_bytes)
                 )
-    except (ValueError, AssertionError, web.HTTPBadRequest) as error:
+    except (ValueError, AssertionError, HttpProcessingError, web.HTTPBadRequest) as error:
+        why = getattr(error, "message", error)  # aiohttp's own errors quote the header below their message
         raise RequestError(
-            f"the upload is no well-formed multipart body: {error}.", remedy="Send it again.", code="bad_multipart"
+            f"the upload is no well-formed multipart body: {why}.", remedy="Send it again.", code="bad_multipart"
         ) from None
     if not found:
         raise RequestError(

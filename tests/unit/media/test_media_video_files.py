@@ -245,3 +245,29 @@ def test_paths_stay_inside(context: FolderContext, name: str, error: type[Anyloo
         load_video(context, name)
     assert caught.value.problem.code
     assert caught.value.problem.remedy
+
+
+def dropping(path: Path, kept: list[int], codec: str = "mpeg4") -> bytes:
+    """An AVI of 10 frames a second of which only some were kept, as cameras write it in the dark."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in kept:
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number * 20, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def test_an_avi_with_dropped_frames_is_whole_and_one_that_was_cut_is_not(context: FolderContext) -> None:
+    root = context.root / "input"
+    data = dropping(root / "dark.avi", [0, 1, 2, 5, 6, 9])
+    video = load_video(context, "dark.avi")
+    assert (video["frames"].shape[0], video["fps"]) == (10, 10.0)
+    shown = (video["frames"].mean((1, 2, 3)) * 255 / 20).round().int().tolist()
+    assert shown == [0, 1, 2, 2, 2, 5, 6, 6, 6, 9]
+    (root / "cut.avi").write_bytes(data[: data.rindex(b"00dc", 0, data.index(b"idx1"))])
+    with pytest.raises(NodeError) as caught:
+        load_video(context, "cut.avi")
+    assert caught.value.problem.code == "damaged_file"
