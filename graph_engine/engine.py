@@ -91,6 +91,7 @@ class Engine(Controls):
             self.provision.left,
             self.provision.too_large,
             self.telemetry.lasted,
+            self._begun,
         )
         self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
         self.provision.runner = self._runner
@@ -242,7 +243,6 @@ class Engine(Controls):
             created=record.created,
         )
         adding = self._queue.add(row)
-        self._keep(self._queue.started(run))  # in the same transaction: by then it has begun
         for _, artifact in pinned:
             await self._keep_pinned(run, artifact)
         live = self._enlist(record, ready, 0)
@@ -322,8 +322,6 @@ class Engine(Controls):
             }
             await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
             return
-        # Not begun before the disk has it: a node that ends the process at once would never be counted (law P14).
-        await self._queue.started(row.id)
         live = self._enlist(record, ready, row.boots)
         self._accept(live, row.number)
         await self._begin(live, ready.plan, journal, wishes)
@@ -406,6 +404,16 @@ class Engine(Controls):
         }
 
     # --- what the runner asks -----------------------------------------------------------------------------------------
+
+    def _begun(self, run: str) -> asyncio.Future[bool] | None:
+        """Counted with its first job: a run that only waited while the server died is not to blame."""
+        live = self._roster.live.get(run)
+        if live is None or self._closing:
+            return None
+        counting = self._queue.started(run, at=live.record.started)
+        self._keep(counting)
+        # Before it is accepted nobody knows of it, and what begins then has no effect outside; the disk is at it anyway.
+        return counting if live.accepted else None
 
     def _context(self, job: Job, inputs: Mapping[str, Any]) -> NodeContext:
         live = self._roster.live.get(job.run)

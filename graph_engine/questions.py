@@ -23,6 +23,7 @@ from graph_engine.record import RunRecord
 from graph_engine.roster import LiveRun, Roster, record_of
 from graph_engine.store.artifacts import Artifact
 from graph_engine.store.codec import encode
+from graph_engine.store.history import UNFINISHED
 from graph_engine.store.queue import RunQueue
 from graph_engine.store.vault import Vault
 from graph_engine.telemetry import Telemetry
@@ -64,11 +65,13 @@ class Questions:
         found, complete = self._roster.newest(status, client, limit, before)
         if complete:
             return [self._with_pauses(record) for record in found]
-        rows = await self._queue.history(status=status, client=client, limit=limit, before=before)
-        return [
+        on_disk = UNFINISHED if status == "running" else status  # there it is queued until its first job begins
+        rows = await self._queue.history(status=on_disk, client=client, limit=limit, before=before)
+        records = [
             self._with_pauses(live.record) if (live := self._roster.live.get(row.id)) is not None else record_of(row)
             for row in rows
         ]
+        return [record for record in records if status in (None, record.status)]
 
     def _with_pauses(self, record: RunRecord) -> RunRecord:
         run = self._runner.scheduler.runs.get(record.id)

@@ -85,6 +85,9 @@ class Runner(Reports):
         """Jobs that there is no memory for at the moment."""
         self._fetching: set[asyncio.Task[None]] = set()
         self._late: dict[str, list[asyncio.Task[None]]] = {}
+        self._unbegun: set[str] = set()
+        """Runs that no job was begun of, or whose beginning is on its way to the disk."""
+        self._counting: dict[str, asyncio.Future[bool]] = {}
         self._faults: dict[str, dict[str, Any]] = {}
         """run -> what broke in the engine itself; the run is ended by it"""
         self._ending: set[str] = set()
@@ -109,6 +112,7 @@ class Runner(Reports):
         accepted: it is durable; if not yet, `accept` says so later.
         """
         self.logs[run] = log
+        self._unbegun.add(run)
         for artifact in journal:
             self.vault.hold(artifact)
             present[artifact.key] = artifact.shape
@@ -236,6 +240,9 @@ class Runner(Reports):
         if found is not None:
             self.report(job.id, Outputs(found.outputs, found.seconds))
             return
+        if job.run in self._unbegun and (counting := self._count(job.run)) is not None:
+            counting.add_done_callback(lambda _: self._carry_out([Start(job, then)]))
+            return
         if missing:
             task = self._loop.create_task(self._fetch(job, missing))
             self._fetching.add(task)
@@ -246,6 +253,17 @@ class Runner(Reports):
             self.executor.start(made(Work, (job, inputs, None, works)))
         else:
             self._begin(job, inputs, works)
+
+    def _count(self, run: str) -> asyncio.Future[bool] | None:
+        """The run begins its first job. A node may end the process at once, and that must have been counted (law P14)."""
+        counting = self._counting.get(run)
+        if counting is None and (counting := self.hooks.begun(run)) is not None:
+            self._counting[run] = counting
+        if counting is not None and not counting.done():
+            return counting
+        self._counting.pop(run, None)
+        self._unbegun.discard(run)
+        return None
 
     def _leave(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
@@ -392,6 +410,10 @@ class Runner(Reports):
         fault = self._faults.pop(run, None)
         if fault is not None:
             status, errors = "failed", [*errors, fault]
+        if run in self._unbegun:  # everything was there already
+            self._unbegun.discard(run)
+            if self._counting.pop(run, None) is None:
+                self.hooks.begun(run)
         self.hooks.ended(run, status, errors)
         self.logs.pop(run, None)
 
