@@ -183,6 +183,8 @@ class Questions:
                 )
             key = fingerprint.run_key(steps[node].key, record.id) if steps[node].local else steps[node].key
         artifact = await self._vault.peek(key)
+        if artifact is None and key != source:  # one that holds for its run only, because of what it grew
+            artifact = await self._vault.peek(fingerprint.run_key(key, source))
         if artifact is None:
             raise NotFoundError(
                 f"the result that {node!r} is pinned to ({source[:80]}) is not kept any more.",

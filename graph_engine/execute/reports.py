@@ -150,13 +150,15 @@ class Reports:
             input = job.type.input(port)
             assert input is not None
             own[port] = (":".join(str(part) for part in ref if part is not None), local, input.kind)
+        # What it put into its graph is named after it. Where that holds for this run only, so must the name.
+        parent = fingerprint.run_key(job.key, job.run) if job.local else job.key
         try:
-            grown = grow_plan(grow, job.type, job.key, own, job.literals, self.registry, self.stamp)
+            grown = grow_plan(grow, job.type, parent, own, job.literals, self.registry, self.stamp)
         except Exception as error:
             return Failed(job.id, explain(error, job.type).to_dict())
         constants: dict[str, tuple[str, Shape]] = {}
         for name, (value, whole) in grown.constants.items():
-            artifact = Artifact.of(fingerprint.constant_key(job.key, name), (value,), (whole,))
+            artifact = Artifact.of(fingerprint.constant_key(parent, name), (value,), (whole,))
             constants[name] = artifact.key, artifact.shape
             self.vault.hold(artifact)
         keys = list(self.scheduler.keys(grown.plan, job.run))

@@ -17,6 +17,7 @@ from graph_engine.execute.events import EventLog
 from graph_engine.execute.executor import Coming, Executor, NotBegun, Outputs, Raised, Report, Work
 from graph_engine.execute.hooks import Hooks, internal_error
 from graph_engine.execute.reports import Reports
+from graph_engine.graph import fingerprint
 from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import Plan
 from graph_engine.graph.registry import Registry
@@ -378,12 +379,14 @@ class Runner(Reports):
 
         outputs = tuple(value(part) for part in instruction.outputs)
         flags = tuple(isinstance(part, list) for part in instruction.outputs)
-        self.vault.add(Artifact.of(instruction.key, outputs, flags), keep=True)
+        self.vault.add(Artifact.of(instruction.key, outputs, flags), keep=instruction.keep)
 
     def _output(self, instruction: Output) -> None:
-        run, node, key, shape = instruction
+        run, node, key, shape, fleeting = instruction
         skipped = not shape or (type(shape[0]) is Skip and all(isinstance(port, Skip) for port in shape))
         artifact = None if skipped else self.vault.find(key)
+        if fleeting and artifact is not None:  # it may be kept to be fetched, and must not be taken for the next run's
+            artifact = artifact._replace(key=fingerprint.run_key(key, run))
         if skipped or artifact is not None:
             self.hooks.output(run, node, artifact, shape)
         else:
@@ -391,7 +394,7 @@ class Runner(Reports):
 
     async def _late_output(self, instruction: Output) -> None:
         """The result of a target that lies on disk only; the end of the run waits for it."""
-        run, node, key, shape = instruction
+        run, node, key, shape, _ = instruction
         try:
             await self.vault.fetch(key)
             self.hooks.output(run, node, self.vault.find(key), shape)

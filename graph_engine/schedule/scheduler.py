@@ -127,7 +127,7 @@ class Scheduler(Steps):
                 self._demand(target)
         for target in run.targets:
             if target.state is DONE:
-                self._out.append(Output(run.id, target.id, target.key, target.shape))
+                self._out.append(Output(run.id, target.id, target.key, target.shape, target.fleeting))
         self._maybe_end(run)
 
     def _on_accept(self, event: Accept) -> None:

@@ -81,8 +81,16 @@ def refs_of(state: StepState) -> dict[str, tuple[Ref, bool]]:
     assert state.step is not None
     for link in state.step.links:
         source, output, item = state.source(link)
-        found[link.input.name] = Ref(source.key, output, item), source.step is not None and source.step.local
+        local = source.fleeting or (source.step is not None and source.step.local)
+        found[link.input.name] = Ref(source.key, output, item), local
     return found
+
+
+def take_over(state: StepState) -> bool:
+    """Whether it rests on something fleeting, and so is itself."""
+    if not state.fleeting and state.group.run.fleeting:
+        state.fleeting = any(source.fleeting for source in sources_of(state))
+    return state.fleeting
 
 
 def make_job(task: Task, coming: StepState | None = None) -> Job:
@@ -130,7 +138,7 @@ def make_job(task: Task, coming: StepState | None = None) -> Job:
             tuple(lazy),
             tuple(checks),
             state.provided,
-            step.local,
+            step.local or take_over(state),
         ),
     )
 
