@@ -155,11 +155,7 @@ class Steps(Placement):
             if state.mapped is not None and isinstance(shape, ListShape) and not input.as_list:
                 # A list that one call of a mapped step asked for: it takes its own item, like from the others.
                 state.mapped = {**state.mapped, input.name: shape.length}
-                shape = (
-                    port_shape(shape, min(state.item or 0, shape.length - 1))
-                    if shape.length
-                    else Skip("the list is empty")
-                )
+                shape = port_shape(shape, min(state.item or 0, shape.length - 1))
                 if shape is None:
                     continue
             if isinstance(shape, Skip):

@@ -15,9 +15,11 @@ from graph_engine.tuples import made
 
 
 def port_shape(shape: PortShape, item: int | None) -> PortShape:
-    """The shape of a port, or of one item of its list."""
+    """The shape of a port, or of one item of its list; -1 is the last item of an empty one."""
     if item is None or not isinstance(shape, ListShape):
         return shape
+    if item < 0:
+        return Skip("the list is empty")
     return Skip() if item in shape.skipped else None
 
 

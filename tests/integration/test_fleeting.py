@@ -114,7 +114,6 @@ async def twice(engine: Engine, **nodes: Any) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.law("P2")
 async def test_a_file_whose_name_comes_by_a_link_is_read_in_every_run(engine: Engine) -> None:
     nodes = {"n": step("f.name", value="a.txt"), "r": step("f.read", {"file": "n.text"})}
     nodes["j"] = step("f.joined", {"values": "r.text"})
