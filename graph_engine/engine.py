@@ -75,7 +75,7 @@ class Engine(Controls):
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
         divided = settings.workers != "none"
         self.provision = Provision(self.models, Estimates(settings.data_dir), self._vault, divided=divided)
-        self._planner = Planner(settings, registry, self.folders.digest)
+        self._planner = Planner(settings, registry, self.folders.digest, self.folders.is_quick)
         self._roster = Roster(settings.keep_events)
         self._closing = False
         self._background = set()
@@ -93,7 +93,7 @@ class Engine(Controls):
             self.telemetry.lasted,
             self._begun,
         )
-        self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
+        self._runner = Runner(scheduler, self._vault, registry, self._planner, settings.grace_s, hooks)
         self.provision.runner = self._runner
         self._executor = self._runner.executor = self._hands(devices)
         scheduler.lanes["device"].affinity = Affinity(self.provision.is_here)

@@ -16,7 +16,7 @@ from typing import Any
 from graph_engine.execute.events import EventLog
 from graph_engine.execute.executor import Coming, Executor, NotBegun, Outputs, Raised, Report, Work
 from graph_engine.execute.hooks import Hooks, internal_error
-from graph_engine.execute.reports import Reports
+from graph_engine.execute.reports import Reports, Stamps
 from graph_engine.graph import fingerprint
 from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import Plan
@@ -68,11 +68,11 @@ class Runner(Reports):
         scheduler: Scheduler,
         vault: Vault,
         registry: Registry,
-        stamp: Callable[[str], str],
+        stamps: Stamps,
         grace_s: float,
         hooks: Hooks,
     ) -> None:
-        super().__init__(scheduler, vault, registry, stamp, hooks)
+        super().__init__(scheduler, vault, registry, stamps, hooks)
         self.grace_s = grace_s
         self.executor: Executor
         self.logs: dict[str, EventLog] = {}

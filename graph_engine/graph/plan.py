@@ -25,6 +25,10 @@ there is no such file."""
 MODELS = "models:"
 
 
+class Unread(Exception):
+    """A stamp that is not known at once: the large file `args[0]` has to be read for it."""
+
+
 class StepLink(NamedTuple):
     """Where an input comes from: output number `output` of step `source`, or of `outer[-1 - source]`.
 
