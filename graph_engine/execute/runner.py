@@ -86,6 +86,8 @@ class Runner(Reports):
         """Jobs that there is no memory for at the moment."""
         self._fetching: set[asyncio.Task[None]] = set()
         self._late: dict[str, list[asyncio.Task[None]]] = {}
+        self._torn: dict[str, list[str]] = {}
+        """What could not be put together -> the parts that are gone."""
         self._unbegun: set[str] = set()
         """Runs that no job was begun of, or whose beginning is on its way to the disk."""
         self._counting: dict[str, asyncio.Future[bool]] = {}
@@ -207,6 +209,7 @@ class Runner(Reports):
                 elif isinstance(instruction, Drop):
                     if instruction.key not in self.scheduler.holds:  # else another event of the same burst took it up
                         self.vault.drop(instruction.key)
+                        self._torn.pop(instruction.key, None)
                 else:
                     _REST[type(instruction)](self, instruction)
             except Exception as error:  # the other instructions are of other runs: they must be carried out
@@ -329,9 +332,16 @@ class Runner(Reports):
         inputs, missing = self._inputs(job)
         if missing:
             del self.jobs[job.id]
-            self._handle(Lost(job.id, tuple(gone or missing)))
+            self._handle(Lost(job.id, tuple(self._with_parts(gone or missing))))
         else:
             self._begin(job, inputs)
+
+    def _with_parts(self, gone: list[str]) -> list[str]:
+        """And the parts for want of which they are: those must be made anew as well."""
+        found = list(gone)
+        for key in found:
+            found += self._torn.pop(key, ())
+        return found
 
     def _take(self, instruction: Take) -> None:
         self.vault.find(instruction.key)
@@ -368,16 +378,22 @@ class Runner(Reports):
             self._handle(Failed(number, self._timeout_error(job), job.attempt <= job.type.needs.retries))
 
     def _assemble(self, instruction: Assemble) -> None:
+        missing: list[str] = []
+
         def value(part: Any) -> Any:
             if isinstance(part, Ref):
                 artifact = self.vault.read(part.key)
                 if artifact is None:  # a file that vanished between being seen and being needed
-                    return Skip("its cached result is gone; run again")
+                    missing.append(part.key)
+                    return None
                 found = artifact.outputs[part.output]
                 return found if part.item is None else found[part.item]
             return [value(one) for one in part] if isinstance(part, list) else part
 
         outputs = tuple(value(part) for part in instruction.outputs)
+        if missing:  # whoever wants it will find that it is not there, and have it made anew
+            self._torn[instruction.key] = missing
+            return
         flags = tuple(isinstance(part, list) for part in instruction.outputs)
         self.vault.add(Artifact.of(instruction.key, outputs, flags), keep=instruction.keep)
 

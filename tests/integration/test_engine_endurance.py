@@ -95,7 +95,7 @@ async def test_a_large_file_is_not_read_on_the_event_loop(tmp_path: Path, grown:
     for _ in range(2):  # the second time it is remembered
         running = asyncio.create_task(run())
         assert await longest_pause(running) < 0.2
-        assert list(running.result().values())[0] == ([400 << 20] if grown else 400 << 20)
+        assert next(iter(running.result().values())) == ([400 << 20] if grown else 400 << 20)
         assert engine.folders.is_quick("film.mp4")
     await engine.close()
 
