@@ -74,6 +74,7 @@ class StepState:
         "is_target",
         "item",
         "key",
+        "let_go",
         "mapped",
         "parts",
         "provided",
@@ -98,6 +99,8 @@ class StepState:
         """Its result holds for this run only, which its plan could not know: it rests on a grown graph with something external
         or a file in it."""
         self.is_target = False
+        self.let_go = False
+        """It has grown, and so no use for what it reads: the graph in its place counts its own."""
         self.item: int | None = None
         self.mapped: dict[str, int] | None = None
         """On an item: port -> length of the list it takes its item from."""

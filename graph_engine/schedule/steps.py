@@ -289,6 +289,9 @@ class Steps(Placement):
         wanted.update(dict.fromkeys(group.state(index) for index in grown.plan.targets))
         for source in wanted:
             source.uses += 1
+        if not state.let_go:  # a long loop would hold the values of all its rounds otherwise
+            state.let_go = True
+            self._let_go(state)
         if grown.plan.steps:
             self._notify(run, "grown", state.id, {"nodes": [prefix + step.node for step in grown.plan.steps]})
         self._wait_for_parts(state, wanted)
@@ -406,17 +409,22 @@ class Steps(Placement):
             self._left(state)
 
     def _left(self, state: StepState) -> None:
-        """A step is over: what it read is used one time less, and its run may be over too."""
+        """A step is over, and its run may be over too."""
         state.readers.clear()
-        for source in sources_of(state):
-            source.uses -= 1
-            if source.uses <= 0:
-                self._unuse(source)
+        if not state.let_go:
+            self._let_go(state)
         if state.uses <= 0:
             self._unuse(state)
         run = state.group.run
         if run.open == 0:
             self._maybe_end(run)
+
+    def _let_go(self, state: StepState) -> None:
+        """What it read is used one time less."""
+        for source in sources_of(state):
+            source.uses -= 1
+            if source.uses <= 0:
+                self._unuse(source)
 
     def _cancel(self, state: StepState) -> None:
         state.state = State.CANCELLED
