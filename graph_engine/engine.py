@@ -56,6 +56,9 @@ from graph_engine.store.vault import Vault
 from graph_engine.wishes import Wishes, check_pins, check_priority
 
 JOURNAL_BYTES = 32 << 20
+"""Larger results lie on the disk with the others, not in the database."""
+ENCODED_AT_ONCE_BYTES = 1 << 20
+"""Larger results of side effects are put into bytes in a thread."""
 CUT_AT_LEAST = 100
 """The history is cut when it has grown by so many runs, or by a tenth of what is kept."""
 SEQ_PER_BOOT = 1_000_000_000
@@ -455,8 +458,18 @@ class Engine(Controls):
         )
 
     def _journal(self, run: str, artifact: Artifact) -> None:
+        if artifact.bytes > ENCODED_AT_ONCE_BYTES:
+            if artifact.bytes > JOURNAL_BYTES and self._vault.disk is not None:
+                self._vault.save(artifact)
+            else:
+                self._keep(asyncio.ensure_future(self._journal_large(run, artifact)))
+            return
         with suppress(AnyloomError):  # a value without a form on disk is computed again after a crash
             self._keep(self._queue.journal(run, artifact.key, encode_artifact(artifact)))
+
+    async def _journal_large(self, run: str, artifact: Artifact) -> None:
+        with suppress(AnyloomError):
+            await self._queue.journal(run, artifact.key, await asyncio.to_thread(encode_artifact, artifact))
 
     def _output(self, run: str, node: str, artifact: Artifact | None, shape: Shape) -> None:
         live = self._roster.live.get(run)

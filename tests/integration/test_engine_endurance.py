@@ -7,19 +7,21 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy
 import pytest
 
-from graph_engine import NodeContext, Widget, node
+from graph_engine import Effect, Json, NodeContext, Widget, node
 from graph_engine.engine import Engine
 from graph_engine.errors import StoreError
 from graph_engine.graph.registry import Registry
 from graph_engine.models.catalog import Catalog
 from graph_engine.settings import Settings
 from graph_engine.store.group_writer import GroupWriter
-from nodes.control.loop import map_items
+from nodes.control.loop import map_items, repeat
 
 pytestmark = pytest.mark.asyncio
 CALLS: list[int] = []
+ENGINES: list[Engine] = []
 
 
 @node(id="n.count")
@@ -29,14 +31,27 @@ def count(value: int, after: int = 0) -> int:
 
 
 @node(id="n.sleep")
-def sleep(seconds: float) -> float:
-    time.sleep(seconds)
+def sleep(seconds: float, context: NodeContext) -> float:
+    context.wait(seconds)
+    context.check()
     return seconds
 
 
 @node(id="n.size")
 def size(file: Annotated[str, Widget(upload="*")], context: NodeContext) -> int:
     return context.input_path(file).stat().st_size
+
+
+@node(id="n.camera", effect=Effect.EXTERNAL)
+def camera(megabytes: int) -> Json:
+    CALLS.append(megabytes)
+    return numpy.zeros(megabytes << 20, dtype=numpy.uint8)
+
+
+@node(id="n.round")
+def one_round(value: Json) -> Json:
+    CALLS.append(len(ENGINES[-1]._vault._held))
+    return [value[0] + 1]
 
 
 @node(id="n.names")
@@ -50,7 +65,7 @@ def model(name: str) -> int:
 
 def registry(reads: Any = lambda literals: []) -> Registry:
     made = node(id="n.model", reads=reads)(model).node_type  # type: ignore[attr-defined]
-    return Registry([*(f.node_type for f in (count, sleep, size, names, map_items)), made])  # type: ignore[attr-defined]
+    return Registry([*(f.node_type for f in (count, sleep, size, camera, one_round, names, map_items, repeat)), made])  # type: ignore[attr-defined]
 
 
 async def open_engine(folder: Path, types: Registry | None = None, **settings: Any) -> Engine:
@@ -186,4 +201,37 @@ async def test_a_run_that_ended_while_the_disk_was_full_is_not_run_again(
     found = await engine.wait(record.id, 10)
     assert (found.status, found.result) == ("succeeded", {"s": {"float": 0.2}, "c": {"int": 1}})
     assert CALLS.count(1) == 1
+    await engine.close()
+
+
+@pytest.mark.law("P10")
+@pytest.mark.parametrize("megabytes", [16, 300])
+async def test_a_large_result_of_a_side_effect_is_kept_for_a_restart_and_not_by_the_event_loop(
+    tmp_path: Path, megabytes: int
+) -> None:
+    """In the journal, or beside it where it is larger than a database likes."""
+    CALLS.clear()
+    engine = await open_engine(tmp_path, pool_threads=2)
+    taken = step("n.camera", megabytes=megabytes)
+    record = await engine.submit(document(c=taken, s=step("n.sleep", seconds=30.0)))
+    waiting = asyncio.create_task(asyncio.sleep(1.5))
+    assert await longest_pause(waiting) < 0.2
+    assert len(CALLS) == 1
+    await engine.close()
+    engine = await open_engine(tmp_path, pool_threads=2)
+    await asyncio.sleep(0.2)
+    assert len(CALLS) == 1, "the effect was repeated"
+    await engine.cancel(record.id)
+    await engine.close()
+
+
+async def test_a_long_loop_does_not_hold_the_values_of_its_rounds(tmp_path: Path) -> None:
+    CALLS.clear()
+    engine = await open_engine(tmp_path, cache="none", disk_cache_bytes=0)
+    ENGINES.append(engine)
+    repeated = step("control.repeat", node="n.round", port="value", output="json", count=400, value=[0])
+    record = await engine.submit(document(r=repeated))
+    assert (await engine.wait(record.id, 30)).result == {"r": {"value": [400]}}
+    assert len(CALLS) == 400
+    assert max(CALLS) <= 4
     await engine.close()
