@@ -498,7 +498,7 @@ class Engine(Controls):
         recording.add_done_callback(partial(self._recorded, live))
 
     def _record(self, record: RunRecord) -> asyncio.Future[bool]:
-        result, error = json.dumps(record.result), json.dumps(record.errors)
+        result, error = json.dumps(record.result, default=str), json.dumps(record.errors, default=str)
         recording = self._queue.finish(record.id, record.status, result=result, error=error, at=record.finished)
         self._keep(recording)
         return recording

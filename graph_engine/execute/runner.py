@@ -30,6 +30,7 @@ from graph_engine.schedule.messages import (
     Ended,
     Event,
     Failed,
+    Fault,
     GraceOver,
     Hold,
     Instruction,
@@ -184,11 +185,16 @@ class Runner(Reports):
         self._loop.call_soon(self._loop.call_soon, self._drain)
 
     def _heard(self, job: int, report: Report) -> Event:
-        event = self._event(job, report)
-        if job in self._admitted:
-            self._admitted.discard(job)
-            self._left(job)
-        return event
+        try:
+            event = self._event(job, report)
+            if job in self._admitted:
+                self._admitted.discard(job)
+                self._left(job)
+            return event
+        except Exception as fault:  # the reports behind it are of other runs: they must be heard
+            self._loop.call_exception_handler({"message": f"the engine broke at {report!r:.200}", "exception": fault})
+            self.jobs.pop(job, None)
+            return Failed(job, internal_error(fault))
 
     def _log(self, run: str, type: str, node: str, data: dict[str, Any]) -> None:
         log = self.logs.get(run)
@@ -419,6 +425,9 @@ class Runner(Reports):
         finally:
             self.vault.drop(key)
 
+    def _fault(self, instruction: Fault) -> None:
+        raise instruction.error
+
     def _ended(self, instruction: Ended) -> None:
         late = self._late.pop(instruction.run, None)
         if late:
@@ -445,4 +454,5 @@ _REST: dict[type, Callable[[Runner, Any], None]] = {
     Assemble: Runner._assemble,
     Output: Runner._output,
     Ended: Runner._ended,
+    Fault: Runner._fault,
 }

@@ -250,7 +250,9 @@ def grow_plan(
         nodes[id] = DocumentNode(id, grown.type, values, links)
 
     def source(value: Any, name: str, kind: Kind) -> Any:
-        if isinstance(value, Skip | NodeLink):
+        if isinstance(value, Skip):
+            return value.in_words()
+        if isinstance(value, NodeLink):
             return value
         if isinstance(value, OwnInput):
             return NodeLink(*own_input(value.port))

@@ -261,4 +261,11 @@ class Ended(NamedTuple):
     errors: list[dict[str, Any]]
 
 
-Instruction = Start | Stop | Assemble | Take | Drop | Notify | Output | Pause | Remind | Ended
+class Fault(NamedTuple):
+    """Something in the scheduler itself broke over a run: it is to be ended, the others go on."""
+
+    run: str
+    error: Exception
+
+
+Instruction = Start | Stop | Assemble | Take | Drop | Notify | Output | Pause | Remind | Ended | Fault

@@ -160,21 +160,29 @@ def note(context: NodeContext, a: int) -> int:
 NOTES = Registry(f.node_type for f in (note, add))  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("broken", ["context", "output", "journal", "ended"])
+@pytest.mark.parametrize("broken", ["context", "output", "journal", "ended", "left", "_complete", "_run"])
 @pytest.mark.asyncio
-async def test_a_fault_of_the_engine_fails_its_run_and_no_other(tmp_path: Path, broken: str) -> None:
+async def test_a_fault_of_the_engine_fails_its_run_and_no_other(
+    tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = await Engine.open(Settings(data_dir=tmp_path), registry=NOTES, catalog=Catalog())
     told: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["exception"])))
-    hooks = engine._runner.hooks
+    hooks: Any = engine._runner.hooks
+    scheduler = engine._runner.scheduler
+    within = hasattr(scheduler, broken)
+    whole = getattr(scheduler if within else hooks, broken)
     faults = iter([True])
 
-    def fault(*arguments: Any) -> Any:
+    def fault(*arguments: Any, **named: Any) -> Any:
         if next(faults, False):
             raise RuntimeError("a bolt came loose")
-        return getattr(hooks, broken)(*arguments)
+        return whole(*arguments, **named)
 
-    engine._runner.hooks = hooks._replace(**{broken: fault})
+    if within:
+        monkeypatch.setattr(scheduler, broken, fault)
+    else:
+        engine._runner.hooks = hooks._replace(**{broken: fault})
     workflow = document(n={"type": "u.note", "values": {"a": 1}})
     first = await engine.wait((await engine.submit(workflow)).id, 10)
     assert first.status == "failed"
