@@ -55,6 +55,11 @@ from graph_engine.store.vault import Vault
 from graph_engine.wishes import Wishes, check_pins, check_priority
 
 JOURNAL_BYTES = 32 << 20
+"""Larger results lie on the disk with the others, not in the database."""
+ENCODED_AT_ONCE_BYTES = 1 << 20
+"""Larger results of side effects are put into bytes in a thread."""
+CUT_AT_LEAST = 100
+"""The history is cut when it has grown by so many runs, or by a tenth of what is kept."""
 SEQ_PER_BOOT = 1_000_000_000
 """Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
 
@@ -74,10 +79,14 @@ class Engine(Controls):
         self._vault = Vault(MemoryStore(settings.cache), disk, settings.disk_cache_min_s)
         divided = settings.workers != "none"
         self.provision = Provision(self.models, settings.data_dir, self._vault, divided=divided)
-        self._planner = Planner(settings, registry, self.folders.digest)
+        self._planner = Planner(settings, registry, self.folders.digest, self.folders.is_quick)
         self._roster = Roster(settings.keep_events)
         self._closing = False
         self._background = set()
+        self._unrecorded: list[LiveRun] = []
+        """Runs that ended while the disk failed."""
+        self._surplus = 0
+        """Runs that ended since the history was cut the last time."""
         devices = settings.devices or find_devices()
         scheduler_lanes = {"pool": settings.pool_threads, "async": 1_000, "inline": 64}
         scheduler = Scheduler(scheduler_lanes, devices, settings.max_attempts)
@@ -90,8 +99,9 @@ class Engine(Controls):
             self.provision.left,
             self.provision.too_large,
             self.provision.lasted,
+            self._begun,
         )
-        self._runner = Runner(scheduler, self._vault, registry, self._planner.stamp, settings.grace_s, hooks)
+        self._runner = Runner(scheduler, self._vault, registry, self._planner, settings.grace_s, hooks)
         self.provision.runner = self._runner
         self._executor = self._runner.executor = self._hands(devices)
         scheduler.lanes["device"].affinity = Affinity(self.provision.is_here)
@@ -159,6 +169,9 @@ class Engine(Controls):
         for live in self._roster.live.values():
             live.log.close()
             live.ended.set()
+        for live in self._unrecorded:
+            with suppress(StoreError):
+                await self._record(live.record)
         with suppress(StoreError):  # a disk that fails now changes nothing that was promised
             await self._queue.release()
         await asyncio.to_thread(self._queue.close)
@@ -241,15 +254,21 @@ class Engine(Controls):
             created=record.created,
         )
         adding = self._queue.add(row)
-        self._keep(self._queue.started(run))  # in the same transaction: by then it has begun
-        for _, artifact in pinned:
-            await self._keep_pinned(run, artifact)
-        live = self._enlist(record, ready, 0)
         # While the disk is at it, the run begins with what has no effect outside; nobody knows of it before the disk is done.
+        live = self._enlist(record, ready, 0)
         adding.add_done_callback(partial(self._added, live))
-        await self._begin(live, ready.plan, [artifact for _, artifact in pinned], wishes)
+        artifacts = [artifact for _, artifact in pinned]
+        # From here on the run is taken, also when whoever submitted it stops waiting for the answer.
+        beginning = asyncio.ensure_future(self._take_in(live, ready.plan, artifacts, wishes))
+        self._keep(beginning)
+        await asyncio.shield(beginning)
         self._accept(live, await asyncio.shield(adding))
         return record
+
+    async def _take_in(self, live: LiveRun, plan: Plan, pinned: list[Artifact], wishes: Wishes) -> None:
+        for artifact in pinned:
+            await self._keep_pinned(live.record.id, artifact)
+        await self._begin(live, plan, pinned, wishes)
 
     async def _keep_pinned(self, run: str, artifact: Artifact) -> None:
         """It must be there after a crash as well: beside the run, or if it is large on the disk with the other results."""
@@ -309,7 +328,10 @@ class Engine(Controls):
             journal = [decode_artifact(payload) for payload in row.journal.values()]
             lost = set(wishes.pins.values()) - {artifact.key for artifact in journal}
             journal += [await self._pinned(node, key) for node, key in wishes.pins.items() if key in lost]
-        except AnyloomError as error:
+        except (
+            Exception
+        ) as fault:  # of a node pack that was changed meanwhile, say: no run may keep the server from opening
+            error = fault if isinstance(fault, AnyloomError) else AnyloomError(f"{type(fault).__name__}: {fault}.")
             problem = {**error.to_dict(), "message": f"the run cannot be taken up again: {error.message}"}
             await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
             return
@@ -321,8 +343,6 @@ class Engine(Controls):
             }
             await self._queue.finish(row.id, "failed", error=json.dumps([problem]))
             return
-        # Not begun before the disk has it: a node that ends the process at once would never be counted (law P14).
-        await self._queue.started(row.id)
         live = self._enlist(record, ready, row.boots)
         self._accept(live, row.number)
         await self._begin(live, ready.plan, journal, wishes)
@@ -406,6 +426,16 @@ class Engine(Controls):
 
     # --- what the runner asks -----------------------------------------------------------------------------------------
 
+    def _begun(self, run: str) -> asyncio.Future[bool] | None:
+        """Counted with its first job: a run that only waited while the server died is not to blame."""
+        live = self._roster.live.get(run)
+        if live is None or self._closing:
+            return None
+        counting = self._queue.started(run, at=live.record.started)
+        self._keep(counting)
+        # Before it is accepted nobody knows of it, and what begins then has no effect outside; the disk is at it anyway.
+        return counting if live.accepted else None
+
     def _context(self, job: Job, inputs: Mapping[str, Any]) -> NodeContext:
         live = self._roster.live.get(job.run)
         raw = live.raw if live is not None else None
@@ -427,8 +457,18 @@ class Engine(Controls):
         )
 
     def _journal(self, run: str, artifact: Artifact) -> None:
+        if artifact.bytes > ENCODED_AT_ONCE_BYTES:
+            if artifact.bytes > JOURNAL_BYTES and self._vault.disk is not None:
+                self._vault.save(artifact)
+            else:
+                self._keep(asyncio.ensure_future(self._journal_large(run, artifact)))
+            return
         with suppress(AnyloomError):  # a value without a form on disk is computed again after a crash
             self._keep(self._queue.journal(run, artifact.key, encode_artifact(artifact)))
+
+    async def _journal_large(self, run: str, artifact: Artifact) -> None:
+        with suppress(AnyloomError):
+            await self._queue.journal(run, artifact.key, await asyncio.to_thread(encode_artifact, artifact))
 
     def _output(self, run: str, node: str, artifact: Artifact | None, shape: Shape) -> None:
         live = self._roster.live.get(run)
@@ -451,17 +491,31 @@ class Engine(Controls):
                 self._vault.drop(key)
         record = live.record
         record.status, record.errors, record.finished = status, errors, time.time()
-        result, error = json.dumps(record.result), json.dumps(errors)
-        recording = self._queue.finish(run, status, result=result, error=error, at=record.finished)
-        self._keep(recording)
+        recording = self._record(record)
         live.log.add("finished", "", ending_of(record))
         self._roster.end(live)
         recording.add_done_callback(partial(self._recorded, live))
 
+    def _record(self, record: RunRecord) -> asyncio.Future[bool]:
+        result, error = json.dumps(record.result, default=str), json.dumps(record.errors, default=str)
+        recording = self._queue.finish(record.id, record.status, result=result, error=error, at=record.finished)
+        self._keep(recording)
+        return recording
+
     def _recorded(self, live: LiveRun, recording: asyncio.Future[bool]) -> None:
-        """Where the disk has failed, only this process knows how the run ended: it is not forgotten."""
-        if not recording.cancelled() and recording.exception() is None:
+        """Where the disk has failed, only this process knows how the run ended: it is not forgotten, and written again once
+        the disk works, or the next engine would run it anew."""
+        if recording.cancelled() or isinstance(recording.exception(), StoreError):
+            self._unrecorded.append(live)
+        elif recording.exception() is None:
+            again, self._unrecorded = self._unrecorded, []
+            for other in [] if self._closing else again:
+                self._record(other.record).add_done_callback(partial(self._recorded, other))
             self._roster.recorded(live)
+            self._surplus += 1
+            if self._surplus >= max(CUT_AT_LEAST, self.settings.keep_history // 10) and not self._closing:
+                self._surplus = 0
+                self._keep(self._queue.prune(keep=self.settings.keep_history))
 
     def _keep(self, future: asyncio.Future[Any]) -> None:
         """A write that nobody waits for, but whose failure must be seen."""

@@ -54,7 +54,9 @@ class AnyloomError(Exception):
         self, message: str, *, remedy: str = "", code: str = "", node: str = "", port: str = "", place: str = ""
     ) -> None:
         super().__init__(message)
-        self.problem = Problem(code or type(self).code, message, remedy, node, port, place)
+        # Nodes raise it with whatever they have, another exception say; here it becomes the text that goes to people.
+        told = (str(part) for part in (code or type(self).code, message, remedy, node, port, place))
+        self.problem = Problem(*told)
 
     @property
     def message(self) -> str:

@@ -15,7 +15,7 @@ from graph_engine.graph.document import Document, dump_json, override, parse
 from graph_engine.graph.expand import expand
 from graph_engine.graph.fingerprint import digest
 from graph_engine.graph.graph import Graph, resolve
-from graph_engine.graph.plan import MODELS, Plan, make_plan
+from graph_engine.graph.plan import MODELS, Plan, Stamp, Unread, make_plan
 from graph_engine.graph.registry import Registry
 from graph_engine.settings import Settings
 
@@ -40,10 +40,16 @@ class Planned(NamedTuple):
 
 
 class Planner:
-    """digest: file name in the input folder -> digest of its content."""
+    """digest: file name in the input folder -> digest of its content; is_quick: whether that may be asked on the loop."""
 
-    def __init__(self, settings: Settings, registry: Registry, digest: Callable[[str], str]) -> None:
-        self.settings, self.registry, self._digest = settings, registry, digest
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        digest: Callable[[str], str],
+        is_quick: Callable[[str], bool] = lambda file: True,
+    ) -> None:
+        self.settings, self.registry, self._digest, self._is_quick = settings, registry, digest, is_quick
         self._plans: OrderedDict[str, Planned] = OrderedDict()
         self._kept = 0
         """Steps of the plans that are kept."""
@@ -66,6 +72,12 @@ class Planner:
             found = sorted(glob(name, root_dir=self.settings.models_path))
             return digest([(path, self._facts(path)) for path in found]) if found else ""
         return self._facts(name)
+
+    def stamp_at_once(self, file: str) -> str:
+        """As `stamp`, on the loop. Raises Unread for a large file that was not read yet."""
+        if not file.startswith(MODELS) and not self._is_quick(file):
+            raise Unread(file)
+        return self.stamp(file)
 
     def _facts(self, name: str) -> str:
         try:
@@ -103,10 +115,15 @@ class Planner:
         """The checked document with its plan, and the text to keep of it. pins: as `make_plan` takes them."""
         if _is_large(source):
             key, planned, text = await asyncio.to_thread(
-                collector.paused, self._find_or_plan, source, values, targets, pins
+                collector.paused, self._find_or_plan, source, values, targets, pins, self.stamp
             )
         else:
-            key, planned, text = self._find_or_plan(source, values, targets, pins)
+            try:
+                key, planned, text = self._find_or_plan(source, values, targets, pins, self.stamp_at_once)
+            except Unread:
+                key, planned, text = await asyncio.to_thread(
+                    self._find_or_plan, source, values, targets, pins, self.stamp
+                )
         before = self._plans.pop(key, None)
         self._plans[key] = planned
         self._kept += len(planned.plan.steps) - (len(before.plan.steps) if before is not None else 0)
@@ -125,14 +142,15 @@ class Planner:
         values: Mapping[str, Any] | None,
         targets: Sequence[str] | None,
         pins: Mapping[str, str] | None,
+        stamp: Stamp,
     ) -> tuple[str, Planned, str]:
         """(key of the plan, the plan, the document's text)"""
         text = _text_of(source)
         wishes = _text_of({"values": dict(values or {}), "targets": list(targets or ()), "pins": dict(pins or {})})
         key = hashlib.blake2b(f"{text}\0{wishes}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         planned = self._plans.get(key)
-        if planned is None or any(self.stamp(file) != stamp for file, stamp in planned.stamps.items()):
-            planned = self._plan(source, values, targets, pins)
+        if planned is None or any(stamp(file) != before for file, before in planned.stamps.items()):
+            planned = self._plan(source, values, targets, pins, stamp)
         return key, planned, dump_json(planned.document.raw) if values else text
 
     def _check(
@@ -155,15 +173,16 @@ class Planner:
         values: Mapping[str, Any] | None,
         targets: Sequence[str] | None,
         pins: Mapping[str, str] | None,
+        stamp: Stamp,
     ) -> Planned:
         document, graph = self._check(source, values, targets)
         stamps: dict[str, str] = {}
 
-        def stamp(file: str) -> str:
-            stamps[file] = self.stamp(file)
+        def noted(file: str) -> str:
+            stamps[file] = stamp(file)
             return stamps[file]
 
-        return Planned(document, make_plan(graph, stamp, pins=pins), stamps)
+        return Planned(document, make_plan(graph, noted, pins=pins), stamps)
 
 
 def _parts(planned: Planned) -> list[Any]:

@@ -24,6 +24,7 @@ from graph_engine.record import RunRecord
 from graph_engine.roster import LiveRun, Roster, record_of
 from graph_engine.store.artifacts import Artifact
 from graph_engine.store.codec import encode
+from graph_engine.store.history import UNFINISHED
 from graph_engine.store.queue import RunQueue
 from graph_engine.store.vault import Vault
 from graph_engine.telemetry import Telemetry
@@ -65,11 +66,13 @@ class Questions:
         found, complete = self._roster.newest(status, client, limit, before)
         if complete:
             return [self._with_pauses(record) for record in found]
-        rows = await self._queue.history(status=status, client=client, limit=limit, before=before)
-        return [
+        on_disk = UNFINISHED if status == "running" else status  # there it is queued until its first job begins
+        rows = await self._queue.history(status=on_disk, client=client, limit=limit, before=before)
+        records = [
             self._with_pauses(live.record) if (live := self._roster.live.get(row.id)) is not None else record_of(row)
             for row in rows
         ]
+        return [record for record in records if status in (None, record.status)]
 
     def _with_pauses(self, record: RunRecord) -> RunRecord:
         run = self._runner.scheduler.runs.get(record.id)
@@ -181,6 +184,8 @@ class Questions:
                 )
             key = fingerprint.run_key(steps[node].key, record.id) if steps[node].local else steps[node].key
         artifact = await self._vault.peek(key)
+        if artifact is None and key != source:  # one that holds for its run only, because of what it grew
+            artifact = await self._vault.peek(fingerprint.run_key(key, source))
         if artifact is None:
             raise NotFoundError(
                 f"the result that {node!r} is pinned to ({source[:80]}) is not kept any more.",

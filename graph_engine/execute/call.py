@@ -120,7 +120,10 @@ def _current(device: str) -> AbstractContextManager[Any]:
 
 
 def _report(type: NodeType, answer: Any, began: float) -> Report:
-    if isinstance(answer, (Need, Grow)):  # a union is made anew at each call
+    if isinstance(answer, Need):
+        ports = (answer.ports,) if isinstance(answer.ports, str) else answer.ports
+        return Need(tuple(map(str, ports)))
+    if isinstance(answer, Grow):
         return answer
     return made(Outputs, (checked(type, answer), time.perf_counter() - began))
 
@@ -131,7 +134,7 @@ def checked(type: NodeType, answer: Any) -> tuple[Any, ...]:
     if len(ports) == 1 and not isinstance(answer, tuple):  # the outcomes are tuples too
         return (_check(type, ports[0], answer),)
     if isinstance(answer, Skip):
-        return (answer,) * len(ports)
+        return (answer.in_words(),) * len(ports)
     if isinstance(answer, Values):
         values = answer.outputs
     elif len(ports) == 1 and not (hasattr(answer, "_fields") and ports[0].name in answer._fields):
@@ -152,12 +155,12 @@ def checked(type: NodeType, answer: Any) -> tuple[Any, ...]:
 def _check(type: NodeType, port: Output, value: Any) -> Any:
     try:
         if not port.as_list:
-            return value if isinstance(value, Skip) else port.kind.check(value)
+            return value.in_words() if isinstance(value, Skip) else port.kind.check(value)
         if isinstance(value, Skip):
-            return value
+            return value.in_words()
         if not isinstance(value, list | tuple):
             raise KindError(f"expected a list of {port.kind}, got {describe(value)}.")
-        return [entry if isinstance(entry, Skip) else port.kind.check(entry) for entry in value]
+        return [entry.in_words() if isinstance(entry, Skip) else port.kind.check(entry) for entry in value]
     except (KindError, ValueError, TypeError, AttributeError) as error:
         reason = error.message if isinstance(error, AnyloomError) else str(error)
         remedy = error.problem.remedy if isinstance(error, AnyloomError) else ""
@@ -196,12 +199,20 @@ def explain(error: BaseException, type: NodeType) -> AnyloomError:
     name = error.__class__.__name__
     if _is_out_of_memory(error):
         found: AnyloomError = OutOfMemory(
-            f"{type.id} ran out of memory: {error}.", remedy="Use a smaller size, batch or model."
+            f"{type.id} ran out of memory: {words_of(error)}.", remedy="Use a smaller size, batch or model."
         )
     else:
-        found = NodeError(f"{type.id} raised {name}: {error}" + place_of(error, type), code="node_raised")
+        found = NodeError(f"{type.id} raised {name}: {words_of(error)}" + place_of(error, type), code="node_raised")
     found.__cause__ = error
     return found
+
+
+def words_of(error: BaseException) -> str:
+    """What it says; also of one whose own code for that fails, or nobody would ever hear of the job."""
+    try:
+        return str(error)
+    except Exception as fault:
+        return f"(what, it cannot say: its __str__ raised {fault.__class__.__name__})"
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -210,7 +221,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    told = str(error)
+    told = words_of(error)
     return isinstance(error, RuntimeError) and any(sign in told for sign in _OUT_OF_MEMORY)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import threading
@@ -107,20 +108,20 @@ class JobContext(NodeContext):
 
     def progress(self, done: float, total: float, message: str = "") -> None:
         self.check()
-        data: dict[str, Any] = {"done": done, "total": total}
+        data: dict[str, Any] = {"done": _number(done), "total": _number(total)}
         if message:
-            data["message"] = message
+            data["message"] = str(message)
         self._post(self._job.id, "progress", data)
 
     def preview(self, data: bytes, media_type: str) -> None:
-        self._post(self._job.id, "preview", {"media_type": media_type, "image": data})
+        self._post(self._job.id, "preview", {"media_type": str(media_type), "image": bytes(data)})
 
     def chunk(self, value: str) -> None:
         self.check()
-        self._post(self._job.id, "chunk", {"text": value})
+        self._post(self._job.id, "chunk", {"text": str(value)})
 
     def log(self, message: str) -> None:
-        self._post(self._job.id, "log", {"message": message})
+        self._post(self._job.id, "log", {"message": str(message)})
 
     @property
     def cancelled(self) -> bool:
@@ -183,3 +184,11 @@ class JobContext(NodeContext):
     @property
     def models_dir(self) -> Path:
         return self._models_dir
+
+
+def _number(value: float) -> float:
+    """As JSON has it: of numpy's and torch's numbers too, and 0 for one that is not finite."""
+    if type(value) is int:
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ class Hooks(NamedTuple):
     left      a job is over or will not begin; which ones may begin now
     too_large a job ran out of memory: whether to try again, and the numbers for people
     lasted    (job, seconds): it gave its values after so long; told of those that took SLOW_S, and of the first of each type
+    begun     a run begins its first job; what that has to wait for, until the disk has counted it (law P14)
     """
 
     context: Callable[[Job, Mapping[str, Any]], NodeContext]
@@ -32,6 +34,7 @@ class Hooks(NamedTuple):
     left: Callable[[int], Iterable[int]] = lambda job: ()
     too_large: Callable[[Job, AnyloomError], tuple[bool, str]] = lambda job, error: (False, "")
     lasted: Callable[[Job, float], None] = lambda job, seconds: None
+    begun: Callable[[str], asyncio.Future[bool] | None] = lambda run: None
 
 
 def internal_error(error: Exception) -> dict[str, Any]:

@@ -5,9 +5,10 @@ The lower half of the runner: it decides nothing and starts nothing.
 
 from __future__ import annotations
 
+import abc
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from graph_engine.errors import AnyloomError, NodeError, OutOfMemory, WorkerLost
 from graph_engine.execute.call import explain
@@ -16,9 +17,9 @@ from graph_engine.execute.hooks import Hooks, internal_error
 from graph_engine.graph import fingerprint
 from graph_engine.graph.node import Effect
 from graph_engine.graph.outcome import Grow, Need, Skip
-from graph_engine.graph.plan import Plan, grow_plan
+from graph_engine.graph.plan import Plan, Unread, grow_plan
 from graph_engine.graph.registry import Registry
-from graph_engine.schedule.messages import Done, Event, Failed, Grown, Job, Needed, Stopped, Unstarted
+from graph_engine.schedule.messages import Done, Event, Failed, Grown, Job, Needed, Resume, Stopped, Unstarted
 from graph_engine.schedule.scheduler import Scheduler
 from graph_engine.store.artifacts import Artifact, Shape
 from graph_engine.store.vault import Vault
@@ -29,11 +30,19 @@ LOOK_UP_AT_ONCE = 500
 SLOW_MS = 10.0
 
 
-class Reports:
-    def __init__(
-        self, scheduler: Scheduler, vault: Vault, registry: Registry, stamp: Callable[[str], str], hooks: Hooks
-    ) -> None:
-        self.scheduler, self.vault, self.registry, self.stamp, self.hooks = scheduler, vault, registry, stamp, hooks
+class Stamps(Protocol):
+    """What identifies the content of files, for the keys of grown graphs."""
+
+    def stamp(self, file: str) -> str:
+        """Reads the file if need be."""
+
+    def stamp_at_once(self, file: str) -> str:
+        """Raises Unread where that would take long."""
+
+
+class Reports(abc.ABC):
+    def __init__(self, scheduler: Scheduler, vault: Vault, registry: Registry, stamps: Stamps, hooks: Hooks) -> None:
+        self.scheduler, self.vault, self.registry, self.stamps, self.hooks = scheduler, vault, registry, stamps, hooks
         self.jobs: dict[int, Job] = {}
         """What executors have, or wait for values or memory."""
         self._loop = asyncio.get_running_loop()
@@ -100,6 +109,10 @@ class Reports:
             values[port] = value
         return values, missing
 
+    @abc.abstractmethod
+    def report(self, job: int, report: Report) -> None:
+        """Hear of a job; from any thread."""
+
     # --- reports become events ----------------------------------------------------------------------------------------
 
     def _event(self, number: int, report: Report) -> Event:
@@ -120,7 +133,13 @@ class Reports:
         if isinstance(report, Need):
             return Needed(number, report.ports)
         if isinstance(report, Grow):
-            return self._grown(job, report)
+            try:
+                return self._grown(job, report)
+            except Unread as unread:  # a file that takes long to read; then it is reported again
+                self.jobs[number] = job
+                reading = self._loop.run_in_executor(None, self.stamps.stamp, *unread.args)
+                reading.add_done_callback(lambda _: self.report(number, report))
+                return Resume()
         if isinstance(report, Raised):
             error = report.error if isinstance(report.error, AnyloomError) else explain(report.error, job.type)
             again, problem = job.attempt <= job.type.needs.retries or isinstance(error, WorkerLost), error.to_dict()
@@ -153,13 +172,17 @@ class Reports:
             input = job.type.input(port)
             assert input is not None
             own[port] = (":".join(str(part) for part in ref if part is not None), local, input.kind)
+        # What it put into its graph is named after it. Where that holds for this run only, so must the name.
+        parent = fingerprint.run_key(job.key, job.run) if job.local else job.key
         try:
-            grown = grow_plan(grow, job.type, job.key, own, job.literals, self.registry, self.stamp)
+            grown = grow_plan(grow, job.type, parent, own, job.literals, self.registry, self.stamps.stamp_at_once)
+        except Unread:
+            raise
         except Exception as error:
             return Failed(job.id, explain(error, job.type).to_dict())
         constants: dict[str, tuple[str, Shape]] = {}
         for name, (value, whole) in grown.constants.items():
-            artifact = Artifact.of(fingerprint.constant_key(job.key, name), (value,), (whole,))
+            artifact = Artifact.of(fingerprint.constant_key(parent, name), (value,), (whole,))
             constants[name] = artifact.key, artifact.shape
             self.vault.hold(artifact)
         keys = list(self.scheduler.keys(grown.plan, job.run))

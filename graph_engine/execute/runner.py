@@ -16,7 +16,8 @@ from typing import Any
 from graph_engine.execute.events import EventLog
 from graph_engine.execute.executor import Coming, Executor, NotBegun, Outputs, Raised, Report, Work
 from graph_engine.execute.hooks import Hooks, internal_error
-from graph_engine.execute.reports import Reports
+from graph_engine.execute.reports import Reports, Stamps
+from graph_engine.graph import fingerprint
 from graph_engine.graph.outcome import Skip
 from graph_engine.graph.plan import Plan
 from graph_engine.graph.registry import Registry
@@ -29,6 +30,7 @@ from graph_engine.schedule.messages import (
     Ended,
     Event,
     Failed,
+    Fault,
     GraceOver,
     Hold,
     Instruction,
@@ -67,11 +69,11 @@ class Runner(Reports):
         scheduler: Scheduler,
         vault: Vault,
         registry: Registry,
-        stamp: Callable[[str], str],
+        stamps: Stamps,
         grace_s: float,
         hooks: Hooks,
     ) -> None:
-        super().__init__(scheduler, vault, registry, stamp, hooks)
+        super().__init__(scheduler, vault, registry, stamps, hooks)
         self.grace_s = grace_s
         self.executor: Executor
         self.logs: dict[str, EventLog] = {}
@@ -85,6 +87,11 @@ class Runner(Reports):
         """Jobs that there is no memory for at the moment."""
         self._fetching: set[asyncio.Task[None]] = set()
         self._late: dict[str, list[asyncio.Task[None]]] = {}
+        self._torn: dict[str, list[str]] = {}
+        """What could not be put together -> the parts that are gone."""
+        self._unbegun: set[str] = set()
+        """Runs that no job was begun of, or whose beginning is on its way to the disk."""
+        self._counting: dict[str, asyncio.Future[bool]] = {}
         self._faults: dict[str, dict[str, Any]] = {}
         """run -> what broke in the engine itself; the run is ended by it"""
         self._ending: set[str] = set()
@@ -109,6 +116,7 @@ class Runner(Reports):
         accepted: it is durable; if not yet, `accept` says so later.
         """
         self.logs[run] = log
+        self._unbegun.add(run)
         for artifact in journal:
             self.vault.hold(artifact)
             present[artifact.key] = artifact.shape
@@ -177,11 +185,16 @@ class Runner(Reports):
         self._loop.call_soon(self._loop.call_soon, self._drain)
 
     def _heard(self, job: int, report: Report) -> Event:
-        event = self._event(job, report)
-        if job in self._admitted:
-            self._admitted.discard(job)
-            self._left(job)
-        return event
+        try:
+            event = self._event(job, report)
+            if job in self._admitted:
+                self._admitted.discard(job)
+                self._left(job)
+            return event
+        except Exception as fault:  # the reports behind it are of other runs: they must be heard
+            self._loop.call_exception_handler({"message": f"the engine broke at {report!r:.200}", "exception": fault})
+            self.jobs.pop(job, None)
+            return Failed(job, internal_error(fault))
 
     def _log(self, run: str, type: str, node: str, data: dict[str, Any]) -> None:
         log = self.logs.get(run)
@@ -202,6 +215,7 @@ class Runner(Reports):
                 elif isinstance(instruction, Drop):
                     if instruction.key not in self.scheduler.holds:  # else another event of the same burst took it up
                         self.vault.drop(instruction.key)
+                        self._torn.pop(instruction.key, None)
                 else:
                     _REST[type(instruction)](self, instruction)
             except Exception as error:  # the other instructions are of other runs: they must be carried out
@@ -236,6 +250,9 @@ class Runner(Reports):
         if found is not None:
             self.report(job.id, Outputs(found.outputs, found.seconds))
             return
+        if job.run in self._unbegun and (counting := self._count(job.run)) is not None:
+            counting.add_done_callback(lambda _: self._carry_out([Start(job, then)]))
+            return
         if missing:
             task = self._loop.create_task(self._fetch(job, missing))
             self._fetching.add(task)
@@ -246,6 +263,17 @@ class Runner(Reports):
             self.executor.start(made(Work, (job, inputs, None, works)))
         else:
             self._begin(job, inputs, works)
+
+    def _count(self, run: str) -> asyncio.Future[bool] | None:
+        """The run begins its first job. A node may end the process at once, and that must have been counted (law P14)."""
+        counting = self._counting.get(run)
+        if counting is None and (counting := self.hooks.begun(run)) is not None:
+            self._counting[run] = counting
+        if counting is not None and not counting.done():
+            return counting
+        self._counting.pop(run, None)
+        self._unbegun.discard(run)
+        return None
 
     def _leave(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
@@ -310,9 +338,16 @@ class Runner(Reports):
         inputs, missing = self._inputs(job)
         if missing:
             del self.jobs[job.id]
-            self._handle(Lost(job.id, tuple(gone or missing)))
+            self._handle(Lost(job.id, tuple(self._with_parts(gone or missing))))
         else:
             self._begin(job, inputs)
+
+    def _with_parts(self, gone: list[str]) -> list[str]:
+        """And the parts for want of which they are: those must be made anew as well."""
+        found = list(gone)
+        for key in found:
+            found += self._torn.pop(key, ())
+        return found
 
     def _take(self, instruction: Take) -> None:
         self.vault.find(instruction.key)
@@ -349,23 +384,31 @@ class Runner(Reports):
             self._handle(Failed(number, self._timeout_error(job), job.attempt <= job.type.needs.retries))
 
     def _assemble(self, instruction: Assemble) -> None:
+        missing: list[str] = []
+
         def value(part: Any) -> Any:
             if isinstance(part, Ref):
                 artifact = self.vault.read(part.key)
                 if artifact is None:  # a file that vanished between being seen and being needed
-                    return Skip("its cached result is gone; run again")
+                    missing.append(part.key)
+                    return None
                 found = artifact.outputs[part.output]
                 return found if part.item is None else found[part.item]
             return [value(one) for one in part] if isinstance(part, list) else part
 
         outputs = tuple(value(part) for part in instruction.outputs)
+        if missing:  # whoever wants it will find that it is not there, and have it made anew
+            self._torn[instruction.key] = missing
+            return
         flags = tuple(isinstance(part, list) for part in instruction.outputs)
-        self.vault.add(Artifact.of(instruction.key, outputs, flags), keep=True)
+        self.vault.add(Artifact.of(instruction.key, outputs, flags), keep=instruction.keep)
 
     def _output(self, instruction: Output) -> None:
-        run, node, key, shape = instruction
+        run, node, key, shape, fleeting = instruction
         skipped = not shape or (type(shape[0]) is Skip and all(isinstance(port, Skip) for port in shape))
         artifact = None if skipped else self.vault.find(key)
+        if fleeting and artifact is not None:  # it may be kept to be fetched, and must not be taken for the next run's
+            artifact = artifact._replace(key=fingerprint.run_key(key, run))
         if skipped or artifact is not None:
             self.hooks.output(run, node, artifact, shape)
         else:
@@ -373,7 +416,7 @@ class Runner(Reports):
 
     async def _late_output(self, instruction: Output) -> None:
         """The result of a target that lies on disk only; the end of the run waits for it."""
-        run, node, key, shape = instruction
+        run, node, key, shape, _ = instruction
         try:
             await self.vault.fetch(key)
             self.hooks.output(run, node, self.vault.find(key), shape)
@@ -381,6 +424,9 @@ class Runner(Reports):
             self._broke(instruction, error)
         finally:
             self.vault.drop(key)
+
+    def _fault(self, instruction: Fault) -> None:
+        raise instruction.error
 
     def _ended(self, instruction: Ended) -> None:
         late = self._late.pop(instruction.run, None)
@@ -392,6 +438,10 @@ class Runner(Reports):
         fault = self._faults.pop(run, None)
         if fault is not None:
             status, errors = "failed", [*errors, fault]
+        if run in self._unbegun:  # everything was there already
+            self._unbegun.discard(run)
+            if self._counting.pop(run, None) is None:
+                self.hooks.begun(run)
         self.hooks.ended(run, status, errors)
         self.logs.pop(run, None)
 
@@ -404,4 +454,5 @@ _REST: dict[type, Callable[[Runner, Any], None]] = {
     Assemble: Runner._assemble,
     Output: Runner._output,
     Ended: Runner._ended,
+    Fault: Runner._fault,
 }

@@ -107,9 +107,13 @@ class ThreadLane:
                     with self._lock:
                         if self._jobs:
                             continue
-                        self._active -= 1
-                        self._asleep += 1
-                        break
+                        left = self._leaves(me)
+                        if not left:
+                            self._active -= 1
+                            self._asleep += 1
+                    if left:
+                        return
+                    break
                 if held and self._seconds.get(work.job.type.id, 1.0) > QUICK_S:
                     self._make_reports(held)
                 self._at_work[work.job.id] = me
@@ -123,11 +127,18 @@ class ThreadLane:
                         self._make_reports(held)
                     began = now
                 del self._at_work[work.job.id], work, done
-                if me in self._abandoned:  # the lane went on without this thread
+                if me in self._abandoned:
                     self._make_reports(held)
-                    del self._held[me]
-                    self._abandoned.discard(me)  # another thread may get its number
+                    self._leaves(me)
                     return
+
+    def _leaves(self, me: int) -> bool:
+        """Whether the lane went on without this thread, which ends then."""
+        if me not in self._abandoned:
+            return False
+        del self._held[me]
+        self._abandoned.discard(me)  # another thread may get its number
+        return True
 
     def _make_reports(self, held: list[tuple[Work, Report]]) -> None:
         """Of a thread: by itself, or by the loop when it takes long over something that used to be quick."""
@@ -140,10 +151,10 @@ class ThreadLane:
 
     def abandon(self, job: int) -> bool:
         """Do without the thread that a job sits in. False when the job is in none."""
-        thread = self._at_work.get(job)
-        if thread is None:
-            return False
         with self._lock:
+            thread = self._at_work.get(job)
+            if thread is None:
+                return False
             self._abandoned.add(thread)
             self._active -= 1
             if self._jobs and self._active == 0:

@@ -25,6 +25,10 @@ class Skip(NamedTuple):
 
     message: str = ""
 
+    def in_words(self) -> Skip:
+        """With a message that is text, whatever the node gave."""
+        return self if type(self.message) is str else Skip(str(self.message))
+
 
 class Values(NamedTuple):
     """One entry per output port, in the order of the ports; an entry may be a `Skip`."""

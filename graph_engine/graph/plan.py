@@ -25,6 +25,10 @@ there is no such file."""
 MODELS = "models:"
 
 
+class Unread(Exception):
+    """A stamp that is not known at once: the large file `args[0]` has to be read for it."""
+
+
 class StepLink(NamedTuple):
     """Where an input comes from: output number `output` of step `source`, or of `outer[-1 - source]`.
 
@@ -124,7 +128,9 @@ def make_plan(
                     known.append(index)
             local = local or source_local
         key_links.sort()
-        key = fingerprint.step_key(type, literals, key_links, _stamps(type, literals, stamp))
+        stamps = _stamps(type, literals, stamp, node_links) if type.takes_files or type.reads is not None else {}
+        local = local or stamps is None
+        key = fingerprint.step_key(type, literals, key_links, stamps or {})
         if external:
             occurrence = occurrences[key] = occurrences.get(key, -1) + 1
             key = fingerprint.occurrence_key(key, occurrence)
@@ -135,20 +141,43 @@ def make_plan(
     return Plan(tuple(steps), targets, tuple([tuple(entry) if entry else () for entry in readers]), graph.outer)
 
 
-def _stamps(type: NodeType, literals: Mapping[str, Any], stamp: Stamp) -> dict[str, str]:
-    """Digests of the files that literals name, so that a changed file is other work."""
-    if not type.takes_files and type.reads is None:
-        return {}
+class _Literals(dict[str, Any]):
+    """The literals of a node, for whoever says which files it reads. `hidden`: it asked for one that comes by a link."""
+
+    def __init__(self, literals: Mapping[str, Any], links: Container[str]) -> None:
+        super().__init__(literals)
+        self.links, self.hidden = links, False
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.hidden = self.hidden or name in self.links
+        return super().get(name, default)
+
+    def __missing__(self, name: str) -> Any:
+        if name not in self.links:
+            raise KeyError(name)
+        self.hidden = True
+        return ""
+
+
+def _stamps(type: NodeType, literals: Mapping[str, Any], stamp: Stamp, links: Container[str]) -> dict[str, str] | None:
+    """Digests of the files that literals name, so that a changed file is other work. None where a name comes by a link:
+    which file it will be, and what is in it, nobody knows yet."""
     stamps = {}
     for input in type.inputs:
         if input.widget is not None and input.widget.upload:
+            if input.name in links:
+                return None
             named = literals.get(input.name)
             if isinstance(named, str):
                 stamps[input.name] = stamp(named)
             elif isinstance(named, list):
                 stamps[input.name] = " ".join(map(stamp, named))
     if type.reads is not None:
-        stamps |= {MODELS + name: stamp(MODELS + name) for name in type.reads(literals)}
+        given = _Literals(literals, links)
+        names = list(type.reads(given))
+        if given.hidden:
+            return None
+        stamps |= {MODELS + name: stamp(MODELS + name) for name in names}
     return stamps
 
 
@@ -221,7 +250,9 @@ def grow_plan(
         nodes[id] = DocumentNode(id, grown.type, values, links)
 
     def source(value: Any, name: str, kind: Kind) -> Any:
-        if isinstance(value, Skip | NodeLink):
+        if isinstance(value, Skip):
+            return value.in_words()
+        if isinstance(value, NodeLink):
             return value
         if isinstance(value, OwnInput):
             return NodeLink(*own_input(value.port))

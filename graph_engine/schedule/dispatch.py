@@ -34,6 +34,8 @@ class Dispatch(Ledger):
         """Tasks that became ready while the present events were handled."""
         self.lasted_ms: dict[str, float] = {}
         """Node type -> how long its last job took."""
+        self._heard: Task | None = None
+        """The task that the present event is about."""
 
     def watchers(self, job: int) -> list[tuple[str, str]]:
         """(run, node) of every step that waits for this job; who gets its progress."""
@@ -141,6 +143,7 @@ class Dispatch(Ledger):
         task = self.jobs.pop(job, None)
         if task is None:
             return None
+        self._heard = task
         lane = self.lanes[task.lane]
         if task.has_slot:
             task.has_slot = False

@@ -16,6 +16,8 @@ class Ledger:
     def __init__(self) -> None:
         self.known: dict[str, Shape] = {}
         """Shapes of the results that some run holds."""
+        self.fleeting: set[str] = set()
+        """Keys of those among them that hold for no later run."""
         self.holds: dict[str, int] = {}
         self._out: list[Instruction] = []
 
@@ -37,6 +39,7 @@ class Ledger:
         else:
             del self.holds[key]
             self.known.pop(key, None)
+            self.fleeting.discard(key)
             self._out.append(made(Drop, (key,)))
 
     def _release_unheld(self, key: str) -> None:

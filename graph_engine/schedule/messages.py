@@ -204,6 +204,8 @@ class Assemble(NamedTuple):
 
     key: str
     outputs: tuple[Ref | Skip | list[Ref | Skip], ...]
+    keep: bool
+    """Other runs may want it."""
 
 
 class Take(NamedTuple):
@@ -228,12 +230,16 @@ class Notify(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A target of the run has its result; a skipped one has no artifact, only a shape."""
+    """A target of the run has its result; a skipped one has no artifact, only a shape.
+
+    fleeting: it holds for this run only, although its key does not say so.
+    """
 
     run: str
     node: str
     key: str
     shape: Shape
+    fleeting: bool = False
 
 
 class Pause(NamedTuple):
@@ -255,4 +261,11 @@ class Ended(NamedTuple):
     errors: list[dict[str, Any]]
 
 
-Instruction = Start | Stop | Assemble | Take | Drop | Notify | Output | Pause | Remind | Ended
+class Fault(NamedTuple):
+    """Something in the scheduler itself broke over a run: it is to be ended, the others go on."""
+
+    run: str
+    error: Exception
+
+
+Instruction = Start | Stop | Assemble | Take | Drop | Notify | Output | Pause | Remind | Ended | Fault

@@ -24,6 +24,7 @@ from graph_engine.schedule.messages import (
     Done,
     Event,
     Failed,
+    Fault,
     GraceOver,
     Grown,
     Hold,
@@ -65,7 +66,13 @@ class Scheduler(Steps):
         """What to do now that these happened, in this order. Instructions are to be carried out in order."""
         out = self._out = []
         for event in events:
-            _HANDLERS[type(event)](self, event)
+            self._heard = None
+            try:
+                _HANDLERS[type(event)](self, event)
+            except Exception as error:
+                task = self._heard
+                runs = [getattr(event, "run", "")] if task is None else [state.run.id for state in task.subscribers]
+                out.extend(Fault(run, error) for run in runs)
         self._settle()
         return out
 
@@ -76,15 +83,17 @@ class Scheduler(Steps):
             if asked and turns:
                 turns -= 1
                 state = asked.pop()
-                if state.state is WAITING:
-                    self._ask_sources(state)
+                take = self._ask_sources
             else:
                 state = ready.popleft()
-                if state.state is WAITING and state.waiting == 0:  # it may have grown since, and wait again
-                    if state.parts is not None:
-                        self._assemble(state)
-                    else:
-                        self._begin(state)
+                if state.waiting:  # it may have grown since, and wait again
+                    continue
+                take = self._begin if state.parts is None else self._assemble
+            if state.state is WAITING:
+                try:
+                    take(state)
+                except Exception as error:
+                    self._out.append(Fault(state.run.id, error))
         if self._trash:
             del self._trash[-1][-FREE_AT_ONCE:]
             if not self._trash[-1]:
@@ -127,7 +136,7 @@ class Scheduler(Steps):
                 self._demand(target)
         for target in run.targets:
             if target.state is DONE:
-                self._out.append(Output(run.id, target.id, target.key, target.shape))
+                self._out.append(Output(run.id, target.id, target.key, target.shape, target.fleeting))
         self._maybe_end(run)
 
     def _on_accept(self, event: Accept) -> None:

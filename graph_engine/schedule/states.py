@@ -33,16 +33,24 @@ _NONE: frozenset[str] = frozenset()
 class Group:
     """One instance of a plan within a run: the workflow itself, or a graph that a step grew.
 
-    outer: what links to the outside refer to, by index. root: the step of the workflow that it grew from.
+    outer: what links to the outside refer to, by index. root: the step of the workflow that it grew from; grower: the step
+    that it grew from at once.
     """
 
-    __slots__ = ("order", "outer", "plan", "prefix", "root", "run", "states")
+    __slots__ = ("grower", "order", "outer", "plan", "prefix", "root", "run", "states")
 
     def __init__(
-        self, run: Run, plan: Plan, outer: tuple[Source, ...], prefix: str, order: int | None, root: str = ""
+        self,
+        run: Run,
+        plan: Plan,
+        outer: tuple[Source, ...],
+        prefix: str,
+        order: int | None,
+        root: str = "",
+        grower: StepState | None = None,
     ) -> None:
         self.run, self.plan, self.outer, self.prefix, self.order = run, plan, outer, prefix, order
-        self.root = root
+        self.root, self.grower = root, grower
         self.states: list[StepState | None] = [None] * len(plan.steps)
 
     def state(self, index: int) -> StepState:
@@ -59,12 +67,14 @@ class StepState:
 
     __slots__ = (
         "cause",
+        "fleeting",
         "group",
         "held",
         "id",
         "is_target",
         "item",
         "key",
+        "let_go",
         "mapped",
         "parts",
         "provided",
@@ -85,7 +95,12 @@ class StepState:
         self.waiting = 0
         self.readers: list[StepState] = []
         self.held = False
+        self.fleeting = False
+        """Its result holds for this run only, which its plan could not know: it rests on a grown graph with something external
+        or a file in it."""
         self.is_target = False
+        self.let_go = False
+        """It has grown, and so no use for what it reads: the graph in its place counts its own."""
         self.item: int | None = None
         self.mapped: dict[str, int] | None = None
         """On an item: port -> length of the list it takes its item from."""
@@ -168,6 +183,7 @@ class Run:
         "cancelled",
         "errors",
         "extras",
+        "fleeting",
         "groups",
         "id",
         "number",
@@ -196,6 +212,8 @@ class Run:
         self.errors: list[dict[str, Any]] = []
         self.stopping: set[int] = set()
         self.cancelled = False
+        self.fleeting = False
+        """Some step of it is."""
         self.share: dict[str, float] = {}
         """Jobs started on its behalf, by lane; the run with the smallest share of its priority goes first."""
         self.ready: dict[str, list[tuple[int, int, Task]]] = {}

@@ -12,7 +12,7 @@ from typing import Any
 from graph_engine.graph import fingerprint
 from graph_engine.graph.node import Effect
 from graph_engine.graph.outcome import Skip
-from graph_engine.graph.plan import GrownPlan, GrownSource
+from graph_engine.graph.plan import GrownPlan, GrownSource, Step
 from graph_engine.schedule.messages import NOTHING, Assemble, Ended, Notify, Output, Ref, Take
 from graph_engine.schedule.placement import Placement
 from graph_engine.schedule.states import (
@@ -27,13 +27,18 @@ from graph_engine.schedule.states import (
     StepState,
     Task,
 )
-from graph_engine.schedule.wiring import flat, order_of, part_refs, port_shape, sources_of
+from graph_engine.schedule.wiring import flat, order_of, part_refs, port_shape, sources_of, take_over
 from graph_engine.store.artifacts import ListShape, PortShape, Shape
 from graph_engine.tuples import made
 
 FREE_AT_ONCE = 500
 
 _UNFIT = (State.FAILED, State.BLOCKED, State.CANCELLED)
+
+
+def _is_unsteady(step: Step) -> bool:
+    """Its result may be another one in the next run, though whatever grew it would have the same key."""
+    return step.local or step.type.takes_files or step.type.reads is not None
 
 
 class Steps(Placement):
@@ -108,6 +113,8 @@ class Steps(Placement):
                 return False
             self.known[state.key] = shape
         state.state, state.shape = DONE, shape
+        if state.key in self.fleeting:  # another run has it now
+            state.fleeting = run.fleeting = True
         self._hold(state)
         self._out.append(made(Take, (state.key,)))
         run.cached.append(state.id)
@@ -148,11 +155,7 @@ class Steps(Placement):
             if state.mapped is not None and isinstance(shape, ListShape) and not input.as_list:
                 # A list that one call of a mapped step asked for: it takes its own item, like from the others.
                 state.mapped = {**state.mapped, input.name: shape.length}
-                shape = (
-                    port_shape(shape, min(state.item or 0, shape.length - 1))
-                    if shape.length
-                    else Skip("the list is empty")
-                )
+                shape = port_shape(shape, min(state.item or 0, shape.length - 1))
                 if shape is None:
                     continue
             if isinstance(shape, Skip):
@@ -260,7 +263,7 @@ class Steps(Placement):
             else:
                 key, shape = constants[name]
                 constant = StepState(state.group, None, key, 1)
-                constant.state, constant.shape = DONE, shape
+                constant.state, constant.shape, constant.fleeting = DONE, shape, state.fleeting
                 self.known[constant.key] = constant.shape
                 self._hold(constant)
                 run.extras.append(constant)
@@ -268,7 +271,9 @@ class Steps(Placement):
         prefix, root = f"{state.id}/", state.group.root or state.id
         if len(prefix) > len(root) + 160:  # a loop that grows its next round: the path would grow with it
             prefix = f"{root}/~{len(run.groups)}/"
-        group = Group(run, grown.plan, tuple(outer), prefix, order_of(state), root)
+        if any(map(_is_unsteady, grown.plan.steps)):
+            state.fleeting = run.fleeting = True
+        group = Group(run, grown.plan, tuple(outer), prefix, order_of(state), root, state)
         run.groups.append(group)
         for step_within in grown.plan.steps:  # so do the steps of a graph that was grown
             for source in dict.fromkeys(outer[-1 - link.source][0] for link in step_within.links if link.source < 0):
@@ -284,6 +289,9 @@ class Steps(Placement):
         wanted.update(dict.fromkeys(group.state(index) for index in grown.plan.targets))
         for source in wanted:
             source.uses += 1
+        if not state.let_go:  # a long loop would hold the values of all its rounds otherwise
+            state.let_go = True
+            self._let_go(state)
         if grown.plan.steps:
             self._notify(run, "grown", state.id, {"nodes": [prefix + step.node for step in grown.plan.steps]})
         self._wait_for_parts(state, wanted)
@@ -323,7 +331,8 @@ class Steps(Placement):
                 found = port_shape(source.shape[output], item)
                 outputs.append(found if isinstance(found, Skip) else Ref(source.key, output, item))
                 shape.append(found)
-        self._out.append(Assemble(state.key, tuple(outputs)))
+        keep = not (state.step.local or take_over(state))
+        self._out.append(Assemble(state.key, tuple(outputs), keep))
         self.known[state.key] = tuple(shape)
         parts = dict.fromkeys(part[0] for entry in state.parts for part in flat(entry))
         self._complete(state, tuple(shape))
@@ -341,6 +350,8 @@ class Steps(Placement):
         run.open -= 1
         if not skipped:
             self._hold(state)
+        if run.fleeting or self.fleeting:
+            self._pass_on(state)
         if skipped or (shape and type(shape[0]) is Skip and all(isinstance(port, Skip) for port in shape)):
             reason = next((port.message for port in shape if isinstance(port, Skip) and port.message), "")
             self._notify(run, "skipped", state.id, {"message": reason} if reason else {})
@@ -351,13 +362,25 @@ class Steps(Placement):
         else:
             self._out.append(made(Notify, (run.id, "done", state.id, {"ms": ms} if ms else NOTHING)))
         if state.is_target:
-            self._out.append(Output(run.id, state.id, state.key, shape))
+            self._out.append(Output(run.id, state.id, state.key, shape, state.fleeting))
         for reader in state.readers:
             if reader.state is WAITING:
                 reader.waiting -= 1
                 if reader.waiting == 0:
                     self._ready.append(reader)
         self._left(state)
+
+    def _pass_on(self, state: StepState) -> None:
+        """A fleeting result makes fleeting what rests on it: its readers (`take_over`), and the step that grew it."""
+        run = state.group.run
+        if state.key in self.fleeting:
+            state.fleeting = run.fleeting = True
+        if take_over(state):
+            if state.held:
+                self.fleeting.add(state.key)
+            grower = state.group.grower
+            while grower is not None and not grower.fleeting:
+                grower.fleeting, grower = True, grower.group.grower
 
     def _fail(self, state: StepState, error: Mapping[str, Any]) -> None:
         state.state, state.cause = State.FAILED, state.id
@@ -386,17 +409,22 @@ class Steps(Placement):
             self._left(state)
 
     def _left(self, state: StepState) -> None:
-        """A step is over: what it read is used one time less, and its run may be over too."""
+        """A step is over, and its run may be over too."""
         state.readers.clear()
-        for source in sources_of(state):
-            source.uses -= 1
-            if source.uses <= 0:
-                self._unuse(source)
+        if not state.let_go:
+            self._let_go(state)
         if state.uses <= 0:
             self._unuse(state)
         run = state.group.run
         if run.open == 0:
             self._maybe_end(run)
+
+    def _let_go(self, state: StepState) -> None:
+        """What it read is used one time less."""
+        for source in sources_of(state):
+            source.uses -= 1
+            if source.uses <= 0:
+                self._unuse(source)
 
     def _cancel(self, state: StepState) -> None:
         state.state = State.CANCELLED

@@ -15,9 +15,11 @@ from graph_engine.tuples import made
 
 
 def port_shape(shape: PortShape, item: int | None) -> PortShape:
-    """The shape of a port, or of one item of its list."""
+    """The shape of a port, or of one item of its list; -1 is the last item of an empty one."""
     if item is None or not isinstance(shape, ListShape):
         return shape
+    if item < 0:
+        return Skip("the list is empty")
     return Skip() if item in shape.skipped else None
 
 
@@ -81,8 +83,16 @@ def refs_of(state: StepState) -> dict[str, tuple[Ref, bool]]:
     assert state.step is not None
     for link in state.step.links:
         source, output, item = state.source(link)
-        found[link.input.name] = Ref(source.key, output, item), source.step is not None and source.step.local
+        local = source.fleeting or (source.step is not None and source.step.local)
+        found[link.input.name] = Ref(source.key, output, item), local
     return found
+
+
+def take_over(state: StepState) -> bool:
+    """Whether it rests on something fleeting, and so is itself."""
+    if not state.fleeting and state.group.run.fleeting:
+        state.fleeting = any(source.fleeting for source in sources_of(state))
+    return state.fleeting
 
 
 def make_job(task: Task, coming: StepState | None = None) -> Job:
@@ -130,7 +140,7 @@ def make_job(task: Task, coming: StepState | None = None) -> Job:
             tuple(lazy),
             tuple(checks),
             state.provided,
-            step.local,
+            step.local or take_over(state),
         ),
     )
 

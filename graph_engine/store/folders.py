@@ -11,6 +11,8 @@ from typing import Any
 
 from graph_engine.errors import NotFoundError, PathError
 
+READ_AT_ONCE_BYTES = 4 << 20
+"""A few milliseconds' worth; larger files are not read on the event loop."""
 _SAFE_SUFFIX = re.compile(r"\.?[A-Za-z0-9]{1,16}")
 
 
@@ -119,14 +121,25 @@ class Folders:
     def digest(self, name: str) -> str:
         """Content digest of an input file, remembered by size and modification time; empty if it is not there."""
         try:
-            path = self.existing(name)
-            facts = path.stat()
-            key = (str(path), facts.st_size, facts.st_mtime_ns)
+            key = self._version_of(name)
             known = self._digests.get(key)
             if known is None:
-                with path.open("rb") as file:
+                with open(key[0], "rb") as file:
                     known = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
                 self._digests[key] = known
             return known
         except (PathError, NotFoundError, OSError):
             return ""
+
+    def is_quick(self, name: str) -> bool:
+        """Whether `digest` has little to do: a file that is remembered, small or not there."""
+        try:
+            key = self._version_of(name)
+        except (PathError, NotFoundError, OSError):
+            return True
+        return key in self._digests or key[1] <= READ_AT_ONCE_BYTES
+
+    def _version_of(self, name: str) -> tuple[str, int, int]:
+        path = self.existing(name)
+        facts = path.stat()
+        return str(path), facts.st_size, facts.st_mtime_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,8 @@ from graph_engine.errors import StoreError
 from graph_engine.store.artifacts import Artifact, Shape
 from graph_engine.store.disk_store import DiskStore
 from graph_engine.store.memory_store import MemoryStore
+
+log = logging.getLogger("anyloom.cache")
 
 
 class Vault:
@@ -61,6 +64,14 @@ class Vault:
         except StoreError:  # a value without a form on disk, or a full disk: the result stays in memory only
             self.unstorable += 1
 
+    def _get(self, disk: DiskStore, key: str) -> Artifact | None:
+        try:
+            return disk.get(key)
+        except StoreError as error:  # a bad sector, say; what a cache cannot give is computed again
+            log.warning("%s", error)
+            disk.discard(key)
+            return None
+
     def find(self, key: str) -> Artifact | None:
         """In memory, and held from now on."""
         artifact = self._held.get(key)
@@ -73,7 +84,7 @@ class Vault:
     async def fetch(self, key: str) -> bool:
         """From wherever it is into memory, held. False when it is gone."""
         if self.find(key) is None and self.disk is not None:
-            artifact = await asyncio.get_running_loop().run_in_executor(self._thread, self.disk.get, key)
+            artifact = await asyncio.get_running_loop().run_in_executor(self._thread, self._get, self.disk, key)
             if artifact is not None:
                 self._held[key] = artifact
         return key in self._held
@@ -82,7 +93,7 @@ class Vault:
         """As `find`, reading the disk at once where it must. For the rare value that is needed in the middle of a step."""
         artifact = self.find(key)
         if artifact is None and self.disk is not None:
-            artifact = self.disk.get(key)
+            artifact = self._get(self.disk, key)
             if artifact is not None:
                 self._held[key] = artifact
         return artifact
@@ -91,7 +102,7 @@ class Vault:
         """For whoever only looks: nothing is held."""
         artifact = self._held.get(key) or self.memory.get(key)
         if artifact is None and self.disk is not None:
-            artifact = await asyncio.get_running_loop().run_in_executor(self._thread, self.disk.get, key)
+            artifact = await asyncio.get_running_loop().run_in_executor(self._thread, self._get, self.disk, key)
         return artifact
 
     def drop(self, key: str) -> None:

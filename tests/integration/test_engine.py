@@ -402,3 +402,28 @@ async def test_clean_stops_do_not_poison_a_run(tmp_path: Path) -> None:
         engine = await open_engine(tmp_path)
     assert (await engine.wait(record.id, 10)).status == "succeeded"
     await engine.close()
+
+
+@pytest.mark.law("P1")
+async def test_a_run_that_waited_while_the_server_died_is_not_to_blame(tmp_path: Path) -> None:
+    """Three deaths are counted against the run that was at work, not against those behind it in the queue."""
+    engine = await open_engine(tmp_path, pool_threads=1)
+    work = [await engine.submit(document(w=step("stubborn", seconds=0.4)))]
+    work += [await engine.submit(document(s=step("sleep", seconds=0.0, value=500 + n))) for n in range(3)]
+    for _ in range(3):
+        await asyncio.sleep(0.1)
+        died = tmp_path.with_name(f"{tmp_path.name}-{engine.settings.data_dir.name}-next")
+        with sqlite3.connect(engine.settings.data_dir / FILE_NAME) as before:
+            died.mkdir()
+            with sqlite3.connect(died / FILE_NAME) as after:
+                before.backup(after)
+        before.close()
+        after.close()
+        await engine.close()
+        engine = await open_engine(died, pool_threads=1)
+    ended = [await engine.wait(record.id, 10) for record in work]
+    assert [(record.status, [error["code"] for error in record.errors]) for record in ended] == [
+        ("failed", ["poisoned"]),
+        *[("succeeded", [])] * 3,
+    ]
+    await engine.close()

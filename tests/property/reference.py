@@ -99,9 +99,7 @@ class Scope:
         taken = {}
         for port, value in arrived.items():
             if isinstance(value, Listed) and not type.by_name[port].as_list:
-                if not value:
-                    return Skip("empty")
-                value = value[min(index, len(value) - 1)]
+                value = value[min(index, len(value) - 1)] if value else Skip("empty")
             if isinstance(value, Skip) and type.by_name[port].required and not type.by_name[port].as_list:
                 return value
             taken[port] = value
@@ -126,7 +124,7 @@ class Scope:
                 given[port] = value
         for input in type.inputs:
             if input.lazy and input.name in links and input.name not in given:
-                given[input.name] = UNSET
+                given[input.name] = None if input.name in asked else UNSET
             if input.name not in given:
                 given[input.name] = input.default
         try:

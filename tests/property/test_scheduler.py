@@ -79,7 +79,7 @@ def test_several_runs_share_work_and_keep_their_results(
         world.check_empty()
         if not forgetful and not any(event.type == "failed" for run in world.logs for event in world.events(run)):
             # A step that asks for lazy inputs or grows is called again to go on; everything else once in all runs.
-            again = {"p.pick", "p.count", "p.spread", "p.hand_on", "p.constant_growth"}
+            again = {"p.pick", "p.ask", "p.count", "p.spread", "p.hand_on", "p.constant_growth"}
             if not any(node["type"] in again for document in documents for node in document["nodes"].values()):
                 assert max(world.calls.values(), default=0) <= 1
 
@@ -176,6 +176,28 @@ def test_what_vanished_from_the_cache_is_computed_again() -> None:
         world.vault.memory.clear()
         await world.settle()
         assert world.results["second"] == {"t": reference.run(later, vocabulary.REGISTRY)["t"]}
+        world.check_empty()
+
+    asyncio.run(scenario())
+
+
+def test_a_mapped_step_that_asks_for_an_empty_list_gets_nothing_from_it() -> None:
+    nodes = {
+        "three": {"type": "p.numbers", "values": {"count": 3}},
+        "none": {"type": "p.numbers", "values": {"count": 0}},
+        "asks": {"type": "p.ask", "links": {"a": "three.int", "x": "none.int"}},
+        "picks": {"type": "p.pick", "links": {"flag": "three.int", "x": "none.int", "y": "three.int"}},
+    }
+    document = {"format": "anyloom", "version": 1, "nodes": nodes, "targets": ["asks", "picks"]}
+
+    async def scenario() -> None:
+        world = World(vocabulary.REGISTRY, "none", random.Random(0))
+        world.submit("r", document)
+        await world.settle()
+        assert world.results["r"]["asks"] == [0, 1, 2]
+        assert [_hole(one) for one in world.results["r"]["picks"]] == [0, "hole", 2]
+        for target, value in reference.run(document, vocabulary.REGISTRY).items():
+            assert same(value, world.results["r"], target)
         world.check_empty()
 
     asyncio.run(scenario())

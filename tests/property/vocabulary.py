@@ -68,6 +68,14 @@ def pick(flag: int, x: Annotated[T, LAZY], y: Annotated[T, LAZY]) -> T:
     return chosen
 
 
+@node(id="p.ask")
+def ask(a: int, x: Annotated[int | None, LAZY] = None) -> int:
+    """A lazy input that need not have anything."""
+    if x is UNSET:
+        return Need.of("x")  # type: ignore[return-value]
+    return a if x is None else a * 3 + x
+
+
 @node(id="p.count")
 def count(a: int, depth: int = 2) -> int:
     """Nested growth: each round adds one, skips or fails on the way like any other graph."""
@@ -122,6 +130,7 @@ TYPES = [
         skip,
         fail,
         pick,
+        ask,
         count,
         spread,
         hand_on,

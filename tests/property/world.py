@@ -66,6 +66,15 @@ class RandomExecutor:
                 self.world.calls[then.job.key] = self.world.calls.get(then.job.key, 0) + 1
 
 
+class Nothing:
+    """No file is there."""
+
+    def stamp(self, file: str) -> str:
+        return ""
+
+    stamp_at_once = stamp
+
+
 class World:
     """Runs documents on a real Runner and Scheduler; use inside a running loop."""
 
@@ -80,7 +89,7 @@ class World:
         self.scheduler = Scheduler(LANES, ("cpu",))
         self.vault = Vault(MemoryStore(cache), None, 0.0)
         hooks = Hooks(lambda job, inputs: None, lambda run, artifact: None, self._output, self._ended)  # type: ignore[arg-type,return-value]
-        self.runner = Runner(self.scheduler, self.vault, registry, lambda name: "", 1.0, hooks)
+        self.runner = Runner(self.scheduler, self.vault, registry, Nothing(), 1.0, hooks)
         self.executor = RandomExecutor(self)
         self.runner.executor = self.executor
 

@@ -160,21 +160,29 @@ def note(context: NodeContext, a: int) -> int:
 NOTES = Registry(f.node_type for f in (note, add))  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("broken", ["context", "output", "journal", "ended"])
+@pytest.mark.parametrize("broken", ["context", "output", "journal", "ended", "left", "_complete", "_run"])
 @pytest.mark.asyncio
-async def test_a_fault_of_the_engine_fails_its_run_and_no_other(tmp_path: Path, broken: str) -> None:
+async def test_a_fault_of_the_engine_fails_its_run_and_no_other(
+    tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = await Engine.open(Settings(data_dir=tmp_path), registry=NOTES, catalog=Catalog())
     told: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context["exception"])))
-    hooks = engine._runner.hooks
+    hooks: Any = engine._runner.hooks
+    scheduler = engine._runner.scheduler
+    within = hasattr(scheduler, broken)
+    whole = getattr(scheduler if within else hooks, broken)
     faults = iter([True])
 
-    def fault(*arguments: Any) -> Any:
+    def fault(*arguments: Any, **named: Any) -> Any:
         if next(faults, False):
             raise RuntimeError("a bolt came loose")
-        return getattr(hooks, broken)(*arguments)
+        return whole(*arguments, **named)
 
-    engine._runner.hooks = hooks._replace(**{broken: fault})
+    if within:
+        monkeypatch.setattr(scheduler, broken, fault)
+    else:
+        engine._runner.hooks = hooks._replace(**{broken: fault})
     workflow = document(n={"type": "u.note", "values": {"a": 1}})
     first = await engine.wait((await engine.submit(workflow)).id, 10)
     assert first.status == "failed"
@@ -183,4 +191,66 @@ async def test_a_fault_of_the_engine_fails_its_run_and_no_other(tmp_path: Path, 
     assert told[0] == "a bolt came loose", "the server's log has it"
     second = await engine.wait((await engine.submit(workflow)).id, 10)
     assert (second.status, second.result) == ("succeeded", {"n": {"int": 1}})
+    await engine.close()
+
+
+class Thief(DiskStore):
+    """Whose files are there while somebody plans with them, and gone when they are to be read."""
+
+    stolen: frozenset[str] = frozenset()
+
+    def get(self, key: str) -> Artifact | None:
+        if key in self.stolen:
+            self.discard(key)
+        return super().get(key)
+
+
+@pytest.mark.asyncio
+async def test_a_part_that_vanishes_before_it_is_put_together_with_others_is_made_anew(tmp_path: Path) -> None:
+    """Else the whole would have a hole in it, and be kept with that for every later run."""
+    nodes = {
+        "a": {"type": "p.const", "values": {"value": 3}},
+        "g": {"type": "p.spread", "values": {"width": 3}, "links": {"a": "a.int"}},
+        "t": {"type": "p.total", "links": {"values": "g.int"}},
+        "u": {"type": "p.add", "links": {"a": "t.int"}},
+    }
+    workflow = {**document(**nodes), "targets": ["u"]}
+    plan = make_plan(resolve(parse(workflow), vocabulary.REGISTRY), lambda name: "")
+    disk = Thief(tmp_path, 10**8)
+    results = []
+    for again in (False, True):
+        world = World(vocabulary.REGISTRY, "none", random.Random(1))
+        world.vault = world.runner.vault = Vault(MemoryStore("none"), disk, 0.0)
+        world.results["r"], world.logs["r"] = {}, EventLog()
+        if again:
+            for step in plan.steps[1:]:
+                disk.discard(step.key)
+            disk.stolen = frozenset(disk.shapes) - {plan.steps[0].key}
+            assert len(disk.stolen) >= 3
+        present = world.vault.present([step.key for step in plan.steps])
+        world.runner.submit("r", plan, present, world.logs["r"], 0)
+        await world.settle()
+        results.append(world.results["r"])
+        world.check_empty()
+        world.vault.close()
+    assert results[1] == results[0]
+    assert world.runner._torn == {}
+
+
+@pytest.mark.asyncio
+async def test_a_cached_file_that_cannot_be_read_is_computed_again(tmp_path: Path) -> None:
+    CALLS.clear()
+    settings = Settings(data_dir=tmp_path, disk_cache_min_s=0.0, cache="none")
+    engine = await Engine.open(settings, registry=REGISTRY, catalog=Catalog())
+    nodes = {"a": {"type": "u.add", "values": {"a": 1}}}
+    record = await engine.submit(document(**nodes))
+    assert (await engine.wait(record.id, 10)).status == "succeeded"
+    await asyncio.get_running_loop().run_in_executor(engine._vault._thread, lambda: None)
+    (file,) = (tmp_path / "cache").rglob("*.artifact")
+    file.unlink()
+    file.mkdir()  # as good as a bad sector: it is there, and reading it fails
+    record = await engine.submit(document(**nodes, b={"type": "u.add", "links": {"a": "a.int"}}))
+    ended = await engine.wait(record.id, 10)
+    assert (ended.status, ended.result["b"]) == ("succeeded", {"int": 3}), ended.errors
+    assert CALLS == ["add", "add", "add"]
     await engine.close()

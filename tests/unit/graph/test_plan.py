@@ -27,6 +27,10 @@ def load(file: Annotated[str, Widget(upload="image")], note: str = "") -> int: .
 def load_all(files: Annotated[list[str], Widget(upload="*")]) -> int: ...
 
 
+@node(id="k.model", reads=lambda literals: [literals["name"]])
+def model(name: AnyValue, size: int = 0) -> int: ...
+
+
 @node(id="k.number")
 def number(value: int = 0) -> int: ...
 
@@ -51,7 +55,7 @@ def dice(seed: int) -> int: ...
 def gather(**values: AnyValue) -> int: ...
 
 
-TYPES: list[NodeType] = [f.node_type for f in (load, load_all, number, scale, add, log, dice, gather)]  # type: ignore[attr-defined]
+TYPES: list[NodeType] = [f.node_type for f in (load, load_all, model, number, scale, add, log, dice, gather)]  # type: ignore[attr-defined]
 
 
 def step(type: str, links: dict[str, str] | None = None, **values: Any) -> dict[str, Any]:
@@ -269,3 +273,11 @@ def test_ten_thousand_steps_are_planned_without_recursion() -> None:
     found = plan(nodes)
     assert len({s.key for s in found.steps}) == 10_000
     assert found.readers[0] == (1,)
+
+
+def test_a_step_whose_file_is_named_by_a_link_holds_for_one_run_only() -> None:
+    """Nobody can stamp a file that is not known yet."""
+    nodes = {"n": step("number"), "r": step("model", {"name": "n.int"}), "after": step("add", {"a": "r.int"})}
+    assert [one.local for one in plan(nodes).steps] == [False, True, True]
+    assert not plan({"r": step("model", name="a", size=1)}).steps[0].local
+    assert not plan({"n": step("number"), "r": step("model", {"size": "n.int"}, name="a")}).steps[1].local
