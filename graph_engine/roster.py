@@ -98,6 +98,10 @@ class Roster:
             self._count(self.live.pop(run))
         self._old_events = events
 
+    def records(self) -> list[RunRecord]:
+        """Of every run in memory; some twice."""
+        return [live.record for live in self.live.values()] + list(self._recent)
+
     def remember(self, record: RunRecord) -> None:
         """Among the newest, in the order of their numbers; what was accepted at once may come in any order."""
         recent = self._recent
