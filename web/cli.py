@@ -253,11 +253,11 @@ def parser() -> argparse.ArgumentParser:
     runs = commands.add_parser(
         "runs",
         help="list the runs of a server",
-        description="List the latest runs of a server, or write the timeline of one.",
+        description="List the latest runs of a server; show one of them, or write its timeline.",
     )
-    runs.add_argument("run", nargs="?", metavar="ID", help="this run, with --timeline")
-    runs.add_argument("--timeline", type=Path, metavar="FILE", help="write when every step of it waited and computed")
-    runs.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
+    runs.add_argument("run", nargs="?", metavar="ID", help="show this run: its times, nodes, errors and results")
+    runs.add_argument("--timeline", type=Path, metavar="FILE", help="write when every step of ID waited and computed")
+    runs.add_argument("--limit", type=values.runs, default=20, help="how many (default: 20)")
     runs.add_argument("--status", choices=STATUSES, help="only these")
     add_server_flags(runs, LOCAL)
 

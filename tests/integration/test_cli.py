@@ -164,8 +164,31 @@ def test_timelines_are_written(here: Path, live: LiveServer, capsys: pytest.Capt
         events = json.loads((here / name).read_text())["traceEvents"]
         names.append([event["name"] for event in events if event["ph"] == "X" and event["cat"] == "steps"])
     assert names == [["a", "out"]] * 3
-    assert main(["runs", run.id, "--server", live.url]) == 1
-    assert "--timeline" in capsys.readouterr().err
+    assert main(["runs", "--timeline", "none.json", "--server", live.url]) == 1
+    assert "anyloom runs ID --timeline FILE" in capsys.readouterr().err
+
+
+def test_one_run_is_shown(here: Path, live: LiveServer, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = {
+        "a": ("trial.echo", {"value": "first\nsecond"}),
+        "out": ("trial.show", {}, {"value": "a.value"}),
+        "f": ("trial.fail", {"message": "never"}),
+        "s": ("media.save_text", {"text": "kept", "name": "shown"}),
+    }
+    path = write(here / "w.json", workflow(nodes, ["out", "f", "s"]))
+    assert main(["run", path, "--plain", "--name", "one to see", "--server", live.url]) == 2
+    [run, *_] = live.do(live.engine.runs(limit=1))
+    capsys.readouterr()
+    assert main(["runs", run.id, "--server", live.url]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{run.id}  partial  one to see\n")
+    for fact in ("nodes      4", "created    20", "finished   20", "took       0."):
+        assert f"\n  {fact}" in shown
+    assert re.search(r"^error: f.*: .*never", shown, re.MULTILINE)
+    assert "\nout.value: first\nsecond\n" in shown
+    assert re.search(r"^s\.file: output/shown_\d+\.txt$", shown, re.MULTILINE)
+    assert main(["runs", "ghost", "--server", live.url]) == 1
+    assert "there is no run 'ghost'" in capsys.readouterr().err
 
 
 def test_nodes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,6 +242,10 @@ def test_what_cannot_be_done_is_said(
         (["run", "x", "--set", "a.text=\udcff"], "write it in UTF-8"),
         (["run", "x", "--server", "localhost"], "use an address such as http://127.0.0.1:8188"),
         (["runs", "--status", "odd"], "invalid choice: 'odd'"),
+        (["runs", "--limit", "-3"], "use a whole number in 1..1000"),
+        (["runs", "--limit", "0"], "use a whole number in 1..1000"),
+        (["runs", "--limit", "1001"], "use a whole number in 1..1000"),
+        (["runs", "--limit", "9" * 5000], "use a whole number in 1..1000"),
     ],
 )
 def test_a_mistyped_flag_says_what_is_allowed(
