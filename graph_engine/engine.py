@@ -38,7 +38,7 @@ from graph_engine.planner import Planned, Planner
 from graph_engine.provision import Provision
 from graph_engine.questions import unknown_run
 from graph_engine.record import RunRecord
-from graph_engine.roster import RECENT, LiveRun, Roster, ending_of, record_of
+from graph_engine.roster import RECENT, LiveRun, Roster, end_of, ending_of, record_of
 from graph_engine.schedule.affinity import Affinity
 from graph_engine.schedule.messages import Job
 from graph_engine.schedule.scheduler import Scheduler
@@ -496,7 +496,7 @@ class Engine(Controls):
             if key not in self._runner.scheduler.holds:
                 self._vault.drop(key)
         record = live.record
-        record.status, record.errors, record.finished = status, errors, time.time()
+        record.status, record.errors, record.finished = status, errors, end_of(record.started, time.time())
         recording = self._record(record)
         live.log.add("finished", "", ending_of(record))
         self._roster.end(live)
