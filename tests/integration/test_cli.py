@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -191,6 +192,30 @@ def test_one_run_is_shown(here: Path, live: LiveServer, capsys: pytest.CaptureFi
     assert "there is no run 'ghost'" in capsys.readouterr().err
 
 
+def test_a_damaged_queue_is_put_aside_as_the_error_says(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my data").mkdir()
+    (here / "my data" / "runs.sqlite3").write_bytes(b"not a database at all" * 1000)
+    run = ["run", write(here / "two.json", two("again")), "--plain", "--data", "my data", *NODES]
+    assert main(run) == 1
+    said = capsys.readouterr().err
+    [command] = re.findall(r"`anyloom (.*?)`", said)
+    assert main(shlex.split(command)) == 0
+    aside = re.search(r"is now (.+?);", capsys.readouterr().out)
+    assert aside and Path(aside[1]).read_bytes().startswith(b"not a database")
+    assert main(run) == 0
+    assert "again" in capsys.readouterr().out
+    assert main(["reset-queue", "--data", "ghost"]) == 1
+    assert "there is no run queue ghost/runs.sqlite3" in capsys.readouterr().err
+    assert not (here / "ghost").exists()
+
+
+def test_a_queue_in_use_is_not_put_aside(here: Path, live: LiveServer, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = live.engine.settings.data_dir
+    assert main(["reset-queue", "--data", str(folder)]) == 1
+    assert "in use by another engine" in capsys.readouterr().err
+    assert (folder / "runs.sqlite3").is_file()
+
+
 def test_nodes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nodes", *NODES]) == 0
     assert re.search(r"^trial\.add +a \+ b\.$", capsys.readouterr().out, re.MULTILINE)
@@ -257,7 +282,9 @@ def test_a_mistyped_flag_says_what_is_allowed(
     assert says in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", "serve", "run", "nodes", "workflows", "runs", "cancel", "inspect"])
+@pytest.mark.parametrize(
+    "command", ["", "serve", "run", "nodes", "workflows", "runs", "cancel", "inspect", "reset-queue"]
+)
 def test_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*filter(None, [command]), "--help"])
