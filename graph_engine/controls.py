@@ -56,7 +56,7 @@ class Controls(Questions):
     async def delete(self, run_ids: Iterable[str]) -> int:
         """Forget runs that have ended, with their events; others are left alone. Returns how many were forgotten.
 
-        Files that they wrote stay, and so does what caches have of their results.
+        Files that they wrote to `output` stay, and so does what caches have of their results; previews go in time.
         """
         ids = list(dict.fromkeys(run_ids))
         for id in ids:

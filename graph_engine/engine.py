@@ -38,7 +38,7 @@ from graph_engine.planner import Planned, Planner
 from graph_engine.provision import Provision
 from graph_engine.questions import unknown_run
 from graph_engine.record import RunRecord
-from graph_engine.roster import RECENT, LiveRun, Roster, ending_of, record_of
+from graph_engine.roster import RECENT, LiveRun, Roster, end_of, ending_of, record_of
 from graph_engine.schedule.affinity import Affinity
 from graph_engine.schedule.messages import Job
 from graph_engine.schedule.scheduler import Scheduler
@@ -48,10 +48,12 @@ from graph_engine.store.codec import decode_artifact, encode_artifact
 from graph_engine.store.disk_store import DiskStore
 from graph_engine.store.folders import Folders
 from graph_engine.store.history import RunRow
+from graph_engine.store.leftovers import remove_scratch
 from graph_engine.store.memory_store import MemoryStore
 from graph_engine.store.queue import RunQueue
 from graph_engine.store.results import result_of
 from graph_engine.store.vault import Vault
+from graph_engine.tidying import Tidying
 from graph_engine.wishes import Wishes, check_pins, check_priority
 
 JOURNAL_BYTES = 32 << 20
@@ -81,6 +83,7 @@ class Engine(Controls):
         self.provision = Provision(self.models, settings.data_dir, self._vault, divided=divided)
         self._planner = Planner(settings, registry, self.folders.digest, self.folders.is_quick)
         self._roster = Roster(settings.keep_events)
+        self._tidying = Tidying(settings.temp_dir, queue, self._roster)
         self._closing = False
         self._background = set()
         self._unrecorded: list[LiveRun] = []
@@ -129,6 +132,7 @@ class Engine(Controls):
             folder.mkdir(parents=True, exist_ok=True)
         queue = await asyncio.to_thread(RunQueue, settings.data_dir)
         try:
+            await asyncio.to_thread(remove_scratch, settings.temp_dir, settings.input_dir)
             disk = None
             if settings.disk_cache_bytes > 0:
                 disk = await asyncio.to_thread(DiskStore, settings.data_dir / "cache", settings.disk_cache_bytes)
@@ -148,6 +152,7 @@ class Engine(Controls):
         for row in await queue.history(limit=RECENT):
             if row.id not in engine._roster.live:
                 engine._roster.remember(record_of(row))
+        engine._tidying.begin()
         return engine
 
     async def __aenter__(self) -> Engine:
@@ -161,6 +166,7 @@ class Engine(Controls):
         if self._closing:
             return
         self._closing = self._runner.closing = True
+        await self._tidying.close()
         await self._executor.close()
         await asyncio.sleep(0)
         for future in list(self._background):
@@ -490,7 +496,7 @@ class Engine(Controls):
             if key not in self._runner.scheduler.holds:
                 self._vault.drop(key)
         record = live.record
-        record.status, record.errors, record.finished = status, errors, time.time()
+        record.status, record.errors, record.finished = status, errors, end_of(record.started, time.time())
         recording = self._record(record)
         live.log.add("finished", "", ending_of(record))
         self._roster.end(live)

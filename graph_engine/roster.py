@@ -98,6 +98,10 @@ class Roster:
             self._count(self.live.pop(run))
         self._old_events = events
 
+    def records(self) -> list[RunRecord]:
+        """Of every run in memory; some twice."""
+        return [live.record for live in self.live.values()] + list(self._recent)
+
     def remember(self, record: RunRecord) -> None:
         """Among the newest, in the order of their numbers; what was accepted at once may come in any order."""
         recent = self._recent
@@ -169,16 +173,21 @@ def record_of(row: RunRow) -> RunRecord:
         priority=row.priority,
         created=row.created,
         started=row.started,
-        finished=row.finished,
+        finished=None if row.finished is None else end_of(row.started, row.finished),
         nodes=row.nodes,
         result=json.loads(row.result) if row.result else {},
         errors=json.loads(row.error) if row.error else [],
     )
 
 
+def end_of(started: float | None, now: float) -> float:
+    """When a run ended, unix seconds: not before it began, also when the clock was set back meanwhile."""
+    return now if started is None else max(started, now)
+
+
 def ending_of(record: RunRecord) -> dict[str, Any]:
     """The data of the event `finished`."""
-    seconds = round((record.finished or 0) - (record.started or record.finished or 0), 6)
+    seconds = max(0.0, round((record.finished or 0) - (record.started or record.finished or 0), 6))
     ending: dict[str, Any] = {"status": record.status, "seconds": seconds}
     if record.errors:
         ending["errors"] = record.errors

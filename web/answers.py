@@ -147,8 +147,11 @@ ANSWERS: dict[str, Schema] = {
             "targets": {"type": ["array", "null"], "items": TEXT},
             "device": {"type": "string", "description": "another one than the first"},
             "budget_bytes": {"type": "integer", "description": "as if the device had so many for models"},
-        },
-        more=True,
+            **{
+                name: {"description": "as a submission has it; not looked at"}
+                for name in ("priority", "name", "pins", "breakpoints")
+            },
+        }
     )
     | {"required": []},
     "Outlook": record(

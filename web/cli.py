@@ -1,5 +1,5 @@
 """The command line: `anyloom serve`, `run`, `chat`, `plan`, `demo`, `nodes`, `workflows`, `models`, `convert`, `train`,
-`evaluate`, `runs`, `cancel`, `inspect`."""
+`evaluate`, `runs`, `cancel`, `inspect`, `reset-queue`."""
 
 from __future__ import annotations
 
@@ -253,11 +253,11 @@ def parser() -> argparse.ArgumentParser:
     runs = commands.add_parser(
         "runs",
         help="list the runs of a server",
-        description="List the latest runs of a server, or write the timeline of one.",
+        description="List the latest runs of a server; show one of them, or write its timeline.",
     )
-    runs.add_argument("run", nargs="?", metavar="ID", help="this run, with --timeline")
-    runs.add_argument("--timeline", type=Path, metavar="FILE", help="write when every step of it waited and computed")
-    runs.add_argument("--limit", type=int, default=20, help="how many (default: 20)")
+    runs.add_argument("run", nargs="?", metavar="ID", help="show this run: its times, nodes, errors and results")
+    runs.add_argument("--timeline", type=Path, metavar="FILE", help="write when every step of ID waited and computed")
+    runs.add_argument("--limit", type=values.runs, default=20, help="how many (default: 20)")
     runs.add_argument("--status", choices=STATUSES, help="only these")
     add_server_flags(runs, LOCAL)
 
@@ -271,6 +271,14 @@ def parser() -> argparse.ArgumentParser:
         description="Show the workflow inside a picture, sound or video.",
     )
     inspect.add_argument("file", metavar="FILE")
+
+    reset = commands.add_parser(
+        "reset-queue",
+        help="put a damaged queue aside",
+        description="Put the queue and the history of a data folder aside, under another name in the same folder: the next "
+        "start makes an empty one. For a queue that is damaged. Stop the server first.",
+    )
+    reset.add_argument("--data", type=Path, metavar="DIR", help="the data folder (default: ./data)")
     return root
 
 
@@ -304,6 +312,10 @@ async def dispatch(arguments: argparse.Namespace) -> int:
         from web.commands.convert import convert_weights
 
         return await convert_weights(arguments)
+    if arguments.command == "reset-queue":
+        from web.commands.reset_queue import reset_queue
+
+        return reset_queue(arguments)
     from web.commands import look
 
     code: int = await getattr(look, arguments.command)(arguments)

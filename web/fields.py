@@ -1,14 +1,37 @@
-"""Fields of a websocket request, read strictly: what they are, or RequestError that names the place."""
+"""Fields of a request, read strictly: what they are, or RequestError that names the place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from graph_engine.errors import RequestError
 from graph_engine.record import STATUSES
 
 Request = Mapping[str, Any]
+FRAME = frozenset({"op", "id"})
+"""Fields of every request of a websocket."""
+
+
+def only(request: Request, names: Iterable[str], place: str = "") -> None:
+    """Raises RequestError for a field that is none of these: it would be as if it had not been sent, silently."""
+    known = list(names)
+    for name in request:
+        if name not in known:
+            shown = str(name)[:80]
+            near = difflib.get_close_matches(shown, known, 1, 0.6)
+            raise RequestError(
+                f"there is no field {shown!r} here.",
+                remedy=f"Did you mean {near[0]!r}?" if near else f"Use only {', '.join(known)}.",
+                code="unknown_field",
+                place=f"{place}/{shown}",
+            )
+
+
+def unframed(request: Request) -> Request:
+    """A request of a websocket as a request of HTTP has it."""
+    return {name: value for name, value in request.items() if name not in FRAME}
 
 
 def text(request: Request, name: str) -> str:

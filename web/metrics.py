@@ -118,7 +118,9 @@ def _devices(house: House) -> Iterator[Metric]:
 def _server(house: House) -> Iterator[Metric]:
     yield InfoMetricFamily("anyloom", "The server.", value={"version": graph_engine.__version__})
     yield GaugeMetricFamily("anyloom_websocket_clients", "Open websockets.", value=len(house.sockets))
-    yield GaugeMetricFamily("anyloom_uptime_seconds", "Since the server started.", value=time.time() - house.started)
+    yield GaugeMetricFamily(
+        "anyloom_uptime_seconds", "Since the server started.", value=time.monotonic() - house.started
+    )
     process = house.engine.memory()["process_bytes"]
     yield GaugeMetricFamily("anyloom_process_resident_bytes", "Memory of the process.", value=process)
     yield GaugeMetricFamily("anyloom_loop_lag_seconds", "How late the event loop was last.", value=house.pulse.latest_s)

@@ -45,7 +45,7 @@ import graph_engine
 from graph_engine.errors import RequestError
 from graph_engine.graph.canvas import drawn_kinds
 from web import media_types
-from web.fields import Request, number, status, tag, text
+from web.fields import Request, number, status, tag, text, unframed
 from web.queue_operations import QUEUE_OPERATIONS
 from web.routes.files import locate
 from web.routes.plan import answer as outlook
@@ -112,15 +112,15 @@ async def kinds(socket: Socket, request: Request) -> Any:
 
 
 async def validate(socket: Socket, request: Request) -> Any:
-    return await Submission.of(request).validate(socket.house)
+    return await Submission.of(unframed(request)).validate(socket.house)
 
 
 async def plan(socket: Socket, request: Request) -> Any:
-    return await outlook(socket.house, request)
+    return await outlook(socket.house, unframed(request))
 
 
 async def submit(socket: Socket, request: Request) -> Any:
-    submission = Submission.of(request)
+    submission = Submission.of(unframed(request), "watch")
     if request.get("watch") is not True:
         return (await submission.submit(socket.house, socket.client)).to_dict()
     socket.check_watches()

@@ -172,8 +172,7 @@ SCHEMAS: dict[str, Schema] = {
                 "additionalProperties": TEXT,
             },
             "breakpoints": {"type": "array", "items": TEXT, "description": "nodes before which the run pauses"},
-        },
-        more=True,
+        }
     )
     | {"required": []},
     "Sweep": record(
@@ -185,6 +184,7 @@ SCHEMAS: dict[str, Schema] = {
             "priority": {"type": "integer", "minimum": -1000, "maximum": 1000},
             "name": {"type": "string", "maxLength": 200},
             "pins": {"type": "object", "additionalProperties": TEXT},
+            "breakpoints": {"type": "array", "items": TEXT},
             "axes": {
                 "type": "array",
                 "minItems": 1,
@@ -193,7 +193,6 @@ SCHEMAS: dict[str, Schema] = {
             },
         },
         "axes",
-        more=True,
         description="a submission, and the inputs that get several values: every combination is a run",
     ),
     "Tally": record(

@@ -31,7 +31,7 @@ class House:
     limits: Limits = field(default_factory=Limits)
     sockets: set[Socket] = field(default_factory=set)
     stopping: bool = False
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
     pulse: Pulse = field(default_factory=Pulse)
     thumbnails: Thumbnails = field(default_factory=Thumbnails)
     feed: SystemFeed = field(init=False)

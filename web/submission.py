@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from graph_engine.errors import RequestError
 from graph_engine.record import RunRecord
+from web import fields
 from web.state import House
 
 PRIORITIES = range(-1000, 1001)
@@ -27,8 +28,8 @@ class Submission(NamedTuple):
     breakpoints: list[str]
 
     @classmethod
-    def of(cls, message: Mapping[str, Any]) -> Submission:
-        """Raises RequestError that names the field."""
+    def of(cls, message: Mapping[str, Any], *more: str) -> Submission:
+        """more: fields beside those of a submission, which others read. Raises RequestError that names the field."""
         document, workflow = message.get("document"), message.get("workflow")
         if (document is None) == (workflow is None):
             raise RequestError(
@@ -36,6 +37,7 @@ class Submission(NamedTuple):
                 remedy='Send {"document": {...}} or {"workflow": "name"}.',
                 code="no_document",
             )
+        fields.only(message, (*cls._fields, *more))
         if document is not None and not isinstance(document, Mapping):
             raise _field("document", "a JSON object")
         if workflow is not None and not isinstance(workflow, str):

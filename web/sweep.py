@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from graph_engine.errors import AnyloomError, InvalidError, NotFoundError, RequestError
 from graph_engine.graph.plan import Plan
 from graph_engine.record import RunRecord
+from web import fields
 from web.frames import JSON
 from web.state import House
 from web.submission import Submission
@@ -37,6 +38,7 @@ class Axis(NamedTuple):
         """Raises RequestError that names the field."""
         if not isinstance(entry, Mapping) or not isinstance(entry.get("input"), str):
             raise _refused(place, 'is {"input": "node.input", "values": [...]}')
+        fields.only(entry, cls._fields, place)
         name, values = entry["input"], entry.get("values")
         node, dot, port = name.partition(".")
         if not (node and dot and port):
@@ -68,7 +70,7 @@ class Sweep(NamedTuple):
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Sweep:
         """A submission with `axes`. Raises RequestError that names the field."""
-        submission = Submission.of(message)
+        submission = Submission.of(message, "axes")
         given = message.get("axes")
         if not isinstance(given, list) or not 1 <= len(given) <= MAX_AXES:
             raise _refused("/axes", f"is a list of 1 to {MAX_AXES} axes")

@@ -10,6 +10,7 @@ from typing import Any
 
 from graph_engine.errors import NodeError, NotFoundError, RequestError
 from web import media_types
+from web.playable import REFUSED
 
 KEPT_BYTES = 32 << 20
 AT_ONCE = 2
@@ -52,7 +53,7 @@ class Thumbnails:
 
 def _make(path: Path, size: int) -> bytes:
     kind = media_types.media_type(path.name).partition("/")[0]
-    if kind not in ("image", "video") or path.suffix.lower() not in media_types.INLINE:
+    if kind not in ("image", "video") or path.suffix.lower() in REFUSED:
         raise NotFoundError(
             f"there is no small picture of {path.name[:80]!r}.",
             remedy="Only pictures and films have one.",
@@ -97,9 +98,9 @@ def _picture(path: Path, size: int) -> Any:
 
 
 def _first_frame(path: Path) -> Any:
-    import av
+    from web.transcode import opened
 
-    with av.open(str(path)) as container:
+    with opened(path) as container:
         stream = container.streams.video[0]
         if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
             raise RequestError(f"{path.name[:80]!r} is too large.", remedy="Open it in full.", code="too_large")

@@ -39,7 +39,7 @@ def to_png(source: Path, target: Path) -> None:
 
 def to_m4a(source: Path, target: Path) -> None:
     """The first sound track as AAC, two channels at 48 kHz."""
-    with _opened(source) as given, av.open(str(target), "w", format="mp4", options=_FAST) as made:
+    with opened(source) as given, av.open(str(target), "w", format="mp4", options=_FAST) as made:
         if not given.streams.audio:
             raise _nothing(source, "sound")
         sound = _Sound(made)
@@ -55,7 +55,7 @@ def to_m4a(source: Path, target: Path) -> None:
 def to_mp4(source: Path, target: Path) -> None:
     """The first picture track as H.264, upright, and the first sound track as AAC. Frames keep their times."""
     turns = _turns(source)
-    with _opened(source) as given, av.open(str(target), "w", format="mp4", options=_FAST) as made:
+    with opened(source) as given, av.open(str(target), "w", format="mp4", options=_FAST) as made:
         if not given.streams.video:
             raise _nothing(source, "pictures")
         pictures = given.streams.video[0]
@@ -90,7 +90,7 @@ def to_mp4(source: Path, target: Path) -> None:
 
 def _turns(source: Path) -> int:
     """Quarters of a turn that a phone's mark asks for."""
-    with _opened(source) as given:
+    with opened(source) as given:
         if given.streams.video:
             for frame in given.decode(given.streams.video[0]):
                 return round(frame.rotation / 90) % 4
@@ -107,7 +107,8 @@ def _turned(frame: Any, width: int, height: int, turns: int) -> Any:
 _FAST = {"movflags": "faststart"}
 
 
-def _opened(source: Path) -> Any:
+def opened(source: Path) -> Any:
+    """The container of a sound or film. Raises RequestError for a list of other files."""
     container = av.open(str(source), options=OPTIONS)
     if _NOT_READ & set(container.format.name.split(",")):
         container.close()

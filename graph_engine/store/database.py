@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import sqlite3
 import time
 from pathlib import Path
 from typing import IO
 
-from graph_engine.errors import StoreError
+from graph_engine.errors import NotFoundError, StoreError
 
 FILE_NAME = "runs.sqlite3"
 LOCK_NAME = "runs.lock"
@@ -134,7 +135,7 @@ def described(error: Exception, folder: Path) -> StoreError:
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, _NOT_DAMAGE):
         return StoreError(
             f"the run queue {path} is damaged: {error}.",
-            remedy="Move it aside to start with an empty one (RunQueue.move_aside), or restore it from a backup.",
+            remedy=f"Restore it from a backup, or put it aside and start with an empty one: `{_command(folder)}`.",
             code="queue_damaged",
         )
     return StoreError(
@@ -147,11 +148,21 @@ def described(error: Exception, folder: Path) -> StoreError:
 _NOT_DAMAGE = (sqlite3.OperationalError, sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.DataError)
 
 
+def _command(folder: Path) -> str:
+    return f"anyloom reset-queue --data {shlex.quote(str(folder))}"
+
+
 def move_aside(folder: Path) -> Path:
     """Rename the database (with its write-ahead log) so that the next start makes a new one; returns its new path.
 
-    Raises StoreError when an engine uses the folder or the file cannot be renamed.
+    Raises StoreError when an engine uses the folder or the file cannot be renamed, NotFoundError when there is none.
     """
+    if not (folder / FILE_NAME).exists():
+        raise NotFoundError(
+            f"there is no run queue {folder / FILE_NAME}.",
+            remedy="Name the data folder that it lies in.",
+            code="no_queue",
+        )
     lock = FolderLock(folder)
     try:
         aside = folder / f"{FILE_NAME}.aside-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6:06d}"

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -154,6 +154,23 @@ class History:
             return [_listed(entry) for entry in json.loads(text)]
 
         return await self._read(read)
+
+    async def naming_files(self) -> AsyncIterator[tuple[str, float, float | None]]:
+        """(result as JSON text, created, finished) of each run whose result may name a file in `temp`, newest first."""
+        before = 1 << 62
+
+        def read(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            # Few at a time, so that nobody who looks something up waits long for the one reader.
+            query = (
+                "SELECT result, created, finished, number FROM runs WHERE number < ?"
+                """ AND (instr(result, '"temp"') OR instr(result, '"artifact"')) ORDER BY number DESC LIMIT 100"""
+            )
+            return connection.execute(query, (before,)).fetchall()
+
+        while rows := await self._read(read):
+            for result, created, finished, _ in rows:
+                yield result, created, finished
+            before = rows[-1][-1]
 
     async def count(self, *, status: str | Iterable[str] | None = None, client: str | None = None) -> int:
         where, values = _filter(status, client)

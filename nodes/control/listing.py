@@ -11,6 +11,8 @@ T = TypeVar("T")
 CATEGORY = "control/list"
 INLINE = Needs(inline=True)
 MAX_ENTRIES = 100_000
+MAX_GATHERED = 1_000_000
+"""A chain of nodes that each gather the one before twice doubles the list with each."""
 
 
 @node(id="control.gather", category=CATEGORY, needs=INLINE)
@@ -21,6 +23,13 @@ def gather(**values: list[T]) -> list[T]:
         value: Any = values[name]
         if value is not None:
             gathered.extend(value if isinstance(value, list) else [value])
+            if len(gathered) > MAX_GATHERED:
+                raise NodeError(
+                    f"the list would have more than {MAX_GATHERED:,} entries.",
+                    remedy="Gather fewer values.",
+                    code="too_large",
+                    port=name,
+                )
     return gathered
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from graph_engine import AnyValue, Needs, NodeError, Widget, node
 
+MAX_CHARACTERS = 32 << 20
+"""Of a text that a node makes: as much as media.load_text reads. It is made on the engine's loop, where all wait for it."""
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
@@ -19,7 +21,10 @@ def template(template: Annotated[str, Widget(multiline=True)], **values: AnyValu
 
 
 def fill(template: str, values: Mapping[str, Any]) -> str:
-    """The filled text. Raises NodeError for a name without a value and for a brace that belongs to nothing."""
+    """The filled text. Raises NodeError for a name without a value, for a brace that belongs to nothing, and for too long a
+    text."""
+    length = len(template)
+    texts: dict[str, str] = {}
 
     def piece(match: re.Match[str]) -> str:
         found = match.group()
@@ -41,9 +46,25 @@ def fill(template: str, values: Mapping[str, Any]) -> str:
                 code="missing_value",
                 port="template",
             )
-        return as_text(values[name])
+        if name not in texts:
+            texts[name] = as_text(values[name])
+        nonlocal length
+        length += len(texts[name]) - len(found)
+        refuse_long(length, "template")
+        return texts[name]
 
     return _PIECE.sub(piece, template)
+
+
+def refuse_long(characters: int, port: str = "") -> None:
+    """Raises NodeError for a text that would have more characters than a text may have. Call it before making the text."""
+    if characters > MAX_CHARACTERS:
+        raise NodeError(
+            f"the text would have more than {MAX_CHARACTERS:,} characters.",
+            remedy="Shorten what is put in, or put it in less often.",
+            code="too_large",
+            port=port,
+        )
 
 
 def as_text(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 from graph_engine import AnyValue, Needs, NodeError, Widget, node
 from nodes.control.port_order import natural
-from nodes.control.template import as_text
+from nodes.control.template import as_text, refuse_long
 
 CATEGORY = "control/text"
 INLINE = Needs(inline=True)
@@ -29,7 +29,10 @@ def join_text(separator: str = "\\n", skip_empty: bool = False, **texts: list[st
         value = texts[name]
         if value is not None:
             parts.extend(value if isinstance(value, list) else [value])
-    return _separator(separator).join(part for part in parts if part or not skip_empty)
+    between = _separator(separator)
+    parts = [part for part in parts if part or not skip_empty]
+    refuse_long(sum(map(len, parts)) + len(between) * (len(parts) - 1))
+    return between.join(parts)
 
 
 @node(id="control.split_text", category=CATEGORY, needs=INLINE)
@@ -46,7 +49,12 @@ def split_text(
 @node(id="control.replace_text", category=CATEGORY, needs=INLINE)
 def replace_text(text: Annotated[str, Widget(multiline=True)], find: str, replacement: str = "") -> str:
     """Replace every occurrence of `find`, letter by letter."""
-    return text.replace(find, replacement) if find else text
+    if not find:
+        return text
+    longer = len(replacement) - len(find)
+    if longer > 0:
+        refuse_long(len(text) + text.count(find) * longer, "replacement")
+    return text.replace(find, replacement)
 
 
 @node(id="control.to_text", category=CATEGORY, needs=INLINE)

@@ -97,6 +97,19 @@ TABLE = [
     Row("a list", lambda door: door.post(b"[]"), "bad_field"),
     Row("no document", lambda door: door.post(b"{}"), "no_document"),
     Row(
+        "a field that is not there",
+        lambda door: door.submit(two(), value={"a.value": "lost"}),
+        "unknown_field",
+        says=("'value'", "'values'"),
+    ),
+    Row(
+        "a field that is like none",
+        lambda door: door.submit(two(), zzz=1),
+        "unknown_field",
+        says=("'zzz'", "document", "breakpoints"),
+    ),
+    Row("a field of endless name", lambda door: door.submit(two(), **{"x" * 10**6: 1}), "unknown_field"),
+    Row(
         "a ComfyUI workflow",
         lambda door: door.submit({"1": {"class_type": "KSampler", "inputs": {}}}),
         "foreign_format",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -164,8 +165,55 @@ def test_timelines_are_written(here: Path, live: LiveServer, capsys: pytest.Capt
         events = json.loads((here / name).read_text())["traceEvents"]
         names.append([event["name"] for event in events if event["ph"] == "X" and event["cat"] == "steps"])
     assert names == [["a", "out"]] * 3
-    assert main(["runs", run.id, "--server", live.url]) == 1
-    assert "--timeline" in capsys.readouterr().err
+    assert main(["runs", "--timeline", "none.json", "--server", live.url]) == 1
+    assert "anyloom runs ID --timeline FILE" in capsys.readouterr().err
+
+
+def test_one_run_is_shown(here: Path, live: LiveServer, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = {
+        "a": ("trial.echo", {"value": "first\nsecond"}),
+        "out": ("trial.show", {}, {"value": "a.value"}),
+        "f": ("trial.fail", {"message": "never"}),
+        "s": ("media.save_text", {"text": "kept", "name": "shown"}),
+    }
+    path = write(here / "w.json", workflow(nodes, ["out", "f", "s"]))
+    assert main(["run", path, "--plain", "--name", "one to see", "--server", live.url]) == 2
+    [run, *_] = live.do(live.engine.runs(limit=1))
+    capsys.readouterr()
+    assert main(["runs", run.id, "--server", live.url]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{run.id}  partial  one to see\n")
+    for fact in ("nodes      4", "created    20", "finished   20", "took       0."):
+        assert f"\n  {fact}" in shown
+    assert re.search(r"^error: f.*: .*never", shown, re.MULTILINE)
+    assert "\nout.value: first\nsecond\n" in shown
+    assert re.search(r"^s\.file: output/shown_\d+\.txt$", shown, re.MULTILINE)
+    assert main(["runs", "ghost", "--server", live.url]) == 1
+    assert "there is no run 'ghost'" in capsys.readouterr().err
+
+
+def test_a_damaged_queue_is_put_aside_as_the_error_says(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my data").mkdir()
+    (here / "my data" / "runs.sqlite3").write_bytes(b"not a database at all" * 1000)
+    run = ["run", write(here / "two.json", two("again")), "--plain", "--data", "my data", *NODES]
+    assert main(run) == 1
+    said = capsys.readouterr().err
+    [command] = re.findall(r"`anyloom (.*?)`", said)
+    assert main(shlex.split(command)) == 0
+    aside = re.search(r"is now (.+?);", capsys.readouterr().out)
+    assert aside and Path(aside[1]).read_bytes().startswith(b"not a database")
+    assert main(run) == 0
+    assert "again" in capsys.readouterr().out
+    assert main(["reset-queue", "--data", "ghost"]) == 1
+    assert "there is no run queue ghost/runs.sqlite3" in capsys.readouterr().err
+    assert not (here / "ghost").exists()
+
+
+def test_a_queue_in_use_is_not_put_aside(here: Path, live: LiveServer, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = live.engine.settings.data_dir
+    assert main(["reset-queue", "--data", str(folder)]) == 1
+    assert "in use by another engine" in capsys.readouterr().err
+    assert (folder / "runs.sqlite3").is_file()
 
 
 def test_nodes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,6 +267,10 @@ def test_what_cannot_be_done_is_said(
         (["run", "x", "--set", "a.text=\udcff"], "write it in UTF-8"),
         (["run", "x", "--server", "localhost"], "use an address such as http://127.0.0.1:8188"),
         (["runs", "--status", "odd"], "invalid choice: 'odd'"),
+        (["runs", "--limit", "-3"], "use a whole number in 1..1000"),
+        (["runs", "--limit", "0"], "use a whole number in 1..1000"),
+        (["runs", "--limit", "1001"], "use a whole number in 1..1000"),
+        (["runs", "--limit", "9" * 5000], "use a whole number in 1..1000"),
     ],
 )
 def test_a_mistyped_flag_says_what_is_allowed(
@@ -230,7 +282,9 @@ def test_a_mistyped_flag_says_what_is_allowed(
     assert says in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", "serve", "run", "nodes", "workflows", "runs", "cancel", "inspect"])
+@pytest.mark.parametrize(
+    "command", ["", "serve", "run", "nodes", "workflows", "runs", "cancel", "inspect", "reset-queue"]
+)
 def test_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as caught:
         main([*filter(None, [command]), "--help"])

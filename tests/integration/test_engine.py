@@ -63,6 +63,27 @@ async def test_results_stand_in_the_record_and_in_history(engine: Engine) -> Non
     assert (await engine.document(record.id))["nodes"]["a"]["values"] == {"a": 1, "b": 2}
 
 
+async def test_no_run_ends_before_it_began_when_the_clock_is_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await open_engine(tmp_path) as engine:
+        record = await engine.submit(document(w=step("sleep", seconds=0.2)))
+        with monkeypatch.context() as back:
+            back.setattr(time, "time", lambda now=time.time: now() - 3600)
+            await engine.wait(record.id, 20)
+        assert record.started is not None
+        assert record.finished == record.started
+        [*_, last] = [event async for batch in engine.watch(record.id) for event in batch]
+        assert last.data["seconds"] == 0.0
+    with sqlite3.connect(tmp_path / FILE_NAME) as database:  # as earlier versions wrote it
+        database.execute("UPDATE runs SET finished = started - 3600")
+    async with await open_engine(tmp_path) as engine:
+        [again] = await engine.runs()
+        assert again.finished == again.started
+        [[last]] = [batch async for batch in engine.watch(record.id)]
+        assert last.data["seconds"] == 0.0
+
+
 @pytest.mark.parametrize("branches", [2, 8])
 @pytest.mark.parametrize("kind", ["sleep", "async_sleep"])
 async def test_independent_branches_run_side_by_side(engine: Engine, branches: int, kind: str) -> None:

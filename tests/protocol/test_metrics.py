@@ -48,6 +48,15 @@ async def look(http: aiohttp.ClientSession) -> Samples:
     }
 
 
+async def test_no_time_goes_backwards_when_the_clock_is_set_back(
+    own: LiveServer, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() - 3600)
+    assert (await look(http))["anyloom_uptime_seconds", frozenset()] >= 0
+    async with http.get("/api/v1/system") as response:
+        assert (await response.json())["server"]["uptime_s"] >= 0
+
+
 def of(samples: Samples, name: str, **labels: str) -> float:
     return samples[name, frozenset(labels.items())]
 

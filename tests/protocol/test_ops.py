@@ -63,6 +63,21 @@ async def test_validate(live: LiveServer, protocol: str) -> None:
         ]
 
 
+async def test_a_field_that_is_not_there_is_refused_by_name(live: LiveServer, protocol: str) -> None:
+    async with wire(live.url, protocol) as socket:
+        for op in ("submit", "validate", "plan"):
+            error = await socket.refused(op, document=two(), value={"a.value": "lost"})
+            assert (error["code"], error["place"], error["remedy"]) == (
+                "unknown_field",
+                "/value",
+                "Did you mean 'values'?",
+            )
+        assert (await socket.refused("validate", document=two(), watch=True))["place"] == "/watch"
+        assert "id" not in (await socket.refused("submit", document=two(), idd=1))["remedy"].split(), (
+            "of the frame only"
+        )
+
+
 async def test_submit_watch_and_result(live: LiveServer, protocol: str) -> None:
     async with wire(live.url, protocol) as socket:
         run = await socket.ask("submit", document=two(), name="greeting", priority=3, watch=True)

@@ -62,6 +62,7 @@ async def test_what_is_new_is_said_to_be_new(http: aiohttp.ClientSession) -> Non
         ({"device": "cuda:9"}, "/device"),
         ({"budget_bytes": "8GB"}, "/budget_bytes"),
         ({"budget_bytes": True}, "/budget_bytes"),
+        ({"budget": 1}, "/budget"),
     ],
 )
 async def test_questions_that_are_none(http: aiohttp.ClientSession, fields: dict[str, Any], place: str) -> None:

@@ -75,6 +75,7 @@ async def test_what_runs_share_is_counted_and_computed_once(http: aiohttp.Client
         ([{"input": "end", "values": [1]}], 400, "/axes/0/input"),
         ([{"input": "end.b", "values": []}], 400, "/axes/0/values"),
         ([{"input": "end.b", "values": [1, 1]}], 400, "/axes/0/values"),
+        ([{"input": "end.b", "values": [1], "label": "b"}], 400, "/axes/0/label"),
         ([{"input": "end.b", "values": list(range(300))}], 429, "/axes"),
     ],
 )
@@ -82,6 +83,15 @@ async def test_what_is_no_sweep(http: aiohttp.ClientSession, axes: Any, status: 
     async with http.post("sweeps/plan", json={"document": sum_of(1), "axes": axes}) as response:
         assert (await response.json())["error"]["place"] == place
         assert response.status == status
+
+
+async def test_a_field_that_a_sweep_does_not_have(http: aiohttp.ClientSession) -> None:
+    wish = {"document": sum_of(1), "axes": [{"input": "end.b", "values": [1]}], "value": {}}
+    for route in ("sweeps/plan", "sweeps"):
+        async with http.post(route, json=wish) as response:
+            error = (await response.json())["error"]
+        assert (response.status, error["place"]) == (400, "/value")
+        assert "'values'" in error["remedy"]
 
 
 async def test_all_of_the_runs_or_none(http: aiohttp.ClientSession) -> None:

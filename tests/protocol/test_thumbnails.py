@@ -79,6 +79,46 @@ async def test_deep_greys_and_turned_films_look_as_they_are(live: LiveServer, ht
         assert small.getpixel((24, y)) == pytest.approx(float(colours[y, 24]) * 255, abs=8)
 
 
+async def test_pictures_and_films_that_no_browser_shows(live: LiveServer, http: aiohttp.ClientSession) -> None:
+    folder = live.engine.folders.roots["output"]
+    Image.new("RGB", (400, 100), "#cc3300").save(folder / "scan.tiff")
+    Image.new("CMYK", (100, 50), (0, 255, 255, 0)).save(folder / "print.tif")
+    Image.fromarray(np.full((8, 8), 32_768, np.uint16)).save(folder / "deep.tif")
+    picture = (await fetch(http, "scan.tiff", size=64))[0]
+    assert picture.size == (64, 16)
+    assert picture.convert("RGB").getpixel((32, 8))[0] > 180  # type: ignore[index]
+    red, green, blue = (await fetch(http, "print.tif"))[0].convert("RGB").getpixel((50, 25))  # type: ignore[misc]
+    assert red > 180 > 80 > max(green, blue)
+    assert (await fetch(http, "deep.tif"))[0].convert("L").getpixel((4, 4)) in range(126, 131)
+    for name, codec in (("old.avi", "mpeg4"), ("old.wmv", "wmv2")):
+        with av.open(str(folder / name), "w") as container:
+            stream = container.add_stream(codec, rate=10)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 255, np.uint8), format="rgb24"))
+            )
+            container.mux(stream.encode(None))
+        film = (await fetch(http, name, size=32))[0]
+        assert film.size == (32, 24)
+        assert film.convert("L").getpixel((16, 12)) > 240  # type: ignore[operator]
+
+
+async def test_a_list_of_other_files_is_no_film(live: LiveServer, http: aiohttp.ClientSession) -> None:
+    folder = live.engine.folders.roots["output"]
+    [film] = [path for path in MEDIA.iterdir() if path.suffix == ".mp4"][:1]
+    (folder / "secret.mp4").write_bytes(film.read_bytes())
+    head = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n"
+    for name, text in (
+        ("list.mp4", f"{head}secret.mp4\n#EXT-X-ENDLIST\n"),
+        ("list.avi", f"{head}secret.mp4\n#EXT-X-ENDLIST\n"),
+        ("row.mp4", "ffconcat version 1.0\nfile secret.mp4\n"),
+        ("row.avi", "ffconcat version 1.0\nfile secret.mp4\n"),
+    ):
+        (folder / name).write_text(text)
+        async with http.get(f"thumbnails/output/{name}") as response:
+            assert (await response.json())["error"]["code"] == "damaged_file", name
+
+
 @pytest.mark.parametrize("route", ["thumbnails", "playable"])
 async def test_errors_say_no_folder_of_this_machine(live: LiveServer, http: aiohttp.ClientSession, route: str) -> None:
     root = live.engine.folders.roots["output"]
@@ -92,13 +132,13 @@ async def test_errors_say_no_folder_of_this_machine(live: LiveServer, http: aioh
 
 async def test_what_has_no_small_picture(live: LiveServer, http: aiohttp.ClientSession) -> None:
     folder = live.engine.folders.roots["output"]
-    for name in ("sound.wav", "page.html", "drawing.svg", "text.txt"):
+    for name in ("sound.wav", "page.html", "drawing.svg", "drawing.svgz", "text.txt"):
         (folder / name).write_bytes(b"<svg onload='alert(1)'/>")
     (folder / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 50)
     (folder / "damaged.mp4").write_bytes(b"x" * 500)
     for name, code in (
         ("sound.wav", "no_thumbnail"), ("page.html", "no_thumbnail"), ("drawing.svg", "no_thumbnail"),
-        ("text.txt", "no_thumbnail"), ("none.png", "file_not_found"),
+        ("text.txt", "no_thumbnail"), ("drawing.svgz", "no_thumbnail"), ("none.png", "file_not_found"),
         ("damaged.png", "damaged_file"), ("damaged.mp4", "damaged_file"),
     ):  # fmt: skip
         async with http.get(f"thumbnails/output/{name}") as response:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from graph_engine.client import AsyncClient
+from graph_engine.client import AsyncClient, Result
 from graph_engine.errors import NotFoundError, RequestError
 from graph_engine.graph.registry import Registry
 from web.commands.flags import settings_of
+from web.commands.progress import describe
 from web.library import Library
 
 
@@ -71,9 +73,14 @@ async def workflows(arguments: argparse.Namespace) -> int:
 
 
 async def runs(arguments: argparse.Namespace) -> int:
-    """The latest runs of a server, or the timeline of one."""
-    if (arguments.run is None) is not (arguments.timeline is None):
+    """The latest runs of a server, or one of them, or its timeline."""
+    if arguments.run is None and arguments.timeline is not None:
         raise RequestError("a timeline is of one run.", remedy="anyloom runs ID --timeline FILE", code="bad_field")
+    if arguments.run is not None and arguments.timeline is None:
+        async with AsyncClient(arguments.server, arguments.token) as client:
+            result = await client.result(arguments.run)
+        _show_run(result)
+        return 0
     if arguments.run is not None:
         async with AsyncClient(arguments.server, arguments.token) as client:
             trace = await client.timeline(arguments.run)
@@ -83,12 +90,53 @@ async def runs(arguments: argparse.Namespace) -> int:
     async with AsyncClient(arguments.server, arguments.token) as client:
         found = await client.runs(limit=arguments.limit, status=arguments.status)
     for run in found:
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run["created"]))
-        seconds = f"{run['finished'] - run['started']:8.2f} s" if run["finished"] and run["started"] else ""
-        print(f"{run['number']:6}  {run['id']}  {run['status']:9}  {at}  {seconds:10}  {run['name']}".rstrip())
+        print(
+            f"{run['number']:6}  {run['id']}  {run['status']:9}  {_at(run['created'])}  {_took(run):10}  {run['name']}".rstrip()
+        )
     if not found:
         print("no runs.")
     return 0
+
+
+def _show_run(result: Result) -> None:
+    run = result.record
+    print(f"{run['id']}  {run['status']}  {run['name']}".rstrip())
+    facts = {
+        "number": str(run["number"]),
+        "nodes": str(run["nodes"]),
+        "client": run["client"],
+        "priority": str(run["priority"] or ""),
+        "paused at": ", ".join(run["paused"]),
+        **{name: _at(run[name]) for name in ("created", "started", "finished") if run[name]},
+        "took": _took(run).strip(),
+    }
+    for name, fact in facts.items():
+        if fact:
+            print(f"  {name:9}  {fact}")
+    for error in result.errors:
+        where = ".".join(filter(None, (error.get("node"), error.get("port"))))
+        print(f"error: {where + ': ' if where else ''}{describe(error)}")
+    for node, ports in result.outputs.items():
+        for port, value in ports.items():
+            for one in value if isinstance(value, list) and value else [value]:
+                print(f"{node}.{port}: {_told(one)}")
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict) and isinstance(value.get("file"), dict):
+        return f"{value['file']['folder']}/{value['file']['name']}"
+    if isinstance(value, dict) and "artifact" in value:
+        return f"{value['summary']} (artifact {value['artifact']})"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _at(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _took(run: Mapping[str, Any]) -> str:
+    started, finished = run["started"], run["finished"]
+    return f"{max(0.0, finished - started):8.2f} s" if started and finished else ""
 
 
 async def cancel(arguments: argparse.Namespace) -> int:

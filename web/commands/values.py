@@ -56,6 +56,13 @@ def port(text: str) -> int:
     return int(text)
 
 
+def runs(text: str) -> int:
+    """How many runs a list may have."""
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: use a whole number in 1..1000")
+    return int(text)
+
+
 def folder(text: str) -> Path:
     """A folder that has to be there."""
     path = Path(text).expanduser()

@@ -99,7 +99,7 @@ TABLE = (
         "DELETE",
         f"{API}/history/{{id}}",
         forget,
-        "Forget a run that has ended; its files stay",
+        "Forget a run that has ended; what it wrote to output stays",
         "history",
         {200: DELETED},
         paths={"id": "the run's id"},

@@ -20,7 +20,7 @@ async def answer(home: House, message: Mapping[str, Any]) -> dict[str, Any]:
     """For both doors. Raises RequestError that names the field, and as a submission does."""
     from web.outlook import outlook  # with all that the command line needs
 
-    submission = Submission.of(message)
+    submission = Submission.of(message, "device", "budget_bytes")
     device, budget = message.get("device") or "", message.get("budget_bytes")
     known = home.engine.devices
     if device and device not in known:

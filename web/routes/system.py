@@ -16,7 +16,7 @@ from web.state import House, house
 def state(home: House) -> dict[str, object]:
     """The engine's state with the server's own under `server`."""
     server = {
-        "uptime_s": round(time.time() - home.started, 3),
+        "uptime_s": round(time.monotonic() - home.started, 3),
         "sockets": len(home.sockets),
         "rss_bytes": resident_bytes(),
         "python": platform.python_version(),

@@ -103,6 +103,30 @@ def test_join_split_replace() -> None:
     assert control.replace_text("aXa", "", "b") == "aXa"
 
 
+def test_a_small_text_cannot_become_one_that_fills_the_memory() -> None:
+    """10 GB each, were they made."""
+    letters, long = "x" * 100_000, "y" * 100_000
+    for make, port in (
+        (lambda: control.replace_text(letters, "x", long), "replacement"),
+        (lambda: control.join_text(long, a=list(letters)), ""),
+        (lambda: control.join_text("", a=[long] * 100_000), ""),
+        (lambda: control.template("{a}" * 100_000, a=long), "template"),
+    ):
+        with pytest.raises(NodeError, match="more than 33,554,432 characters") as caught:
+            make()
+        assert (caught.value.problem.code, caught.value.problem.port) == ("too_large", port)
+        assert caught.value.problem.remedy
+    edge = 32 << 20
+    assert len(control.replace_text("x" * (edge // 2), "x", "yy")) == edge
+    assert len(control.replace_text("x" * (edge + 1), "x", "y")) == edge + 1, "what does not grow is taken"
+    assert len(control.join_text("", a=["x" * (edge // 2)] * 2)) == edge
+    assert len(control.template("{a}{a}", a="x" * (edge // 2))) == edge
+    half = ["a"] * 500_000
+    assert len(control.gather(a=half, b=half)) == 1_000_000
+    with pytest.raises(NodeError, match="more than 1,000,000 entries"):
+        control.gather(a=half, b=half, c="a")
+
+
 def test_numbers_and_texts() -> None:
     assert control.to_number(" -12.5e1 ") == (-125.0, -125)
     assert control.to_text([1, True]) == "[1, true]"

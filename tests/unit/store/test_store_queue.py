@@ -388,9 +388,10 @@ def test_another_process_holds_the_lock_until_it_dies(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_named_and_kept_until_asked(tmp_path: Path) -> None:
     (tmp_path / database.FILE_NAME).write_bytes(b"not a database at all" * 1000)
     for _ in range(2):
-        with pytest.raises(StoreError, match="move_aside") as caught:
+        with pytest.raises(StoreError, match="is damaged") as caught:
             RunQueue(tmp_path)
         assert caught.value.problem.code == "queue_damaged"
+        assert f"anyloom reset-queue --data {tmp_path}" in caught.value.problem.remedy
         assert database.FILE_NAME in str(caught.value)
     aside = RunQueue.move_aside(tmp_path)
     assert aside.read_bytes().startswith(b"not a database")

@@ -105,7 +105,10 @@ export type Question = {
   targets?: string[] | null;
   device?: string;
   budget_bytes?: number;
-  [more: string]: unknown;
+  priority?: unknown;
+  name?: unknown;
+  pins?: unknown;
+  breakpoints?: unknown;
 };
 
 export type Outlook = {
@@ -296,7 +299,6 @@ export type Submission = {
   name?: string;
   pins?: Record<string, string>;
   breakpoints?: string[];
-  [more: string]: unknown;
 };
 
 export type Sweep = {
@@ -307,11 +309,11 @@ export type Sweep = {
   priority?: number;
   name?: string;
   pins?: Record<string, string>;
+  breakpoints?: string[];
   axes: {
     input: string;
     values: unknown[];
   }[];
-  [more: string]: unknown;
 };
 
 export type Tally = {
