@@ -170,3 +170,44 @@ def test_links_are_there_when_one_comes_near(desk: Desk, tmp_path: Path) -> None
         desk.page.wait_for_timeout(200)
     expect(desk.page.locator(".node.far")).to_have_count(0)
     expect(desk.page.locator(".react-flow__edge path").first).to_be_attached()
+
+
+def test_a_link_is_taken_off_by_its_end(desk: Desk, tmp_path: Path) -> None:
+    other = {"type": "media.show_text", "ui": at(640, 320)}
+    opened(desk, tmp_path, {**CHAIN, "other": other}, ui={"reroutes": {"show.text": [at(600, -40)]}})
+    before = desk.document()
+
+    def links() -> dict[str, str]:
+        return {id: link for id, node in desk.document()["nodes"].items() for link in node.get("links", {}).values()}
+
+    end = desk.socket("show", "i:text")
+    end.click()  # a press alone takes nothing off
+    desk.link("text", "text", "other", "text")
+    desk.press("Control+z")
+    assert desk.document() == before
+    desk._draw(end, desk.socket("other", "i:text"))
+    after = desk.document()
+    assert links() == {"wait": "text.text", "other": "wait.value"}
+    assert after["ui"]["reroutes"] == {"other.text": [at(600, -40)]}
+    desk.press("Control+z")
+    assert desk.document() == before
+    desk._draw(end, end)  # back where it was: no step, which would have taken the place of the one to redo
+    desk.press("Control+y")
+    assert desk.document() == after
+    desk.press("Control+z")
+    desk.page.mouse.move(*desk._middle(end))
+    desk.page.mouse.down()
+    desk.page.mouse.move(700, 700, steps=5)
+    expect(desk.page.locator('.react-flow__edge[data-id="show.text"] .react-flow__edge-path')).to_have_count(0)
+    expect(desk.socket("other", "i:text")).to_have_attribute("data-fit", "yes")
+    desk.page.mouse.move(700, 780, steps=2)
+    desk.page.mouse.up()
+    box = desk.page.get_by_role("combobox", name="Add a node")
+    expect(box).to_have_attribute("placeholder", "Nodes that take STRING")
+    expect(desk.page.locator(".react-flow__edge")).to_have_count(1)
+    box.press("Escape")
+    assert links() == {"wait": "text.text"}
+    desk.press("Control+z")
+    assert desk.document() == before
+
+

@@ -58,6 +58,17 @@ export function disconnect(doc: Doc, target: string, input: string): Doc {
   return dropReroutes(cut, [`${target}.${input}`]);
 }
 
+/** The link of one input goes to another, with its reroutes. */
+export function relink(doc: Doc, target: string, input: string, toTarget: string, toInput: string): Doc {
+  const link = doc.nodes[target]?.links?.[input];
+  if (typeof link !== "string" || (target === toTarget && input === toInput)) return doc;
+  const points = doc.ui?.reroutes?.[`${target}.${input}`];
+  const cut = disconnect(doc, target, input);
+  const next = connect(cut, ...splitLink(link), toTarget, toInput);
+  if (next === cut) return doc;
+  return points ? setReroute(next, `${toTarget}.${toInput}`, points) : next;
+}
+
 /** Without these nodes, notes and groups; links to what is gone go too. What asked for a removed node's input goes with it. */
 export function remove(doc: Doc, ids: ReadonlySet<string>): Doc {
   const nodes: Record<string, DocNode> = {};

@@ -50,6 +50,8 @@ export function Canvas() {
   const doc = here(tab);
   const far = useFlowStore((state) => isFar(state.transform[2], state.nodes.length));
   const nodes = useMemo(() => derive.nodesOf(doc, catalog, tab.selected, dragged, far), [derive, doc, catalog, tab.selected, dragged, far]);
+  /** the link whose end is held */
+  const held = useRef<LinkEdge | null>(null);
   const shown = useMemo(() => far ? NO_EDGES : derive.edgesOf(doc, catalog, hideLinks ? tab.selected : NONE, edges, hideLinks), [derive, doc, catalog, tab.selected, edges, hideLinks, far]);
 
   useEffect(() => {
@@ -133,6 +135,9 @@ export function Canvas() {
   const onConnectStart = useCallback((_event: unknown, { nodeId, handleId, handleType }: OnConnectStartParams) => {
     const doc = here();
     const { catalog } = server.get();
+  const onReconnect = useCallback((link: LinkEdge, { target, targetHandle }: Connection) => {
+    change(word("edit.link"), (doc) => edit.relink(doc, ...split(link.id), target, wanted(target, bare(targetHandle))));
+  }, []);
     const node = nodeId ? doc.nodes[nodeId] : undefined;
     if (!node || !nodeId || !handleId) return;
     const port = bare(handleId);
@@ -144,14 +149,17 @@ export function Canvas() {
     screen.patch({ drawing: null });
     const at = "clientX" in event ? { x: event.clientX, y: event.clientY } : { x: event.changedTouches[0]!.clientX, y: event.changedTouches[0]!.clientY };
     const from = end.fromHandle;
+    const link = held.current;
+    held.current = null;
     if (!from || end.isValid) return;
     const port = bare(from.id);
     const over = document.elementFromPoint(at.x, at.y);
     if (over?.closest(".react-flow__node-step")) return;
     if (!drawing || !over?.closest(".canvas")) return;
     screen.patch({ search: { at, place: flow.screenToFlowPosition(at), wanted: { side: drawing.side, kind: drawing.kind }, from: { node: from.nodeId, port } } });
-  }, [flow]);
+  }, [flow, cut]);
 
+    if (link) cut([link.id]);
   const menu = useCallback((kind: "node" | "link" | "canvas") => (event: React.MouseEvent | MouseEvent, part?: { id: string; type?: string }) => {
     event.preventDefault();
     const at = { x: event.clientX, y: event.clientY };
@@ -179,7 +187,7 @@ export function Canvas() {
         onNodesChange={onNodesChange} onEdgesChange={onEdgesChange} onNodeDragStart={onDragStart} onNodeDragStop={onDragStop}
         onSelectionDragStart={(event, all) => onDragStart(event, null, all)} onSelectionDragStop={(event, all) => onDragStop(event, null, all)}
         onPaneClick={leaveFields} onNodeClick={(event) => (event.target as HTMLElement).closest(".field") ?? leaveFields()}
-        onConnect={onConnect} onConnectStart={onConnectStart} onConnectEnd={onConnectEnd} isValidConnection={valid} connectionRadius={28} connectionLineStyle={line}
+        onConnect={onConnect} onConnectStart={onConnectStart} onConnectEnd={onConnectEnd} onReconnectStart={(_event, link) => { held.current = link; }} onReconnect={onReconnect} isValidConnection={valid} connectionRadius={28} connectionLineStyle={line}
         onEdgesDelete={(gone) => cut(gone.map((edge) => edge.id))} deleteKeyCode={edges.size ? ["Delete", "Backspace"] : null} onNodesDelete={NOOP} onBeforeDelete={async ({ edges: gone }) => ({ nodes: [], edges: gone })}
         onNodeContextMenu={menu("node")} onEdgeContextMenu={menu("link")} onPaneContextMenu={menu("canvas")} onSelectionContextMenu={(event, all) => menu("node")(event, all[0])}
         onMoveEnd={(_event, now) => setView(active().id, now)}
@@ -207,7 +215,8 @@ const NONE: ReadonlySet<string> = new Set();
 const NOOP = (): void => undefined;
 const SNAP: [number, number] = [GRID, GRID];
 const PRO = { hideAttribution: true };
-const EDGE = { focusable: true, reconnectable: false };
+/** Only the end at an input can be taken off: an output may have any number of links. */
+const EDGE = { focusable: true, reconnectable: "target" as const };
 
 function bare(handle: string | null | undefined): string {
   return handle?.slice(2) ?? "";
