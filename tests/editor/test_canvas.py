@@ -211,3 +211,26 @@ def test_a_link_is_taken_off_by_its_end(desk: Desk, tmp_path: Path) -> None:
     assert desk.document() == before
 
 
+def test_a_picture_is_dragged_onto_the_canvas(desk: Desk, tmp_path: Path) -> None:
+    nodes = {
+        "image": {"type": "media.solid_image", "ui": at(0, 0)},
+        "show": {"type": "media.preview_image", "links": {"image": "image.image"}, "ui": at(320, 0)},
+        "load": {"type": "media.load_image", "ui": at(640, 0)},
+        "sound": {"type": "media.load_audio", "ui": at(960, 0)},
+    }
+    opened(desk, tmp_path, nodes)
+    desk.run()
+    picture = desk.page.locator('[data-result="show"] img')
+    picture.drag_to(desk.page.locator(".react-flow__pane"), target_position={"x": 400, "y": 780})
+    expect(desk.node("load_image")).to_be_visible()
+    picture.drag_to(desk.node("load").locator(".node-title"))
+    picture.drag_to(desk.node("sound").locator(".node-title"))  # nothing that it could be there
+    picture.drag_to(desk.node("show").locator(".node-title"))
+    after = desk.document()["nodes"]
+    assert set(after) == {*nodes, "load_image"}
+    file = after["load_image"]["values"]["file"]
+    assert file.startswith("temp/") and after["load"]["values"]["file"] == file
+    assert not after["sound"].get("values")
+    desk.press("Control+z")
+    desk.press("Control+z")
+    assert set(desk.document()["nodes"]) == set(nodes)

@@ -13,7 +13,8 @@ import { inside } from "../../model/shape";
 import { fits, outputKind } from "../../model/validate";
 import { camera } from "../../state/camera";
 import { setView } from "../../state/commands";
-import { drop } from "../../state/files";
+import { carried } from "../../state/dragged";
+import { drop, dropFile } from "../../state/files";
 import { screen } from "../../state/screen";
 import { server } from "../../state/server";
 import { settings } from "../../state/settings";
@@ -174,7 +175,10 @@ export function Canvas() {
       onDragOver={(event) => event.preventDefault()}
       onDrop={(event) => {
         event.preventDefault();
-        void drop([...event.dataTransfer.files], flow.screenToFlowPosition({ x: event.clientX, y: event.clientY }));
+        const place = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
+        const file = carried(event.dataTransfer);
+        if (file) dropFile(file, place, (event.target as HTMLElement).closest<HTMLElement>(".react-flow__node-step")?.dataset["id"]);
+        else void drop([...event.dataTransfer.files], place);
       }}
       onDoubleClick={(event) => {
         if (!(event.target as HTMLElement).classList.contains("react-flow__pane")) return;
