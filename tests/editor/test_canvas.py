@@ -211,6 +211,15 @@ def test_a_link_is_taken_off_by_its_end(desk: Desk, tmp_path: Path) -> None:
     assert desk.document() == before
 
 
+def test_a_press_on_a_reroute_is_no_step(desk: Desk, tmp_path: Path) -> None:
+    opened(desk, tmp_path, CHAIN, ui={"reroutes": {"show.text": [at(600, -40)]}})
+    desk.node("text").get_by_role("textbox").fill("second")
+    desk.page.locator(".react-flow__pane").click(position={"x": 300, "y": 800})
+    desk.page.locator(".reroute").click()
+    desk.press("Control+z")
+    assert desk.document()["nodes"]["text"]["values"] == {"value": "first"}
+
+
 def test_a_picture_is_dragged_onto_the_canvas(desk: Desk, tmp_path: Path) -> None:
     nodes = {
         "image": {"type": "media.solid_image", "ui": at(0, 0)},

@@ -1,7 +1,7 @@
 /** Edits: every change of a document is a function from the one before to the next. Nothing here changes in place. */
 
 import { freshId, links, splitLink, type Doc, type DocNode, type DocUi, type Group, type Mode, type NodeUi, type Note, type Point } from "./document";
-import type { Json } from "./json";
+import { same, type Json } from "./json";
 import type { Catalog } from "./nodetype";
 import { closesCycle, outputKind } from "./validate";
 
@@ -173,6 +173,7 @@ export function freshPart(doc: Doc, word: "group" | "note"): string {
 }
 
 export function setReroute(doc: Doc, key: string, points: Point[]): Doc {
+  if (same(doc.ui?.reroutes?.[key] ?? [], points)) return doc;
   const reroutes = { ...doc.ui?.reroutes };
   if (points.length) reroutes[key] = points;
   else delete reroutes[key];
