@@ -220,6 +220,25 @@ def test_a_press_on_a_reroute_is_no_step(desk: Desk, tmp_path: Path) -> None:
     assert desk.document()["nodes"]["text"]["values"] == {"value": "first"}
 
 
+def test_what_a_bypassed_node_leaves_out_is_said(desk: Desk, tmp_path: Path) -> None:
+    nodes = {
+        "image": {"type": "media.solid_image", "ui": at(0, 0)},
+        "text": {"type": "media.image_info", "links": {"image": "image.image"}, "mode": "bypassed", "ui": at(320, 0)},
+        "show": {"type": "data.show", "links": {"value": "text.width"}, "ui": at(640, 0)},
+    }
+    opened(desk, tmp_path, nodes)
+    shown = desk.node("show")
+    expect(shown.locator(".badge", has_text="left out")).to_be_visible()
+    expect(desk.page.locator('[data-result="show"]')).to_contain_text("is bypassed")
+    expect(desk.page.locator(".count.bad")).to_have_text("1")
+    desk.press("e")
+    expect(desk.page.locator(".problem")).to_contain_text("It is left out of runs")
+    desk.node("text").locator(".node-head").click()
+    desk.press("Control+b")
+    expect(desk.page.locator(".problem")).to_have_count(0)
+    expect(desk.page.locator('[data-result="show"]')).to_have_text("No result yet")
+
+
 def test_a_picture_is_dragged_onto_the_canvas(desk: Desk, tmp_path: Path) -> None:
     nodes = {
         "image": {"type": "media.solid_image", "ui": at(0, 0)},
