@@ -239,6 +239,38 @@ def test_what_a_bypassed_node_leaves_out_is_said(desk: Desk, tmp_path: Path) -> 
     expect(desk.page.locator('[data-result="show"]')).to_have_text("No result yet")
 
 
+def test_titles_and_notes_are_edited_by_keyboard(desk: Desk, tmp_path: Path) -> None:
+    group = {"id": "group:1", "x": -30, "y": -70, "width": 250, "height": 230, "title": "Both", "color": "#4d7a5b"}
+    note = {"id": "note:1", "x": 0, "y": 330, "width": 280, "height": 140, "text": "Hello", "color": "#8a7a3a"}
+    opened(desk, tmp_path, CHAIN, ui={"groups": [group], "notes": [note]})
+    page = desk.page
+
+    def rename(id: str, field: str, text: str) -> None:
+        page.locator(f'.react-flow__node[data-id="{id}"]').focus()
+        desk.press("Enter")
+        desk.press("F2")
+        box = page.get_by_role("textbox", name=field, exact=True)
+        expect(box).to_be_focused()
+        box.fill(text)
+        desk.press("Escape" if id == "note:1" else "Enter")
+        expect(box).to_be_hidden()
+        expect(page.locator(f'.react-flow__node[data-id="{id}"]')).to_be_focused()
+
+    rename("show", "Title of Show text", "Seen")
+    rename("group:1", "Title of the group", "Ours")
+    rename("note:1", "Text of the note", "**Bye**")
+    doc = desk.document()
+    assert doc["nodes"]["show"]["title"] == "Seen"
+    assert doc["ui"]["groups"][0]["title"] == "Ours" and doc["ui"]["notes"][0]["text"] == "**Bye**"
+    desk.node("text").locator(".node-head").click()
+    for _ in range(8):
+        desk.press("Alt+-")
+        page.wait_for_timeout(150)
+    expect(page.locator(".node.far").first).to_be_visible()
+    desk.press("F2")  # from afar nobody could read it: one goes near
+    expect(page.get_by_role("textbox", name="Title of Text", exact=True)).to_be_focused()
+
+
 def test_a_picture_is_dragged_onto_the_canvas(desk: Desk, tmp_path: Path) -> None:
     nodes = {
         "image": {"type": "media.solid_image", "ui": at(0, 0)},

@@ -80,6 +80,7 @@ export const en = {
   "cmd.sub.unpack": "Unpack the subgraph",
   "cmd.tab.next": "Next tab",
   "cmd.tab.previous": "Previous tab",
+  "cmd.words": "Edit title or text",
   "cmd.zoom.in": "Zoom in",
   "cmd.zoom.out": "Zoom out",
   "crash": "Something in the editor broke",
@@ -91,6 +92,7 @@ export const en = {
   "drop.large": "{name} is too large for a workflow.",
   "drop.unknown": "{name} is nothing that a node here can load.",
   "drop.workflow": "The workflow that made {name}.",
+  "edge.how": "Press enter to select the link. Then delete removes it, and escape leaves it.",
   "edit.add": "Add",
   "edit.align": "Align",
   "edit.collapse": "Collapse",
@@ -198,12 +200,9 @@ export const en = {
   "node.muted": "muted",
   "node.parts": "{count} parts",
   "node.paused": "paused",
+  "node.how": "Press enter to select it, the arrows to move it, F2 to edit its title or text, K to link it, delete to remove it, escape to leave.",
   "node.skipped": "skipped",
-  "node.title": "Title",
-  "node.left.out": "left out",
-  "node.left.out.before": "Left out of runs: {port} comes from {node}, which is left out itself.",
-  "node.left.out.bypassed": "Left out of runs: {node} is bypassed and hands on nothing that fits {port}.",
-  "node.left.out.muted": "Left out of runs: {port} comes from {node}, which is muted.",
+  "node.title": "Title of {name}",
   "note.empty": "Double click to write",
   "note.text": "Text of the note",
   "open.file": "Open a file",
@@ -354,3 +353,4 @@ export const en = {
 };
 
 export type Words = Record<keyof typeof en, string>;
+  "words.choose": "Select a node, a group or a note first.",

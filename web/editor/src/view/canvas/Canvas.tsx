@@ -41,6 +41,8 @@ export function Canvas() {
   const catalog = useStore(server, (now) => now.catalog);
   const { snap, grid, minimap, hideLinks } = useStore(settings);
   const drawing = useStore(screen, (now) => now.drawing?.kind);
+  const [howNode, howLink] = [t("node.how"), t("edge.how")];
+  const told = useMemo(() => ({ "node.a11yDescription.default": howNode, "edge.a11yDescription.default": howLink }), [howNode, howLink]);
   const line = useMemo(() => ({ stroke: drawing ? catalog.color(drawing) : undefined }), [catalog, drawing]);
   const flow = useReactFlow<AnyNode, LinkEdge>();
   const derive = useRef(new Flow()).current;
@@ -48,11 +50,11 @@ export function Canvas() {
   const [edges, setEdges] = useState<ReadonlySet<string>>(new Set());
   const dragging = useRef(false);
   const members = useRef(new Map<string, { group: string; from: Point; groupFrom: Point }>());
+  /** the link whose end is held */
+  const held = useRef<LinkEdge | null>(null);
   const doc = here(tab);
   const far = useFlowStore((state) => isFar(state.transform[2], state.nodes.length));
   const nodes = useMemo(() => derive.nodesOf(doc, catalog, tab.selected, dragged, far), [derive, doc, catalog, tab.selected, dragged, far]);
-  /** the link whose end is held */
-  const held = useRef<LinkEdge | null>(null);
   const shown = useMemo(() => far ? NO_EDGES : derive.edgesOf(doc, catalog, hideLinks ? tab.selected : NONE, edges, hideLinks), [derive, doc, catalog, tab.selected, edges, hideLinks, far]);
 
   useEffect(() => {
@@ -133,12 +135,12 @@ export function Canvas() {
   const onConnect = useCallback(({ source, target, sourceHandle, targetHandle }: Connection) => {
     change(word("edit.link"), (doc) => edit.connect(doc, source, bare(sourceHandle), target, wanted(target, bare(targetHandle))));
   }, []);
-  const onConnectStart = useCallback((_event: unknown, { nodeId, handleId, handleType }: OnConnectStartParams) => {
-    const doc = here();
-    const { catalog } = server.get();
   const onReconnect = useCallback((link: LinkEdge, { target, targetHandle }: Connection) => {
     change(word("edit.link"), (doc) => edit.relink(doc, ...split(link.id), target, wanted(target, bare(targetHandle))));
   }, []);
+  const onConnectStart = useCallback((_event: unknown, { nodeId, handleId, handleType }: OnConnectStartParams) => {
+    const doc = here();
+    const { catalog } = server.get();
     const node = nodeId ? doc.nodes[nodeId] : undefined;
     if (!node || !nodeId || !handleId) return;
     const port = bare(handleId);
@@ -147,20 +149,20 @@ export function Canvas() {
   }, []);
   const onConnectEnd = useCallback((event: MouseEvent | TouchEvent, end: FinalConnectionState) => {
     const { drawing } = screen.get();
+    const link = held.current;
+    held.current = null;
     screen.patch({ drawing: null });
     const at = "clientX" in event ? { x: event.clientX, y: event.clientY } : { x: event.changedTouches[0]!.clientX, y: event.changedTouches[0]!.clientY };
     const from = end.fromHandle;
-    const link = held.current;
-    held.current = null;
     if (!from || end.isValid) return;
     const port = bare(from.id);
     const over = document.elementFromPoint(at.x, at.y);
     if (over?.closest(".react-flow__node-step")) return;
     if (!drawing || !over?.closest(".canvas")) return;
+    if (link) cut([link.id]);
     screen.patch({ search: { at, place: flow.screenToFlowPosition(at), wanted: { side: drawing.side, kind: drawing.kind }, from: { node: from.nodeId, port } } });
   }, [flow, cut]);
 
-    if (link) cut([link.id]);
   const menu = useCallback((kind: "node" | "link" | "canvas") => (event: React.MouseEvent | MouseEvent, part?: { id: string; type?: string }) => {
     event.preventDefault();
     const at = { x: event.clientX, y: event.clientY };
@@ -197,7 +199,7 @@ export function Canvas() {
         onMoveEnd={(_event, now) => setView(active().id, now)}
         onlyRenderVisibleElements minZoom={0.05} maxZoom={3} zoomOnDoubleClick={false} panOnScroll={false} selectionOnDrag={false} selectionMode={SelectionMode.Partial}
         selectionKeyCode={["Shift", "Control"]} multiSelectionKeyCode={["Shift", "Control", "Meta"]} snapToGrid={snap} snapGrid={SNAP} elevateEdgesOnSelect={false} elevateNodesOnSelect nodeDragThreshold={2}
-        disableKeyboardA11y={false} proOptions={PRO} defaultEdgeOptions={EDGE}
+        disableKeyboardA11y={false} ariaLabelConfig={told} proOptions={PRO} defaultEdgeOptions={EDGE}
       >
         {grid && !far && <Grid />}
         {far && !hideLinks && <FarLinks doc={doc} catalog={catalog} dragged={dragged} />}

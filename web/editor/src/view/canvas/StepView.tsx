@@ -117,7 +117,7 @@ function Head({ id, data: { node, type }, run, problem, without }: { id: string;
         <Icon name={node.ui?.collapsed ? "right" : "down"} size={14} />
       </button>
       <EditableText
-        className="node-title" value={node.title || type.title} label={t("node.title")}
+        className="node-title" part={type.border ? undefined : id} value={node.title || type.title} label={t("node.title", { name: node.title || type.title })}
         onChange={(title) => change("title", (doc) => setNode(doc, id, (now) => ({ ...now, title })))}
       />
       {type.subgraph && <button className="enter nodrag" aria-label={t("sub.enter", { name: node.title || type.title })} title={`${t("cmd.sub.enter")} (Alt+↓)`} onClick={set(() => enter(id))}><Icon name="enter" size={14} /></button>}
