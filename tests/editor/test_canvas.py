@@ -170,3 +170,127 @@ def test_links_are_there_when_one_comes_near(desk: Desk, tmp_path: Path) -> None
         desk.page.wait_for_timeout(200)
     expect(desk.page.locator(".node.far")).to_have_count(0)
     expect(desk.page.locator(".react-flow__edge path").first).to_be_attached()
+
+
+def test_a_link_is_taken_off_by_its_end(desk: Desk, tmp_path: Path) -> None:
+    other = {"type": "media.show_text", "ui": at(640, 320)}
+    opened(desk, tmp_path, {**CHAIN, "other": other}, ui={"reroutes": {"show.text": [at(600, -40)]}})
+    before = desk.document()
+
+    def links() -> dict[str, str]:
+        return {id: link for id, node in desk.document()["nodes"].items() for link in node.get("links", {}).values()}
+
+    end = desk.socket("show", "i:text")
+    end.click()  # a press alone takes nothing off
+    desk.link("text", "text", "other", "text")
+    desk.press("Control+z")
+    assert desk.document() == before
+    desk._draw(end, desk.socket("other", "i:text"))
+    after = desk.document()
+    assert links() == {"wait": "text.text", "other": "wait.value"}
+    assert after["ui"]["reroutes"] == {"other.text": [at(600, -40)]}
+    desk.press("Control+z")
+    assert desk.document() == before
+    desk._draw(end, end)  # back where it was: no step, which would have taken the place of the one to redo
+    desk.press("Control+y")
+    assert desk.document() == after
+    desk.press("Control+z")
+    desk.page.mouse.move(*desk._middle(end))
+    desk.page.mouse.down()
+    desk.page.mouse.move(700, 700, steps=5)
+    expect(desk.page.locator('.react-flow__edge[data-id="show.text"] .react-flow__edge-path')).to_have_count(0)
+    expect(desk.socket("other", "i:text")).to_have_attribute("data-fit", "yes")
+    desk.page.mouse.move(700, 780, steps=2)
+    desk.page.mouse.up()
+    box = desk.page.get_by_role("combobox", name="Add a node")
+    expect(box).to_have_attribute("placeholder", "Nodes that take STRING")
+    expect(desk.page.locator(".react-flow__edge")).to_have_count(1)
+    box.press("Escape")
+    assert links() == {"wait": "text.text"}
+    desk.press("Control+z")
+    assert desk.document() == before
+
+
+def test_a_press_on_a_reroute_is_no_step(desk: Desk, tmp_path: Path) -> None:
+    opened(desk, tmp_path, CHAIN, ui={"reroutes": {"show.text": [at(600, -40)]}})
+    desk.node("text").get_by_role("textbox").fill("second")
+    desk.page.locator(".react-flow__pane").click(position={"x": 300, "y": 800})
+    desk.page.locator(".reroute").click()
+    desk.press("Control+z")
+    assert desk.document()["nodes"]["text"]["values"] == {"value": "first"}
+
+
+def test_what_a_bypassed_node_leaves_out_is_said(desk: Desk, tmp_path: Path) -> None:
+    nodes = {
+        "image": {"type": "media.solid_image", "ui": at(0, 0)},
+        "text": {"type": "media.image_info", "links": {"image": "image.image"}, "mode": "bypassed", "ui": at(320, 0)},
+        "show": {"type": "data.show", "links": {"value": "text.width"}, "ui": at(640, 0)},
+    }
+    opened(desk, tmp_path, nodes)
+    shown = desk.node("show")
+    expect(shown.locator(".badge", has_text="left out")).to_be_visible()
+    expect(desk.page.locator('[data-result="show"]')).to_contain_text("is bypassed")
+    expect(desk.page.locator(".count.bad")).to_have_text("1")
+    desk.press("e")
+    expect(desk.page.locator(".problem")).to_contain_text("It is left out of runs")
+    desk.node("text").locator(".node-head").click()
+    desk.press("Control+b")
+    expect(desk.page.locator(".problem")).to_have_count(0)
+    expect(desk.page.locator('[data-result="show"]')).to_have_text("No result yet")
+
+
+def test_titles_and_notes_are_edited_by_keyboard(desk: Desk, tmp_path: Path) -> None:
+    group = {"id": "group:1", "x": -30, "y": -70, "width": 250, "height": 230, "title": "Both", "color": "#4d7a5b"}
+    note = {"id": "note:1", "x": 0, "y": 330, "width": 280, "height": 140, "text": "Hello", "color": "#8a7a3a"}
+    opened(desk, tmp_path, CHAIN, ui={"groups": [group], "notes": [note]})
+    page = desk.page
+
+    def rename(id: str, field: str, text: str) -> None:
+        page.locator(f'.react-flow__node[data-id="{id}"]').focus()
+        desk.press("Enter")
+        desk.press("F2")
+        box = page.get_by_role("textbox", name=field, exact=True)
+        expect(box).to_be_focused()
+        box.fill(text)
+        desk.press("Escape" if id == "note:1" else "Enter")
+        expect(box).to_be_hidden()
+        expect(page.locator(f'.react-flow__node[data-id="{id}"]')).to_be_focused()
+
+    rename("show", "Title of Show text", "Seen")
+    rename("group:1", "Title of the group", "Ours")
+    rename("note:1", "Text of the note", "**Bye**")
+    doc = desk.document()
+    assert doc["nodes"]["show"]["title"] == "Seen"
+    assert doc["ui"]["groups"][0]["title"] == "Ours" and doc["ui"]["notes"][0]["text"] == "**Bye**"
+    desk.node("text").locator(".node-head").click()
+    for _ in range(8):
+        desk.press("Alt+-")
+        page.wait_for_timeout(150)
+    expect(page.locator(".node.far").first).to_be_visible()
+    desk.press("F2")  # from afar nobody could read it: one goes near
+    expect(page.get_by_role("textbox", name="Title of Text", exact=True)).to_be_focused()
+
+
+def test_a_picture_is_dragged_onto_the_canvas(desk: Desk, tmp_path: Path) -> None:
+    nodes = {
+        "image": {"type": "media.solid_image", "ui": at(0, 0)},
+        "show": {"type": "media.preview_image", "links": {"image": "image.image"}, "ui": at(320, 0)},
+        "load": {"type": "media.load_image", "ui": at(640, 0)},
+        "sound": {"type": "media.load_audio", "ui": at(960, 0)},
+    }
+    opened(desk, tmp_path, nodes)
+    desk.run()
+    picture = desk.page.locator('[data-result="show"] img')
+    picture.drag_to(desk.page.locator(".react-flow__pane"), target_position={"x": 400, "y": 780})
+    expect(desk.node("load_image")).to_be_visible()
+    picture.drag_to(desk.node("load").locator(".node-title"))
+    picture.drag_to(desk.node("sound").locator(".node-title"))  # nothing that it could be there
+    picture.drag_to(desk.node("show").locator(".node-title"))
+    after = desk.document()["nodes"]
+    assert set(after) == {*nodes, "load_image"}
+    file = after["load_image"]["values"]["file"]
+    assert file.startswith("temp/") and after["load"]["values"]["file"] == file
+    assert not after["sound"].get("values")
+    desk.press("Control+z")
+    desk.press("Control+z")
+    assert set(desk.document()["nodes"]) == set(nodes)

@@ -181,6 +181,9 @@ def test_a_sound_is_seen_and_sought(desk: Desk, serving: Serving, tmp_path: Path
     expect(place).to_have_attribute("aria-valuetext", "0.5 s")
     keep_picture(page, "sound")
     assert serious(page, ".sound") == []
+    result.locator(".time").drag_to(page.locator(".react-flow__pane"), target_position={"x": 400, "y": 780})
+    assert desk.document()["nodes"]["load_audio"]["values"]["file"].startswith("temp/")
+    desk.press("Control+z")
     result.get_by_role("button", name="Open in full size").click()
     large = page.get_by_role("dialog")
     expect(large.locator("canvas[data-loudest]")).to_be_visible()
@@ -237,6 +240,11 @@ def test_a_film_is_looked_through_and_stepped(desk: Desk, tmp_path: Path) -> Non
     assert now() == pytest.approx(1.5, abs=0.06)
     frames.press("ArrowRight")
     expect(frames).to_have_attribute("aria-valuenow", "14")
+    result.locator("video").drag_to(
+        page.locator(".react-flow__pane"), source_position={"x": 30, "y": 20}, target_position={"x": 400, "y": 780}
+    )
+    assert desk.document()["nodes"]["load_video"]["values"]["file"].startswith("temp/")
+    desk.press("Control+z")
     result.get_by_role("button", name="Open in full size").click()
     expect(page.get_by_role("dialog").locator("canvas[data-drawn]")).to_be_visible()
     keep_picture(page, "film_large")

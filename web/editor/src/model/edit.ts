@@ -1,7 +1,7 @@
 /** Edits: every change of a document is a function from the one before to the next. Nothing here changes in place. */
 
 import { freshId, links, splitLink, type Doc, type DocNode, type DocUi, type Group, type Mode, type NodeUi, type Note, type Point } from "./document";
-import type { Json } from "./json";
+import { same, type Json } from "./json";
 import type { Catalog } from "./nodetype";
 import { closesCycle, outputKind } from "./validate";
 
@@ -56,6 +56,17 @@ export function disconnect(doc: Doc, target: string, input: string): Doc {
     return { ...node, links: rest };
   });
   return dropReroutes(cut, [`${target}.${input}`]);
+}
+
+/** The link of one input goes to another, with its reroutes. */
+export function relink(doc: Doc, target: string, input: string, toTarget: string, toInput: string): Doc {
+  const link = doc.nodes[target]?.links?.[input];
+  if (typeof link !== "string" || (target === toTarget && input === toInput)) return doc;
+  const points = doc.ui?.reroutes?.[`${target}.${input}`];
+  const cut = disconnect(doc, target, input);
+  const next = connect(cut, ...splitLink(link), toTarget, toInput);
+  if (next === cut) return doc;
+  return points ? setReroute(next, `${toTarget}.${toInput}`, points) : next;
 }
 
 /** Without these nodes, notes and groups; links to what is gone go too. What asked for a removed node's input goes with it. */
@@ -162,6 +173,7 @@ export function freshPart(doc: Doc, word: "group" | "note"): string {
 }
 
 export function setReroute(doc: Doc, key: string, points: Point[]): Doc {
+  if (same(doc.ui?.reroutes?.[key] ?? [], points)) return doc;
   const reroutes = { ...doc.ui?.reroutes };
   if (points.length) reroutes[key] = points;
   else delete reroutes[key];

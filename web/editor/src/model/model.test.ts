@@ -195,6 +195,21 @@ describe("edit", () => {
     expect(edit.disconnect(doc, "blur", "image").ui!.reroutes).toEqual({});
     expect(edit.remove(doc, new Set(["image"])).ui!.reroutes).toEqual({});
   });
+  it("makes no step of reroutes that stay where they are", () => {
+    const doc = edit.setReroute(chain(), "blur.image", [{ x: 1, y: 2 }]);
+    expect(edit.setReroute(doc, "blur.image", [{ x: 1, y: 2 }])).toBe(doc);
+    expect(edit.setReroute(doc, "describe.image", [])).toBe(doc);
+    expect(edit.setReroute(doc, "blur.image", [])).not.toBe(doc);
+  });
+  it("takes the end of a link from one input to another, with its reroutes", () => {
+    const doc = edit.setReroute(chain(), "blur.image", [{ x: 1, y: 2 }]);
+    const moved = edit.relink(doc, "blur", "image", "describe", "image");
+    expect(moved.nodes["blur"]!.links).toEqual({});
+    expect(moved.nodes["describe"]!.links).toEqual({ image: "image.image" });
+    expect(moved.ui!.reroutes).toEqual({ "describe.image": [{ x: 1, y: 2 }] });
+    expect(edit.relink(doc, "blur", "image", "blur", "image")).toBe(doc);
+    expect(edit.relink(doc, "describe", "image", "blur", "image")).toBe(doc); // a cycle: it stays
+  });
 });
 
 describe("history", () => {

@@ -1,6 +1,7 @@
 /** What is wrong with a workflow, before anybody asks the server: kinds, missing inputs, ranges, cycles, unknown names. */
 
 import { links, splitLink, type Doc, type DocNode } from "./document";
+import { leftOut } from "./leftout";
 import { hasField, inputOf, inputsOf, outputOf, type Catalog, type Input, type NodeType } from "./nodetype";
 
 export interface Problem {
@@ -41,6 +42,11 @@ export function validate(doc: Doc, catalog: Catalog): Problem[] {
     }
     checkLinks(doc, catalog, id, node, type, found);
     if (node.mode !== "bypassed") checkValues(catalog, id, node, type, found);
+  }
+  for (const [id, { port, source, why, kind }] of leftOut(doc, catalog)) {
+    if (why !== "bypassed") continue; // who mutes a node means to
+    const remedy = `Link it to another node, take ${source} out of bypass, or mute this node too.`;
+    found.push({ code: "left_out", message: `It is left out of runs: ${source} is bypassed and hands on nothing of kind ${kind}.`, remedy, node: id, port });
   }
   const cycle = findCycle(doc);
   if (cycle) {

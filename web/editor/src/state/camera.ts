@@ -24,6 +24,11 @@ export const camera = {
   zoom(factor: number): void {
     lens?.zoom(factor);
   },
+  /** Is such a part of the page on the canvas, as a whole? */
+  sees(part: string): boolean {
+    const [inner, outer] = [part, ".canvas"].map((one) => document.querySelector(one)?.getBoundingClientRect());
+    return !!inner && !!outer && inner.left >= outer.left && inner.top >= outer.top && inner.right <= outer.right && inner.bottom <= outer.bottom;
+  },
   middle(): Point {
     return last ?? { x: innerWidth / 2, y: innerHeight / 2 };
   },

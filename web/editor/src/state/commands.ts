@@ -163,6 +163,15 @@ function nudge(x: number, y: number): () => void {
   };
 }
 
+/** The title or text of what has the focus, or is selected, becomes a field; seen from afar or out of sight, one goes there first. */
+function editWords(): void {
+  const focused = document.activeElement?.closest<HTMLElement>(".react-flow__node")?.dataset["id"];
+  const id = [focused, ...chosen()].find((one) => one !== undefined && !isBorder(one));
+  if (id === undefined) return toast(t("words.choose"));
+  if (!camera.sees(`[data-words="${CSS.escape(id)}"]`)) camera.fit([id]);
+  screen.patch({ editing: id });
+}
+
 /** Everything in the selected groups too, for what is done to nodes. */
 function withMembers(): string[] {
   const doc = here();
@@ -222,6 +231,7 @@ export const COMMANDS: readonly Command[] = [
   { id: "link", word: "cmd.link", keys: "K", group: "edit", run: () => screen.patch({ dialog: "link" }) },
   { id: "group", word: "cmd.group", keys: "Ctrl+G", group: "edit", run: group },
   { id: "note", word: "cmd.note", keys: "Shift+N", group: "edit", run: note },
+  { id: "words", word: "cmd.words", keys: "F2", group: "edit", run: editWords },
   { id: "mute", word: "cmd.mute", keys: "Ctrl+M", group: "edit", run: () => change(t("edit.mode"), (doc) => edit.toggleMode(doc, withMembers(), "muted")) },
   { id: "bypass", word: "cmd.bypass", keys: "Ctrl+B", group: "edit", run: () => change(t("edit.mode"), (doc) => edit.toggleMode(doc, withMembers(), "bypassed")) },
   { id: "collapse", word: "cmd.collapse", keys: "Alt+C", group: "edit", run: () => change(t("edit.collapse"), (doc) => edit.toggleFlag(doc, withMembers(), "collapsed")) },

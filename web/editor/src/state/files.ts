@@ -7,11 +7,13 @@ import { DocumentRefused, readDoc, toDoc, type Doc, type Point } from "../model/
 import { addNode, move, setValue } from "../model/edit";
 import { dumpJson, same } from "../model/json";
 import { push } from "../model/history";
+import type { Input } from "../model/nodetype";
 import { frameOf, settle } from "../model/shape";
+import { nameOf } from "./dragged";
 import { noteUse } from "./library";
-import { screen, toast, type Conflict } from "./screen";
+import { screen, toast, type Conflict, type Picture } from "./screen";
 import { learnWorkflows, server, tell } from "./server";
-import { active, change, isDirty, newTab, openTab, select, setTab, titleOf, workspace } from "./workspace";
+import { active, change, here, isDirty, newTab, openTab, select, setTab, titleOf, workspace } from "./workspace";
 
 /** As it is opened: with nothing on top of anything else. */
 function laidOut(doc: Doc): Doc {
@@ -186,7 +188,7 @@ async function embedded(file: ApiFile): Promise<Doc | undefined> {
   }
 }
 
-export function addLoader(file: { folder: string; name: string; media_type: string }, place: Point): void {
+export function addLoader(file: Picture & { media_type: string }, place: Point): void {
   const type = LOADERS[file.media_type.split("/")[0] ?? ""];
   if (!type || !server.get().catalog.types.has(type)) {
     toast(t("drop.unknown", { name: file.name }), "error");
@@ -196,7 +198,19 @@ export function addLoader(file: { folder: string; name: string; media_type: stri
   change(t("edit.add"), (doc) => {
     const [next, id] = addNode(doc, type, place);
     added = id;
-    return setValue(next, id, "file", file.folder === "input" ? file.name : `${file.folder}/${file.name}`);
+    return setValue(next, id, "file", nameOf(file));
   });
   select([added]);
+}
+
+/** A file of the server that was dropped: on a node it is what that loads, if it can; on the bare canvas it becomes a load node. */
+export function dropFile(file: Picture & { media_type: string }, place: Point, over?: string): void {
+  if (over === undefined) return addLoader(file, place);
+  const node = here().nodes[over];
+  const field = node && server.get().catalog.of(node).inputs.find((input) => loads(input, file.media_type) && !node.links?.[input.name]);
+  if (field) change("value", (doc) => setValue(doc, over, field.name, nameOf(file)));
+}
+
+function loads({ widget, as_list }: Input, media_type: string): boolean {
+  return !as_list && widget?.upload !== undefined && (widget.upload === "*" || media_type.startsWith(widget.upload));
 }

@@ -4,8 +4,9 @@ import { server } from "./server";
 import { refusals } from "./running";
 import { runs } from "./runs";
 import { Store, useStore } from "./store";
-import { activeOf, workspace } from "./workspace";
+import { activeOf, here, workspace } from "./workspace";
 import { checkAll } from "../model/check";
+import { leftOut, type LeftOut } from "../model/leftout";
 import { nodeAt, pathOf } from "../model/subgraph";
 import type { Problem } from "../model/validate";
 
@@ -16,6 +17,7 @@ export interface Found extends Problem {
 export const problems = new Store<readonly Found[]>([]);
 const NONE: readonly Found[] = [];
 let byNode = new Map<string, readonly Found[]>();
+let out = new Map<string, LeftOut & { title: string }>();
 let timer: ReturnType<typeof setTimeout> | undefined;
 let last: unknown[] = [];
 
@@ -30,7 +32,7 @@ function check(): void {
   const { catalog, ready } = server.get();
   const doc = tab.history.present;
   const run = tab.run ? runs.get()[tab.run] : undefined;
-  const inputs = [doc, catalog, refusals.get()[tab.id], run?.errors];
+  const inputs = [doc, catalog, refusals.get()[tab.id], run?.errors, tab.inside];
   if (inputs.every((input, index) => input === last[index])) return;
   last = inputs;
   const found: Found[] = ready ? checkAll(doc, catalog).map((problem) => ({ ...problem, from: "check" })) : [];
@@ -50,6 +52,9 @@ function check(): void {
       tell(problem.node.slice(0, end), { ...problem, port: undefined, message: `${problem.node.slice(end + 1)}: ${problem.message}` });
     }
   }
+  const { nodes } = here(tab);
+  const titleOf = (id: string): string => nodes[id]!.title || catalog.of(nodes[id]!).title;
+  out = new Map(ready ? [...leftOut(here(tab), catalog)].map(([id, why]) => [pathOf(tab.inside, id), { ...why, title: titleOf(why.source) }]) : []);
   problems.set(found);
 }
 
@@ -67,4 +72,10 @@ runs.subscribe(later);
 export function useNodeProblems(node: string): readonly Found[] {
   const path = useStore(workspace, (space) => pathOf(activeOf(space).inside, node));
   return useStore(problems, () => byNode.get(path) ?? NONE);
+}
+
+/** Why runs do without a node of the canvas. */
+export function useLeftOut(node: string): (LeftOut & { title: string }) | undefined {
+  const path = useStore(workspace, (space) => pathOf(activeOf(space).inside, node));
+  return useStore(problems, () => out.get(path));
 }

@@ -65,6 +65,8 @@ export interface Screen {
   /** a link is being drawn from here: what fits lights up */
   drawing: (Wanted & { node: string }) | null;
   docs: string | null;
+  /** the node, group or note whose words are to become a field */
+  editing: string | null;
   sheet: Sheet | null;
   conflict: Conflict | null;
 }
@@ -80,6 +82,7 @@ export const screen = new Store<Screen>({
   toasts: [],
   drawing: null,
   docs: null,
+  editing: null,
   sheet: null,
   conflict: null,
 });

@@ -13,7 +13,8 @@ import { inside } from "../../model/shape";
 import { fits, outputKind } from "../../model/validate";
 import { camera } from "../../state/camera";
 import { setView } from "../../state/commands";
-import { drop } from "../../state/files";
+import { carried } from "../../state/dragged";
+import { drop, dropFile } from "../../state/files";
 import { screen } from "../../state/screen";
 import { server } from "../../state/server";
 import { settings } from "../../state/settings";
@@ -40,6 +41,8 @@ export function Canvas() {
   const catalog = useStore(server, (now) => now.catalog);
   const { snap, grid, minimap, hideLinks } = useStore(settings);
   const drawing = useStore(screen, (now) => now.drawing?.kind);
+  const [howNode, howLink] = [t("node.how"), t("edge.how")];
+  const told = useMemo(() => ({ "node.a11yDescription.default": howNode, "edge.a11yDescription.default": howLink }), [howNode, howLink]);
   const line = useMemo(() => ({ stroke: drawing ? catalog.color(drawing) : undefined }), [catalog, drawing]);
   const flow = useReactFlow<AnyNode, LinkEdge>();
   const derive = useRef(new Flow()).current;
@@ -47,6 +50,8 @@ export function Canvas() {
   const [edges, setEdges] = useState<ReadonlySet<string>>(new Set());
   const dragging = useRef(false);
   const members = useRef(new Map<string, { group: string; from: Point; groupFrom: Point }>());
+  /** the link whose end is held */
+  const held = useRef<LinkEdge | null>(null);
   const doc = here(tab);
   const far = useFlowStore((state) => isFar(state.transform[2], state.nodes.length));
   const nodes = useMemo(() => derive.nodesOf(doc, catalog, tab.selected, dragged, far), [derive, doc, catalog, tab.selected, dragged, far]);
@@ -130,6 +135,9 @@ export function Canvas() {
   const onConnect = useCallback(({ source, target, sourceHandle, targetHandle }: Connection) => {
     change(word("edit.link"), (doc) => edit.connect(doc, source, bare(sourceHandle), target, wanted(target, bare(targetHandle))));
   }, []);
+  const onReconnect = useCallback((link: LinkEdge, { target, targetHandle }: Connection) => {
+    change(word("edit.link"), (doc) => edit.relink(doc, ...split(link.id), target, wanted(target, bare(targetHandle))));
+  }, []);
   const onConnectStart = useCallback((_event: unknown, { nodeId, handleId, handleType }: OnConnectStartParams) => {
     const doc = here();
     const { catalog } = server.get();
@@ -141,6 +149,8 @@ export function Canvas() {
   }, []);
   const onConnectEnd = useCallback((event: MouseEvent | TouchEvent, end: FinalConnectionState) => {
     const { drawing } = screen.get();
+    const link = held.current;
+    held.current = null;
     screen.patch({ drawing: null });
     const at = "clientX" in event ? { x: event.clientX, y: event.clientY } : { x: event.changedTouches[0]!.clientX, y: event.changedTouches[0]!.clientY };
     const from = end.fromHandle;
@@ -149,8 +159,9 @@ export function Canvas() {
     const over = document.elementFromPoint(at.x, at.y);
     if (over?.closest(".react-flow__node-step")) return;
     if (!drawing || !over?.closest(".canvas")) return;
+    if (link) cut([link.id]);
     screen.patch({ search: { at, place: flow.screenToFlowPosition(at), wanted: { side: drawing.side, kind: drawing.kind }, from: { node: from.nodeId, port } } });
-  }, [flow]);
+  }, [flow, cut]);
 
   const menu = useCallback((kind: "node" | "link" | "canvas") => (event: React.MouseEvent | MouseEvent, part?: { id: string; type?: string }) => {
     event.preventDefault();
@@ -166,7 +177,10 @@ export function Canvas() {
       onDragOver={(event) => event.preventDefault()}
       onDrop={(event) => {
         event.preventDefault();
-        void drop([...event.dataTransfer.files], flow.screenToFlowPosition({ x: event.clientX, y: event.clientY }));
+        const place = flow.screenToFlowPosition({ x: event.clientX, y: event.clientY });
+        const file = carried(event.dataTransfer);
+        if (file) dropFile(file, place, (event.target as HTMLElement).closest<HTMLElement>(".react-flow__node-step")?.dataset["id"]);
+        else void drop([...event.dataTransfer.files], place);
       }}
       onDoubleClick={(event) => {
         if (!(event.target as HTMLElement).classList.contains("react-flow__pane")) return;
@@ -179,13 +193,13 @@ export function Canvas() {
         onNodesChange={onNodesChange} onEdgesChange={onEdgesChange} onNodeDragStart={onDragStart} onNodeDragStop={onDragStop}
         onSelectionDragStart={(event, all) => onDragStart(event, null, all)} onSelectionDragStop={(event, all) => onDragStop(event, null, all)}
         onPaneClick={leaveFields} onNodeClick={(event) => (event.target as HTMLElement).closest(".field") ?? leaveFields()}
-        onConnect={onConnect} onConnectStart={onConnectStart} onConnectEnd={onConnectEnd} isValidConnection={valid} connectionRadius={28} connectionLineStyle={line}
+        onConnect={onConnect} onConnectStart={onConnectStart} onConnectEnd={onConnectEnd} onReconnectStart={(_event, link) => { held.current = link; }} onReconnect={onReconnect} isValidConnection={valid} connectionRadius={28} connectionLineStyle={line}
         onEdgesDelete={(gone) => cut(gone.map((edge) => edge.id))} deleteKeyCode={edges.size ? ["Delete", "Backspace"] : null} onNodesDelete={NOOP} onBeforeDelete={async ({ edges: gone }) => ({ nodes: [], edges: gone })}
         onNodeContextMenu={menu("node")} onEdgeContextMenu={menu("link")} onPaneContextMenu={menu("canvas")} onSelectionContextMenu={(event, all) => menu("node")(event, all[0])}
         onMoveEnd={(_event, now) => setView(active().id, now)}
         onlyRenderVisibleElements minZoom={0.05} maxZoom={3} zoomOnDoubleClick={false} panOnScroll={false} selectionOnDrag={false} selectionMode={SelectionMode.Partial}
         selectionKeyCode={["Shift", "Control"]} multiSelectionKeyCode={["Shift", "Control", "Meta"]} snapToGrid={snap} snapGrid={SNAP} elevateEdgesOnSelect={false} elevateNodesOnSelect nodeDragThreshold={2}
-        disableKeyboardA11y={false} proOptions={PRO} defaultEdgeOptions={EDGE}
+        disableKeyboardA11y={false} ariaLabelConfig={told} proOptions={PRO} defaultEdgeOptions={EDGE}
       >
         {grid && !far && <Grid />}
         {far && !hideLinks && <FarLinks doc={doc} catalog={catalog} dragged={dragged} />}
@@ -207,7 +221,8 @@ const NONE: ReadonlySet<string> = new Set();
 const NOOP = (): void => undefined;
 const SNAP: [number, number] = [GRID, GRID];
 const PRO = { hideAttribution: true };
-const EDGE = { focusable: true, reconnectable: false };
+/** Only the end at an input can be taken off: an output may have any number of links. */
+const EDGE = { focusable: true, reconnectable: "target" as const };
 
 function bare(handle: string | null | undefined): string {
   return handle?.slice(2) ?? "";

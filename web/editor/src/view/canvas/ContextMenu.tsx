@@ -19,9 +19,9 @@ import { active, change } from "../../state/workspace";
 import { SubgraphItems } from "./SubgraphItems";
 
 const OF: Record<Menu["target"]["kind"], string[]> = {
-  node: ["run.here", "look", "breakpoint", "keep", "-", "mute", "bypass", "collapse", "pin", "-", "copy", "duplicate", "group", "mask", "sub.make", "-", "arrange", "left", "top", "spread.x", "spread.y", "-", "dissolve", "delete"],
-  group: ["mute", "bypass", "collapse", "-", "copy", "duplicate", "delete"],
-  note: ["copy", "duplicate", "delete"],
+  node: ["run.here", "look", "breakpoint", "keep", "-", "words", "mute", "bypass", "collapse", "pin", "-", "copy", "duplicate", "group", "mask", "sub.make", "-", "arrange", "left", "top", "spread.x", "spread.y", "-", "dissolve", "delete"],
+  group: ["words", "mute", "bypass", "collapse", "-", "copy", "duplicate", "delete"],
+  note: ["words", "copy", "duplicate", "delete"],
   canvas: ["add", "note", "group", "paste", "-", "all", "arrange", "fit", "-", "run", "sweep", "save", "download", "share"],
   link: [],
 };

@@ -18,7 +18,7 @@ export const GroupView = memo(function GroupView({ id, data: { group }, selected
         onResizeEnd={(_event, frame) => change("resize", (doc) => setPart(doc, id, { x: Math.round(frame.x), y: Math.round(frame.y), width: Math.round(frame.width), height: Math.round(frame.height) }))}
       />
       <div className="group-head">
-        <EditableText className="group-title" value={group.title} label={t("group.title")} onChange={(title) => change("title", (doc) => setPart(doc, id, { title }))} />
+        <EditableText className="group-title" part={id} value={group.title} label={t("group.title")} onChange={(title) => change("title", (doc) => setPart(doc, id, { title }))} />
       </div>
     </div>
   );

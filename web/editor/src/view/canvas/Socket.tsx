@@ -31,6 +31,8 @@ export const Socket = memo(function Socket({ node, port, side, kind, title, list
       position={side === "input" ? Position.Left : Position.Right}
       className={`socket ${list ? "list" : ""} ${quiet ? "quiet" : ""}`}
       data-fit={fit || undefined}
+      onMouseDownCapture={(event) => event.button === 0 && side === "input" && hold(event, `${node}.${port}`, event)}
+      onTouchStartCapture={(event) => side === "input" && event.touches.length === 1 && hold(event, `${node}.${port}`, event.touches[0]!)}
       style={{ "--kind": catalog.color(kind) } as React.CSSProperties}
       title={`${title}: ${kind}`}
       role="img"
@@ -38,3 +40,11 @@ export const Socket = memo(function Socket({ node, port, side, kind, title, list
     />
   );
 });
+
+/** Who draws from an input that is linked holds the end of that link: the press goes to the end that React Flow has for it. */
+function hold(event: React.SyntheticEvent, link: string, { clientX, clientY }: { clientX: number; clientY: number }): void {
+  const end = document.querySelector(`.react-flow__edge[data-id="${CSS.escape(link)}"] .react-flow__edgeupdater-target`);
+  if (!end) return;
+  event.stopPropagation();
+  end.dispatchEvent(new MouseEvent("mousedown", { bubbles: true, button: 0, clientX, clientY }));
+}

@@ -7,9 +7,9 @@ import { useT } from "../../i18n/t";
 import { setNode, setUi, toggleFlag, toggleMode } from "../../model/edit";
 import type { DocNode } from "../../model/document";
 import { promotedAs, renamePort } from "../../model/expose";
-import { labelOf, type Input, type NodeType, type Output } from "../../model/nodetype";
+import { labelIn, labelOf, type Input, type NodeType, type Output } from "../../model/nodetype";
 import { ROW } from "../../model/shape";
-import { useNodeProblems } from "../../state/problems";
+import { useLeftOut, useNodeProblems } from "../../state/problems";
 import type { NodeRun } from "../../state/run";
 import { useNodeRun } from "../../state/runs";
 import { server } from "../../state/server";
@@ -31,11 +31,14 @@ export const StepView = memo(function StepView({ id, data, selected }: NodeProps
   const run = useNodeRun(tab, id);
   const within = useStore(workspace, (space) => activeOf(space).inside.length > 0);
   const problems = useNodeProblems(id);
+  const out = useLeftOut(id);
+  const t = useT();
   const { node, type, shape } = data;
+  const without = out && t(`node.left.out.${out.why}`, { node: out.title, port: labelIn(type, out.port) });
   const status = run?.status ?? "";
   const look = [
     "node", far ? "far" : "", selected ? "selected" : "", node.mode ?? "", node.ui?.collapsed ? "collapsed" : "",
-    status, type.subgraph ? "instance" : "", type.border ? "border" : "", type.missing ? "missing" : "", problems.length || run?.error ? "wrong" : "",
+    status, type.subgraph ? "instance" : "", type.border ? "border" : "", type.missing ? "missing" : "", problems.length || run?.error ? "wrong" : "", out ? "left-out" : "",
   ].join(" ");
   const style = { width: shape.width, height: shape.height, "--hue": hueOf(type.category), ...(node.ui?.color ? { "--tint": node.ui.color } : {}) } as React.CSSProperties;
   const title = node.title || type.title;
@@ -49,7 +52,7 @@ export const StepView = memo(function StepView({ id, data, selected }: NodeProps
   }
   return (
     <div className={look} style={style} data-node={id} onDoubleClick={type.subgraph ? (event) => { if (!(event.target as HTMLElement).closest(".field, .result, button, input")) enter(id); } : undefined}>
-      <Head id={id} data={data} run={run} problem={problems[0]?.message ?? run?.error?.message} />
+      <Head id={id} data={data} run={run} problem={problems[0]?.message ?? run?.error?.message} without={without} />
       <Progress run={run} />
       {node.ui?.collapsed ? <Closed id={id} data={data} /> : (
         <div className="rows">
@@ -66,7 +69,7 @@ export const StepView = memo(function StepView({ id, data, selected }: NodeProps
               {row.output && <Socket node={id} port={row.output.name} side="output" kind={row.output.kind} title={labelOf(row.output)} list={row.output.as_list} />}
             </div>
           ))}
-          {shape.media > 0 && <Result id={id} tab={tab} run={run} height={shape.height - heightOfRows(data)} />}
+          {shape.media > 0 && <Result id={id} tab={tab} run={run} none={without} height={shape.height - heightOfRows(data)} />}
         </div>
       )}
       {tab && run?.status === "paused" && run.arrived && <Arrived id={id} title={title} type={type} run={tab} arrived={run.arrived} />}
@@ -102,7 +105,7 @@ function PortName({ type, side, port }: { type: NodeType; side: "inputs" | "outp
   return <EditableText value={name} label={t("sub.rename", { name })} onChange={(to) => changeWhole(t("sub.rename", { name }), (doc) => renamePort(doc, subgraph, side, name, to))} />;
 }
 
-function Head({ id, data: { node, type }, run, problem }: { id: string; data: StepNode["data"]; run: NodeRun | undefined; problem: string | undefined }) {
+function Head({ id, data: { node, type }, run, problem, without }: { id: string; data: StepNode["data"]; run: NodeRun | undefined; problem: string | undefined; without: string | undefined }) {
   const t = useT();
   const set = (edit: () => void) => (event: React.MouseEvent) => {
     event.stopPropagation();
@@ -114,7 +117,7 @@ function Head({ id, data: { node, type }, run, problem }: { id: string; data: St
         <Icon name={node.ui?.collapsed ? "right" : "down"} size={14} />
       </button>
       <EditableText
-        className="node-title" value={node.title || type.title} label={t("node.title")}
+        className="node-title" part={type.border ? undefined : id} value={node.title || type.title} label={t("node.title", { name: node.title || type.title })}
         onChange={(title) => change("title", (doc) => setNode(doc, id, (now) => ({ ...now, title })))}
       />
       {type.subgraph && <button className="enter nodrag" aria-label={t("sub.enter", { name: node.title || type.title })} title={`${t("cmd.sub.enter")} (Alt+↓)`} onClick={set(() => enter(id))}><Icon name="enter" size={14} /></button>}
@@ -125,7 +128,7 @@ function Head({ id, data: { node, type }, run, problem }: { id: string; data: St
       {node.mode && node.mode !== "active" && (
         <button className="badge mode nodrag" onClick={set(() => change("mode", (doc) => toggleMode(doc, [id], node.mode!)))}>{t(node.mode === "muted" ? "node.muted" : "node.bypassed")}</button>
       )}
-      <Timing run={run} />
+      {without ? <span className="badge" title={without}>{t("node.left.out")}</span> : <Timing run={run} />}
     </div>
   );
 }

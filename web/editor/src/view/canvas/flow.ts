@@ -59,7 +59,7 @@ export class Flow {
       const at = dragged.get(note.id) ?? note;
       put(note.id, note, null, at, () => ({
         id: note.id, type: "note", position: { x: at.x, y: at.y }, width: note.width, height: note.height, measured: { width: note.width, height: note.height },
-        data: { note }, selected: selected.has(note.id), connectable: false, ariaLabel: "Note",
+        data: { note }, selected: selected.has(note.id), connectable: false, ariaLabel: `Note ${note.text.trim().split("\n", 1)[0]!.slice(0, 80)}`,
       }));
     }
     for (const [id, node] of Object.entries(doc.nodes)) {

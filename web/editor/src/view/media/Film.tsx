@@ -16,9 +16,10 @@ interface Props {
   note?: string;
   onBroken: () => void;
   onOpen?: (event: React.MouseEvent) => void;
+  onDrag: (event: React.DragEvent) => void;
 }
 
-export function Film({ url, name, fps, note, onBroken, onOpen }: Props) {
+export function Film({ url, name, fps, note, onBroken, onOpen, onDrag }: Props) {
   const t = useT();
   const film = useRef<HTMLVideoElement>(null);
   const strip = useRef<HTMLCanvasElement>(null);
@@ -80,7 +81,7 @@ export function Film({ url, name, fps, note, onBroken, onOpen }: Props) {
   return (
     <div className="reel nodrag" title={note} data-made={note ? true : undefined}>
       <video
-        ref={film} className="film" src={url} controls loop playsInline preload="metadata" aria-label={name} onError={onBroken} onDoubleClick={onOpen}
+        ref={film} className="film" src={url} controls loop playsInline preload="metadata" aria-label={name} onError={onBroken} onDoubleClick={onOpen} draggable onDragStart={onDrag}
         onLoadedMetadata={(event) => setLength(Number.isFinite(event.currentTarget.duration) ? event.currentTarget.duration : 0)}
         onTimeUpdate={(event) => setAt(event.currentTarget.currentTime)}
         onSeeked={(event) => {

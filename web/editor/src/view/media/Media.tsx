@@ -4,6 +4,7 @@ import { useEffect, useState } from "react";
 
 import { address } from "../../api/http";
 import { useT } from "../../i18n/t";
+import { carry } from "../../state/dragged";
 import type { FileRef } from "../../state/run";
 import { screen } from "../../state/screen";
 import { Film } from "./Film";
@@ -43,8 +44,7 @@ export function Media({ file, small, group }: { file: FileRef; small?: boolean; 
   };
   const drag = (event: React.DragEvent): void => {
     if (file.url) return event.preventDefault(); // a value of a run, which no document can name
-    event.dataTransfer.setData("application/x-anyloom-file", file.folder === "input" ? file.name : `${file.folder}/${file.name}`);
-    event.dataTransfer.setData("text/uri-list", new URL(url, location.href).href);
+    carry(event.dataTransfer, file, new URL(url, location.href).href);
   };
   if (broken) {
     return <a className="broken nodrag" href={urlOf(file)} download>{t("media.broken", { name: file.name })}</a>;
@@ -54,9 +54,9 @@ export function Media({ file, small, group }: { file: FileRef; small?: boolean; 
       return <img className="picture nodrag" src={small && !made ? address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 }) : url} alt={file.name} title={told} draggable onDragStart={drag} onClick={small ? undefined : open} onError={onBroken} loading="lazy" decoding="async" />;
     case "video":
       if (small) return <img className="picture" src={address("/api/v1/thumbnails/{folder}/{name}", { folder: file.folder, name: file.name }, { size: 128 })} alt={file.name} loading="lazy" onError={onBroken} />;
-      return <Film key={url} url={url} name={file.name} fps={file.fps} note={told} onBroken={onBroken} onOpen={group && open} />;
+      return <Film key={url} url={url} name={file.name} fps={file.fps} note={told} onBroken={onBroken} onOpen={group && open} onDrag={drag} />;
     case "audio":
-      return small ? <span className="quiet">♪ {file.name}</span> : <Sound key={url} url={url} name={file.name} note={told} onBroken={onBroken} onOpen={group && open} />;
+      return small ? <span className="quiet">♪ {file.name}</span> : <Sound key={url} url={url} name={file.name} note={told} onBroken={onBroken} onOpen={group && open} onDrag={drag} />;
     case "text":
       return <Remote url={url} json={file.name.endsWith(".json")} csv={file.name.endsWith(".csv")} />;
     default:

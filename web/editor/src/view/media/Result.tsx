@@ -12,13 +12,13 @@ import type { WireRef } from "./Wire";
 
 const Wire = lazy(() => import("./Wire"));
 
-export const Result = memo(function Result({ id, tab, run, height }: { id: string; tab: string | null; run: NodeRun | undefined; height: number }) {
+export const Result = memo(function Result({ id, tab, run, none, height }: { id: string; tab: string | null; run: NodeRun | undefined; none?: string; height: number }) {
   const t = useT();
   const shown = useShown(tab, id);
   const [at, setAt] = useState(0);
   const files = useMemo(() => filesOf(shown?.outputs), [shown?.outputs]);
   const index = Math.min(at, files.length - 1);
-  let inner: React.ReactNode = <span className="quiet">{t("result.none")}</span>;
+  let inner: React.ReactNode = <span className="quiet">{none ?? t("result.none")}</span>;
   if (run?.error) inner = <div className="failure"><b>{run.error.message}</b>{run.error.remedy && <p>{run.error.remedy}</p>}</div>;
   else if (shown?.preview && !files.length) inner = <Preview preview={shown.preview} />;
   else if (files.length) inner = <Media key={files[index]!.name} file={files[index]!} group={files} />;

@@ -10,7 +10,16 @@ import { heard } from "./heard";
 const BARS = 120;
 const STEP_S = 0.5;
 
-export function Sound({ url, name, note, onBroken, onOpen }: { url: string; name: string; note?: string; onBroken: () => void; onOpen?: (event: React.MouseEvent) => void }) {
+interface Props {
+  url: string;
+  name: string;
+  note?: string;
+  onBroken: () => void;
+  onOpen?: (event: React.MouseEvent) => void;
+  onDrag: (event: React.DragEvent) => void;
+}
+
+export function Sound({ url, name, note, onBroken, onOpen, onDrag }: Props) {
   const t = useT();
   const player = useRef<HTMLAudioElement>(null);
   const [found, setFound] = useState<Spectrum | undefined>();
@@ -57,7 +66,7 @@ export function Sound({ url, name, note, onBroken, onOpen }: { url: string; name
         onPlay={() => setPlaying(true)} onPause={() => setPlaying(false)}
       />
       <button className="round" aria-label={`${playing ? t("media.pause") : t("media.play")} ${name}`} onClick={toggle}><Icon name={playing ? "stop" : "play"} size={15} /></button>
-      <span className="time">
+      <span className="time" draggable onDragStart={onDrag}>
         {at.toFixed(1)} / {length ? length.toFixed(1) : "–"} s
         {onOpen && <button className="mini" aria-label={`${t("media.open")}: ${name}`} title={t("media.open")} onClick={onOpen}><Icon name="expand" size={14} /></button>}
       </span>

@@ -6,6 +6,7 @@ import { useT } from "../../i18n/t";
 import { bindChat } from "../../model/chat";
 import { command } from "../../state/commands";
 import { replyOf, say, startAnew, talks, talkOf, type Turn } from "../../state/chat";
+import { DRAG_TYPE, nameOf, refOf } from "../../state/dragged";
 import { bringIn, openNamed } from "../../state/files";
 import { ENDED } from "../../state/run";
 import { useRun } from "../../state/runs";
@@ -16,7 +17,6 @@ import { activeOf, workspace } from "../../state/workspace";
 import { Icon } from "../Icon";
 import { Media } from "../media/Media";
 import { Preview } from "../media/Result";
-import { DRAG_TYPE, nameOf, refOf } from "../widgets/FileField";
 
 export function ChatPanel() {
   const t = useT();

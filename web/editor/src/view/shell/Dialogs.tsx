@@ -84,7 +84,7 @@ function Help() {
       ))}
       <section>
         <h3>{t("help.mouse")}</h3>
-        <dl>{(["add", "link", "box", "reroute", "number", "drop"] as const).map((one) => <div key={one}><dt>{t(`help.mouse.${one}`)}</dt><dd>{t(`help.mouse.${one}.how`)}</dd></div>)}</dl>
+        <dl>{(["add", "link", "unlink", "box", "reroute", "number", "drop", "result"] as const).map((one) => <div key={one}><dt>{t(`help.mouse.${one}`)}</dt><dd>{t(`help.mouse.${one}.how`)}</dd></div>)}</dl>
       </section>
     </div>
   );

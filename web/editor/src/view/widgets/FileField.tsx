@@ -6,6 +6,7 @@ import { get } from "../../api/http";
 import type { File as ApiFile } from "../../api/schema";
 import { useT } from "../../i18n/t";
 import type { Json } from "../../model/json";
+import { DRAG_TYPE, nameOf, refOf } from "../../state/dragged";
 import { bringIn } from "../../state/files";
 import { screen } from "../../state/screen";
 import { tell } from "../../state/server";
@@ -21,17 +22,6 @@ interface Props {
   onChange: (value: string) => void;
   /** what painting a mask does here, where it can be done */
   onPaint?: () => void;
-}
-export const DRAG_TYPE = "application/x-anyloom-file";
-
-/** As a document names a file: those of the input folder by their name alone. */
-export function nameOf(file: { folder: string; name: string }): string {
-  return file.folder === "input" ? file.name : `${file.folder}/${file.name}`;
-}
-
-export function refOf(value: string, media_type = ""): { folder: string; name: string; media_type: string; bytes: number } {
-  const found = /^(output|temp|input)\/(.+)$/.exec(value);
-  return { folder: found?.[1] ?? "input", name: found?.[2] ?? value, media_type, bytes: 0 };
 }
 
 export function FileField({ label, name, value, accept, onChange, onPaint }: Props) {
