@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from graph_engine import Conditioning, Image, NodeContext, NodeError, Widget, node
+from graph_engine.graph.kinds import MASK
 from graph_engine.models.spec import ModelSpec
 from nodes.diffusion.architecture import ARCHITECTURES
 from nodes.diffusion.families import architecture
@@ -46,12 +47,14 @@ def apply_controlnet(
     strength: Annotated[float, Widget(min=0, max=10, step=0.05)] = 1.0,
     start: Share = 0.0,
     end: Share = 1.0,
+    mask: Annotated[Any, MASK] | None = None,
 ) -> Conditioning:
     """A condition whose drawing follows a picture too; several nodes in a row add up. For `sample`'s input `positive`.
 
     It counts for the negative as well, which needs no node of its own. image: what the net was trained on (edges, depth, a
     pose), one for all latents or one for each; it is stretched to the size that is drawn. start, end: shares of the steps
-    between which it acts. strength: of what it adds; 0 is without.
+    between which it acts. strength: of what it adds; 0 is without. mask: for nets that were trained to inpaint: what is drawn
+    anew (1) is hidden from them.
     """
     width, wanted = _width(controlnet.config), {int(tensor.shape[-1]) for tensor, _ in conditioning}
     if width is not None and wanted - {width}:
@@ -70,6 +73,14 @@ def apply_controlnet(
             code="out_of_range",
             port="end",
         )
+    if mask is not None and (mask.shape[0] not in (1, len(image)) or tuple(mask.shape[1:]) != tuple(image.shape[1:3])):
+        raise NodeError(
+            f"the mask is {len(mask)} of {mask.shape[2]}x{mask.shape[1]} pixels, the picture {len(image)} of "
+            f"{image.shape[2]}x{image.shape[1]}.",
+            remedy="Resize the mask to the picture; give one mask, or one for each picture.",
+            code="bad_mask",
+            port="mask",
+        )
     if strength == 0:
         return conditioning
     entry = {
@@ -79,6 +90,8 @@ def apply_controlnet(
         "start": start,
         "end": end,
     }
+    if mask is not None:
+        entry["mask"] = mask
     return [[tensor, {**facts, CONTROLS: [*facts.get(CONTROLS, []), entry]}] for tensor, facts in conditioning]
 
 
@@ -126,12 +139,18 @@ def entries(positive: Any, negative: Any, model: ModelSpec, count: int) -> list[
 def controls(context: NodeContext, found: list[Any], latent: Any) -> tuple[Any, ...]:
     """`entries` with their nets leased and their pictures of the latent's size, as `model.denoise.sample` takes them."""
     from nodes.diffusion.model.control import Control
+    from nodes.media.image_scale import scale
 
     made = []
     for entry in found:
         net = lease(context, entry["controlnet"])
         like = next(net.parameters())
-        pixels = fitted(entry["image"], net.config, latent).permute(0, 3, 1, 2).contiguous()
+        pixels = fitted(entry["image"], net.config, latent)
+        if (mask := entry.get("mask")) is not None:
+            # -1 is what such nets know as hidden, so nothing is resampled after it is written.
+            hidden = scale(mask[..., None], pixels.shape[2], pixels.shape[1], "nearest") >= 0.5
+            pixels = pixels.masked_fill(hidden, -1.0)
+        pixels = pixels.permute(0, 3, 1, 2).contiguous()
         pixels = pixels.to(device=like.device, dtype=like.dtype)
         made.append(Control(net, pixels, entry["strength"], entry["start"], entry["end"]))
     return tuple(made)
@@ -168,6 +187,8 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         one["controlnet"].key == other["controlnet"].key
         and all(one[name] == other[name] for name in numbers)
         and torch.equal(one["image"], other["image"])
+        and ("mask" in one) == ("mask" in other)
+        and ("mask" not in one or torch.equal(one["mask"], other["mask"]))
     )
 
 

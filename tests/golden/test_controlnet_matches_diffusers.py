@@ -90,7 +90,7 @@ def theirs(pipes, base: str, nets: Any, kind: str = "", scheduler: str = "ddim",
     return pipe(PROMPT, **given).images
 
 
-def ours(context, base: str, latent: Any, controls: list[tuple[str, torch.Tensor, dict[str, float]]], **options: Any):
+def ours(context, base: str, latent: Any, controls: list[tuple[str, torch.Tensor, dict[str, Any]]], **options: Any):
     model, clip, _ = load_checkpoint(context, base)
     condition = encode_text(context, clip, PROMPT)
     for name, image, numbers in controls:
@@ -209,6 +209,19 @@ def test_inpainting(pipes, nets, context, name, strength):
         )  # fmt: skip
     mine = ours(context, name, latent, [("sd1", image, {})], strength=strength, steps=5)
     assert_equal(mine, other)
+
+
+def test_what_is_drawn_anew_is_hidden_from_a_net_that_inpaints(pipes, nets, context):
+    """As diffusers' guide for such nets has it: -1 under the mask."""
+    image, mask = picture(12), torch.zeros(1, HEIGHT, WIDTH)
+    mask[:, 8:24, 8:] = 1.0
+    hidden = image.masked_fill(mask[..., None] >= 0.5, -1.0)
+    other = theirs(pipes, "sd1", nets["sd1"], image=planes(hidden))
+    sheet = empty_latent(WIDTH, HEIGHT)
+    assert_equal(ours(context, "sd1", sheet, [("sd1", image, {"mask": mask})]), other)
+    large = {"mask": mask.repeat_interleave(2, 1).repeat_interleave(2, 2)}
+    twice = image.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    assert torch.isfinite(ours(context, "sd1", sheet, [("sd1", twice, large)])).all()
 
 
 @pytest.mark.parametrize("base", BASES)

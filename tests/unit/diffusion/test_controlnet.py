@@ -317,6 +317,17 @@ def test_pictures_of_other_sizes_and_colours(context, sd):
     assert draw(context, model, apply_controlnet(condition, net, odd)).shape == plain.shape
 
 
+def test_masks_that_do_not_fit_the_picture(context, sd):
+    _, condition = sd
+    net = load_controlnet(context, "sd1_net")
+    for shape in ((1, 16, 32), (2, 32, 32)):
+        found = problem(apply_controlnet, condition, net, PICTURE, mask=torch.ones(shape))
+        assert (found.code, found.port) == ("bad_mask", "mask")
+    hidden = apply_controlnet(condition, net, PICTURE, mask=torch.ones(1, 32, 32))
+    model, _ = sd
+    assert problem(draw, context, model, apply_controlnet(condition, net, PICTURE), hidden).port == "negative"
+
+
 def test_strength_0_is_without_and_no_net_is_loaded(context, sd):
     _, condition = sd
     net = load_controlnet(context, "sd1_net")
