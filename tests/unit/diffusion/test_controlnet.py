@@ -7,10 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from graph_engine import Engine, Settings
 from graph_engine.errors import AnyloomError
+from graph_engine.graph.registry import Registry
 from graph_engine.memory.reservations import models_of, stated_bytes
+from graph_engine.models.catalog import Catalog
 from graph_engine.models.spec import ModelSpec
 from graph_engine.store.codec import decode, encode
+from nodes import diffusion, media
 from nodes.diffusion import (
     apply_controlnet,
     as_decoder,
@@ -22,6 +26,7 @@ from nodes.diffusion import (
 )
 from nodes.diffusion.controlnet import fitted
 from nodes.diffusion.controlnet_file import reads
+from nodes.diffusion.families import FAMILIES
 from nodes.diffusion.load import lease
 from nodes.nextgpt.decode_image import sample_image
 from tests.diffusion_models import DiffusionContext, controlnet, ldm_controlnet, pipeline
@@ -403,6 +408,62 @@ def test_a_decoder_of_nextgpt_refuses_one(context, sd):
     found = problem(sample_image, context, helped, as_decoder(model, vae), steps=1, width=32, height=32)
     assert (found.code, found.port) == ("bad_condition", "condition")
     assert "diffusion.sample" in found.remedy
+
+
+DOCUMENT = {
+    "format": "anyloom",
+    "version": 1,
+    "nodes": {
+        "checkpoint": {"type": "diffusion.load_checkpoint", "values": {"name": "sd1"}},
+        "net": {"type": "diffusion.load_controlnet", "values": {"name": "sd1_net"}},
+        "words": {"type": "diffusion.encode_text", "values": {"text": "a"}, "links": {"clip": "checkpoint.clip"}},
+        "picture": {"type": "media.solid_image", "values": {"width": 40, "height": 24, "color": "#4070c0"}},
+        "follow": {
+            "type": "diffusion.apply_controlnet",
+            "links": {
+                "conditioning": "words.conditioning",
+                "controlnet": "net.control_net",
+                "image": "picture.image",
+            },
+        },
+        "sheet": {"type": "diffusion.empty_latent", "values": {"width": 32, "height": 32}},
+        "draw": {
+            "type": "diffusion.sample",
+            "values": {"steps": 3},
+            "links": {"model": "checkpoint.model", "positive": "follow.conditioning", "latent": "sheet.latent"},
+        },
+    },
+}
+
+
+@pytest.mark.asyncio
+async def test_denoiser_and_net_share_less_memory_than_both_need(context, tmp_path):
+    """The engine brings them block by block then; the same bits."""
+
+    async def run(budget):
+        settings = Settings(
+            data_dir=tmp_path / str(budget),
+            models_dir=context.models_dir,
+            device_bytes={"cpu": budget} if budget else {},
+            disk_cache_bytes=0,
+        )
+        registry = Registry()
+        for pack in (diffusion, media):
+            registry.add_module(pack)
+        async with await Engine.open(settings, registry=registry, catalog=Catalog(FAMILIES)) as engine:
+            record = await engine.submit(DOCUMENT, targets=["draw"])
+            record = await engine.wait(record.id, 120)
+            assert record.status == "succeeded", record.errors
+            [made] = record.result["draw"].values()
+            value = await engine.artifact(made["artifact"], made["port"])
+            [device] = engine.models.stats()
+        return value["samples"], {model["family"]: model["weight_bytes"] for model in device["models"]}
+
+    whole, sizes = await run(None)
+    assert sizes.keys() >= {"diffusion.unet", "diffusion.controlnet"}
+    budget = sizes["diffusion.unet"] * 4 // 5
+    tight, _ = await run(budget)
+    assert torch.equal(tight, whole)
 
 
 def test_loras_and_controlnets_go_together(context, sd):
