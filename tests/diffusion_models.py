@@ -129,6 +129,24 @@ def pipeline(base: str, folder: Path, *, in_channels: int = 4, prediction: str =
     return found
 
 
+def controlnet(base: str, seed: int = 1, **options: Any) -> Any:
+    """A ControlNet of diffusers with random weights, for `unet_config(base)`; a new one of theirs says nothing but zeros."""
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet = UNet2DConditionModel(**{**unet_config(base), **options})
+        found = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 16, 16))
+        for layer in (
+            *found.controlnet_down_blocks,
+            found.controlnet_mid_block,
+            found.controlnet_cond_embedding.conv_out,
+        ):
+            torch.nn.init.normal_(layer.weight, std=0.1)
+            torch.nn.init.normal_(layer.bias, std=0.05)
+    return found.eval()
+
+
 # --- the original layout --------------------------------------------------------------------------------------------
 
 
@@ -169,11 +187,33 @@ def save_single_file(path: Path, pipe: Any, base: str) -> Path:
     return path
 
 
-def _ldm_unet(unet: Any) -> dict[str, torch.Tensor]:
+def ldm_controlnet(net: Any) -> dict[str, torch.Tensor]:
+    """A ControlNet under the names of the original implementation, without a beginning in common."""
+    places = _down_places(net.config.block_out_channels, net.config.layers_per_block)
+    hints = {"conv_in": 0, "conv_out": 14, **{f"blocks.{block}": 2 * block + 2 for block in range(6)}}
+    places |= {f"controlnet_cond_embedding.{name}": f"input_hint_block.{number}" for name, number in hints.items()}
+    places |= {
+        f"controlnet_down_blocks.{index}": f"zero_convs.{index}.0" for index in range(len(net.controlnet_down_blocks))
+    }
+    places["controlnet_mid_block"] = "middle_block_out.0"
+    return {_moved(key, places, _INNER): value for key, value in net.state_dict().items()}
+
+
+_INNER = {
+    "norm1": "in_layers.0",
+    "conv1": "in_layers.2",
+    "time_emb_proj": "emb_layers.1",
+    "norm2": "out_layers.0",
+    "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}
+
+
+def _down_places(channels: Any, layers: int) -> dict[str, str]:
     """Blocks are counted through: after the first convolution, each resnet (with its attention) and each resampler."""
-    levels, layers = len(unet.config.block_out_channels), unet.config.layers_per_block
+    levels = len(channels)
     places = {"conv_in": "input_blocks.0.0", "time_embedding.linear_1": "time_embed.0"}
-    places |= {"time_embedding.linear_2": "time_embed.2", "conv_norm_out": "out.0", "conv_out": "out.2"}
+    places |= {"time_embedding.linear_2": "time_embed.2"}
     places |= {"add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}
     number = 1
     for level in range(levels):
@@ -186,6 +226,13 @@ def _ldm_unet(unet: Any) -> dict[str, torch.Tensor]:
             number += 1
     for index, name in enumerate(("resnets.0", "attentions.0", "resnets.1")):
         places[f"mid_block.{name}"] = f"middle_block.{index}"
+    return places
+
+
+def _ldm_unet(unet: Any) -> dict[str, torch.Tensor]:
+    levels, layers = len(unet.config.block_out_channels), unet.config.layers_per_block
+    places = _down_places(unet.config.block_out_channels, layers)
+    places |= {"conv_norm_out": "out.0", "conv_out": "out.2"}
     for level in range(levels):
         attends = "CrossAttn" in unet.config.up_block_types[level]
         for layer in range(layers + 1):
@@ -194,15 +241,7 @@ def _ldm_unet(unet: Any) -> dict[str, torch.Tensor]:
             places[f"up_blocks.{level}.attentions.{layer}"] = f"output_blocks.{number}.1"
             if layer == layers:
                 places[f"up_blocks.{level}.upsamplers.0.conv"] = f"output_blocks.{number}.{2 if attends else 1}.conv"
-    inner = {
-        "norm1": "in_layers.0",
-        "conv1": "in_layers.2",
-        "time_emb_proj": "emb_layers.1",
-        "norm2": "out_layers.0",
-        "conv2": "out_layers.3",
-        "conv_shortcut": "skip_connection",
-    }
-    return {_moved(key, places, inner): value for key, value in unet.state_dict().items()}
+    return {_moved(key, places, _INNER): value for key, value in unet.state_dict().items()}
 
 
 def _moved(key: str, places: dict[str, str], inner: dict[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nodes.diffusion.bridge import as_decoder, decoder_parts
 from nodes.diffusion.caption import caption, load_captioner
+from nodes.diffusion.controlnet import apply_controlnet, load_controlnet
 from nodes.diffusion.film import generate_video, load_video
 from nodes.diffusion.latent import empty_latent, encode_inpaint, mask_latent, vae_decode, vae_encode
 from nodes.diffusion.load import load_checkpoint
@@ -14,6 +15,7 @@ from nodes.diffusion.speech import load_recogniser, load_speaker, speak, transcr
 from nodes.diffusion.text import encode_text
 
 __all__ = [
+    "apply_controlnet",
     "apply_lora",
     "as_decoder",
     "caption",
@@ -25,6 +27,7 @@ __all__ = [
     "generate_video",
     "load_captioner",
     "load_checkpoint",
+    "load_controlnet",
     "load_recogniser",
     "load_sound",
     "load_speaker",

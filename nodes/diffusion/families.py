@@ -15,6 +15,7 @@ VAE = "diffusion.vae"
 TEXT = "diffusion.text_encoder"
 SECOND_TEXT = "diffusion.text_encoder_2"
 CLIP = "diffusion.clip"
+CONTROLNET = "diffusion.controlnet"
 DECODER = "diffusion.image_decoder"
 PART = "diffusion.part"
 """Any model of diffusers, by its own settings (see `part.py`)."""
@@ -41,6 +42,18 @@ def _unet_state(state: Mapping[str, Any]) -> dict[str, Any]:
     from nodes.diffusion.model.ldm import unet_state
 
     return unet_state(state)
+
+
+def _controlnet(config: Mapping[str, Any]) -> Any:
+    from diffusers import ControlNetModel
+
+    return ControlNetModel.from_config(dict(config))
+
+
+def _controlnet_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    from nodes.diffusion.model.ldm import controlnet_state
+
+    return controlnet_state(state)
 
 
 def _vae(config: Mapping[str, Any]) -> Any:
@@ -152,6 +165,7 @@ def _load_library(spec: ModelSpec, device: str) -> Any:
 
 FAMILIES: tuple[Family, ...] = (
     Family(UNET, _unet, rename=_unet_state, layout=layout, beside=GRAPHS),
+    Family(CONTROLNET, _controlnet, rename=_controlnet_state),
     Family(VAE, _vae, rename=_vae_state),
     Family(TEXT, _text, _positions, _text_state),
     Family(SECOND_TEXT, _second_text, _positions, _second_text_state),

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 from graph_engine import Conditioning, Effect, Latent, Needs, NodeContext, NodeError, Widget, node
 from nodes.diffusion.architecture import ARCHITECTURES
+from nodes.diffusion.controlnet import controls, entries
 from nodes.diffusion.kinds import Model
 from nodes.diffusion.latent import FACTOR
 from nodes.diffusion.load import CATEGORY, lease
-from nodes.diffusion.working import bare, sampling
+from nodes.diffusion.working import denoisers, sampling
 from nodes.nextgpt.denoise import (
     Guidance,
     Negative,
@@ -35,7 +36,7 @@ INPAINTING = 9
     version="1.1.0",
     category=CATEGORY,
     effect=Effect.SEEDED,
-    needs=Needs(device=True, working_bytes=sampling, passes=denoiser_passes, models=bare("model")),
+    needs=Needs(device=True, working_bytes=sampling, passes=denoiser_passes, models=denoisers),
 )
 def sample(
     context: NodeContext,
@@ -53,10 +54,10 @@ def sample(
 ) -> Latent:
     """Draw: text to picture on an empty latent, picture to picture on another one, inpainting on one with a mask.
 
-    positive: what to draw, from `encode_text` or from `nextgpt.project_out`. negative: what to move away from when
-    guidance is above 1; without it, a condition of zeros. scheduler, spacing: how a step is taken, and where the steps stop
-    ("default": as the checkpoint's own scheduler, where it says so). strength: how much of an existing latent is given up.
-    kernels: which kernels compute; `auto` is the fastest of the device, the others are for comparing.
+    positive: what to draw, from `encode_text` or from `nextgpt.project_out`, with what `apply_controlnet` adds. negative: what
+    to move away from when guidance is above 1; without it, a condition of zeros. scheduler, spacing: how a step is taken, and
+    where the steps stop ("default": as the checkpoint's own scheduler, where it says so). strength: how much of an existing
+    latent is given up. kernels: which kernels compute; `auto` is the fastest of the device, the others are for comparing.
     """
     import torch
 
@@ -70,9 +71,10 @@ def sample(
     if negative is not None:
         wanted, opposed = even_rows(wanted, _condition(negative, model, "negative"))
     _fit_latent(given, model)
+    count = given.shape[0]
+    helpers = entries(positive, negative, model, count)
     unet = patched_unet(context, lease(context, model), model)
     like = next(unet.parameters())
-    count = given.shape[0]
     place = {"device": like.device, "dtype": like.dtype}
     sizes = None
     if model.extras["architecture"] == "sdxl":
@@ -115,10 +117,12 @@ def sample(
             strength=strength,
             sizes=sizes,
             inpainting=inpainting,
+            controls=nets,
             on_step=reporter(context),
             cancelled=lambda: context.cancelled,
         )
 
+    nets = controls(context, helpers, given)
     with refusals("bad_condition", "positive"), cancellable(), torch.no_grad():
         samples = with_kernels(context, unet, kernels, made)
     return {"samples": samples.float().cpu(), "modality": "image"}

@@ -11,10 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from graph_engine.models.spec import DTYPE_BYTES, ModelSpec
+from nodes.diffusion.controlnet import specs
 from nodes.nextgpt.working import DECODED, DENOISER, TOGETHER
 
 Values = Mapping[str, Any]
 FACTOR = 8
+HELPED = 1.4
+"""Of the skips and the middle of a denoiser: what ControlNets say of them, and their sum with some of it."""
 WIDEST = 128
 """Channels of the autoencoders at full resolution."""
 
@@ -22,6 +25,11 @@ WIDEST = 128
 def bare(port: str) -> Any:
     """The model at a port as `load.lease` asks for it: without what only nodes want to know of it."""
     return lambda values: [replace(values[port], extras={})]
+
+
+def denoisers(values: Values) -> list[ModelSpec]:
+    """The denoiser, and the ControlNets of the condition where that has arrived."""
+    return [replace(values["model"], extras={}), *specs(values.get("positive"))]
 
 
 def encoders(values: Values) -> list[ModelSpec]:
@@ -45,8 +53,23 @@ def sampling(values: Values) -> int:
     if isinstance(latent, Mapping):
         count, _, height, width = latent["samples"].shape
         cells = int(height) * int(width)
-    layer = passes * int(count) * cells * int(model.config["block_out_channels"][0]) * DTYPE_BYTES.get(model.dtype, 4)
-    return DENOISER["image"] * layer
+    item = DTYPE_BYTES.get(model.dtype, 4)
+    layer = passes * int(count) * cells * int(model.config["block_out_channels"][0]) * item
+    # What the nets say together stays while the denoiser computes; one net itself takes less than the denoiser.
+    said = passes * int(count) * cells * _skips(model.config) * item if specs(values.get("positive")) else 0
+    return DENOISER["image"] * layer + round(HELPED * said)
+
+
+def _skips(config: Mapping[str, Any]) -> float:
+    """Channels of all skips and the middle, per cell of the latent; a level further down has a quarter of the cells."""
+    channels = config["block_out_channels"]
+    layers = config.get("layers_per_block", 2)
+    per_level = layers if isinstance(layers, list | tuple) else [layers] * len(channels)
+    total = float(channels[0])
+    for level, (width, count) in enumerate(zip(channels, per_level, strict=True)):
+        resampled = 0.25 if level < len(channels) - 1 else 1  # the last level is followed by the middle
+        total += int(width) * (int(count) + resampled) / 4**level
+    return total
 
 
 def autoencoding(values: Values) -> int:

@@ -50,6 +50,8 @@ Strength = Annotated[float, Widget(min=0.01, max=1, step=0.01)]
 Negative = Annotated[Any, CONDITIONING]
 Start = Annotated[Any, LATENT]
 
+CONTROLS = "controls"
+"""What a condition carries beside its rows: ControlNets with their pictures (`nodes.diffusion.controlnet`)."""
 PREVIEW_EVERY_S = 0.3
 PREVIEW_SIDE = 256
 """Previews are at most this large and at most this frequent."""
@@ -134,6 +136,13 @@ def sample(
     of_modality(decoder, modality)
     start = None if latent is None else cells(latent, modality)
     positive = joined(condition, "condition")
+    if any(facts.get(CONTROLS) for _, facts in condition):
+        raise NodeError(
+            "a decoder of NExT-GPT follows no ControlNet.",
+            remedy="Take the decoder apart with diffusion.decoder_parts and draw with diffusion.sample.",
+            code="bad_condition",
+            port="condition",
+        )
     if start is not None:
         positive, start = paired(positive, start)
     negative = negative_of(context, sampling, decoder)

@@ -77,6 +77,36 @@ def test_accelerate_keeps_offloading(build: str) -> None:
     assert unet.__dict__["forward"] is offloaded
 
 
+# --- what a ControlNet adds -------------------------------------------------------------------------------------------------
+
+
+def test_a_step_that_is_given_residuals_is_right_and_no_graph() -> None:
+    """Some steps of a loop are helped by a ControlNet, the others are captured as ever."""
+    unet, told = small_unet("image"), words("image")
+    generator = torch.Generator().manual_seed(5)
+    shapes = [(32, 8), (32, 8), (32, 4), (64, 4)]
+    down = tuple(torch.randn((2, width, side, side), generator=generator) for width, side in shapes)
+    added = {
+        "down_block_additional_residuals": down,
+        "mid_block_additional_residual": torch.randn((2, 64, 4, 4), generator=generator),
+    }
+
+    def loop() -> torch.Tensor:
+        state = start("image")
+        for index, timestep in enumerate(torch.linspace(900, 100, 9).long()):
+            helped = added if index in (1, 2, 6) else {}
+            state = state - 0.3 * unet(state, timestep, **told, **helped).sample
+        return state
+
+    plain = loop()
+    with accelerate_unet(unet, "reference", recorder=Again()) as fast:
+        assert relative(loop(), plain) < 1e-5
+        assert fast.plug is not None and fast.plug.graphs is not None
+        assert fast.plug.graphs.replays > 0, "the steps without are captured"
+        assert "takes more" in fast.plug.graphs.refused
+    assert relative(walk(unet, "image", {**told, **added}), walk(unet, "image", told)) > 0.05  # type: ignore[arg-type]
+
+
 # --- what is not ours ---------------------------------------------------------------------------------------------------------
 
 

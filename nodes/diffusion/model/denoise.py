@@ -1,4 +1,4 @@
-"""The denoise loop of NExT-GPT's decoders around the denoisers of SD 1.x, 2.x and SDXL, with inpainting.
+"""The denoise loop of NExT-GPT's decoders around the denoisers of SD 1.x, 2.x and SDXL, with inpainting and ControlNets.
 
 Sources: SDXL arXiv 2307.01952 (what its denoiser is told beside the text); inpainting by keeping the known part at the
 noise level of each step: RePaint arXiv 2201.09865, algorithm 1 without its resampling.
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nodes.diffusion.model.control import Control, Controls
 from nodes.nextgpt.model.diffusion_config import TrainingSchedule
 from nodes.nextgpt.model.distilled import told_guidance
 from nodes.nextgpt.model.sampling import denoise
@@ -58,22 +59,26 @@ def sample(
     guidance: float,
     sizes: Sizes | None = None,
     inpainting: Inpainting | None = None,
+    controls: tuple[Control, ...] = (),
     **options: Any,
 ) -> Tensor:
     """A clean latent of `shape`; options as of `nodes.nextgpt.model.sampling.denoise`, which also says the errors."""
     has_mask_input = unet.config.in_channels > shape[1]
     added: dict[bool, dict[str, Tensor] | None] = {}
     told, guidance = told_guidance(unet, guidance, condition)
+    helpers = Controls(controls)
 
     def predict(state: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
         both = text.shape[0] > condition.shape[0]
+        if both not in added:  # the same tensors at every step: kernels keep what is made of them
+            added[both] = None if sizes is None else sizes.arguments(both)
+        helped = helpers.arguments(state, timestep, text, added[both], both)
         if has_mask_input:
             assert inpainting is not None and inpainting.kept is not None
             beside = torch.cat([inpainting.mask, inpainting.kept], dim=1)
             state = torch.cat([state, torch.cat([beside, beside]) if both else beside], dim=1)
-        if both not in added:  # the same tensors at every step: kernels keep what is made of them
-            added[both] = None if sizes is None else sizes.arguments(both)
-        return unet(state, timestep, encoder_hidden_states=text, added_cond_kwargs=added[both], **told).sample
+        return unet(state, timestep, encoder_hidden_states=text, added_cond_kwargs=added[both], **told, **helped).sample
 
     amend = inpainting.amend if inpainting is not None and not has_mask_input else None
-    return denoise(predict, shape, condition, negative, schedule, amend=amend, guidance=guidance, **options)
+    options |= {"amend": amend, "guidance": guidance, "on_begin": helpers.begin}
+    return denoise(predict, shape, condition, negative, schedule, **options)

@@ -4,7 +4,7 @@ The renaming of the original layout is diffusers' (`diffusers.loaders.single_fil
 sizes is counted from the keys.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +14,14 @@ from nodes.diffusion import single_file
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
+CONTROL = "control_model."
+HINT = "input_hint_block.0.weight"
+"""Of every ControlNet in the original layout, whose keys have `CONTROL` before them or nothing."""
+_ADDED = {
+    f"label_emb.0.{layer}.{kind}": f"add_embedding.linear_{number}.{kind}"
+    for number, layer in ((1, 0), (2, 2))
+    for kind in ("weight", "bias")
+}
 _VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 
 
@@ -37,15 +45,36 @@ def unet_state(state: Mapping[str, Any]) -> dict[str, Any]:
 
     own = {key: value for key, value in state.items() if key.startswith(single_file.UNET)}
     shapes = {key.removeprefix(single_file.UNET): tuple(value.shape) for key, value in own.items()}
-    downs = sum(key.endswith(".0.op.weight") for key in shapes)
-    blocks = len({key.split(".")[1] for key in shapes if key.startswith("input_blocks.")})
-    config: dict[str, Any] = {"layers_per_block": (blocks - 1 - downs) // (downs + 1)}
+    config: dict[str, Any] = {"layers_per_block": _layers_per_block(shapes)}
     if "label_emb.0.0.weight" in shapes:
         config["addition_embed_type"] = "text_time"
     converted = dict(convert_ldm_unet_checkpoint(own, config))
     if len(converted) != len(own):
         raise ValueError(f"{len(own) - len(converted)} tensors of the denoiser have no name in diffusers")
     return converted
+
+
+def controlnet_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A ControlNet's tensors (or their shapes) in diffusers' names, of a file that may hold a whole checkpoint beside it."""
+    own = {key.removeprefix(CONTROL): value for key, value in state.items() if key.startswith(CONTROL)} or dict(state)
+    if HINT not in own:
+        return own
+    from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+
+    converted = convert_controlnet_checkpoint(own, {"layers_per_block": _layers_per_block(own)})
+    # That of SDXL is told what its denoiser is told, which this conversion does not know.
+    converted |= {new: own.get(old) for old, new in _ADDED.items()}
+    converted = {key: value for key, value in converted.items() if value is not None}
+    if len(converted) != len(own):
+        raise ValueError(f"{len(own) - len(converted)} tensors of the ControlNet have no name in diffusers")
+    return converted
+
+
+def _layers_per_block(keys: Iterable[str]) -> int:
+    """Of the original layout: its blocks are counted through, resamplers included."""
+    downs = sum(key.startswith("input_blocks.") and key.endswith(".0.op.weight") for key in keys)
+    blocks = len({key.split(".")[1] for key in keys if key.startswith("input_blocks.")})
+    return (blocks - 1 - downs) // (downs + 1)
 
 
 def vae_state(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from .unfit import Unfit
 
 # predict(scaled latent, timestep, condition) -> the denoiser's output, of the latent's shape
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
+# on_begin(passes in all), before the first
+OnBegin = Callable[[int], None]
 # on_step(steps done, steps in all, latent after the step)
 OnStep = Callable[[int, int, Tensor], None]
 # amend(latent after the step, scheduler, the first noise, next timestep or nothing) -> the latent to go on with
@@ -89,6 +91,7 @@ def denoise(
     scheduler: str = "ddim",
     latent: Tensor | None = None,
     strength: float = 1.0,
+    on_begin: OnBegin | None = None,
     on_step: OnStep | None = None,
     cancelled: Callable[[], bool] | None = None,
     amend: Amend | None = None,
@@ -142,6 +145,8 @@ def denoise(
     both = condition if negative is None else torch.cat([negative, condition])
     takes_generator = "generator" in inspect.signature(sampler.step).parameters
     extra = {"generator": generator} if takes_generator else {}
+    if on_begin is not None:
+        on_begin(len(timesteps))
     for index, timestep in enumerate(timesteps):
         if cancelled is not None and cancelled():
             raise Cancelled(f"cancelled after {index} of {len(timesteps)} denoising steps")
