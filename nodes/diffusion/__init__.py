@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nodes.diffusion.autoencoder import load_vae
 from nodes.diffusion.bridge import as_decoder, decoder_parts
 from nodes.diffusion.caption import caption, load_captioner
 from nodes.diffusion.film import generate_video, load_video
@@ -28,6 +29,7 @@ __all__ = [
     "load_recogniser",
     "load_sound",
     "load_speaker",
+    "load_vae",
     "load_video",
     "mask_latent",
     "sample",
