@@ -7,6 +7,7 @@ from nodes.diffusion.bridge import as_decoder, decoder_parts
 from nodes.diffusion.caption import caption, load_captioner
 from nodes.diffusion.film import generate_video, load_video
 from nodes.diffusion.latent import empty_latent, encode_inpaint, mask_latent, vae_decode, vae_encode
+from nodes.diffusion.latent_size import upscale_latent
 from nodes.diffusion.load import load_checkpoint
 from nodes.diffusion.lora import apply_lora
 from nodes.diffusion.sample import sample
@@ -35,6 +36,7 @@ __all__ = [
     "sample",
     "speak",
     "transcribe",
+    "upscale_latent",
     "vae_decode",
     "vae_encode",
 ]
