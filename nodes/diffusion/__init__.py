@@ -5,6 +5,7 @@ from __future__ import annotations
 from nodes.diffusion.autoencoder import load_vae
 from nodes.diffusion.bridge import as_decoder, decoder_parts
 from nodes.diffusion.caption import caption, load_captioner
+from nodes.diffusion.conditions import combine_conditions
 from nodes.diffusion.film import generate_video, load_video
 from nodes.diffusion.latent import empty_latent, encode_inpaint, mask_latent, vae_decode, vae_encode
 from nodes.diffusion.latent_size import upscale_latent
@@ -19,6 +20,7 @@ __all__ = [
     "apply_lora",
     "as_decoder",
     "caption",
+    "combine_conditions",
     "decoder_parts",
     "empty_latent",
     "encode_inpaint",
