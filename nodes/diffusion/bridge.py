@@ -16,6 +16,7 @@ from nodes.diffusion.header import read_header
 from nodes.diffusion.kinds import Model, Vae
 from nodes.diffusion.latent import vae_factor
 from nodes.diffusion.load import CATEGORY
+from nodes.diffusion.single_file import OF_UNET, OF_VAE
 
 ROWS = 77
 """Of a condition for SD 1.x and 2.x."""
@@ -69,10 +70,8 @@ def as_decoder(model: Model, vae: Vae) -> Decoder:
     }
     # How it draws unless it is told otherwise is NExT-GPT's own, and said: the decode nodes ask for it.
     config = DiffusionConfig.from_json(config).to_json()
-    # One file that holds both is read once.
-    files = {file.path: file for file in (*vae.files, *model.files)}
     extras = {"modality": "image", "name": model.extras.get("name", "")}
-    return replace(model, family=families.DECODER, config=config, files=tuple(files.values()), extras=extras)
+    return replace(model, family=families.DECODER, config=config, files=_together(model, vae), extras=extras)
 
 
 @node(id="diffusion.decoder_parts", title="Parts of a NExT-GPT decoder", category=CATEGORY)
@@ -102,8 +101,20 @@ def decoder_parts(context: NodeContext, decoder: Decoder) -> DecoderParts:
     return DecoderParts(model, vae)
 
 
+def _together(model: Model, vae: Vae) -> tuple[WeightFile, ...]:
+    """The files of both. Files of two checkpoints, which may hold both parts each, say which part is taken of them."""
+    if {file.path for file in model.files} & {file.path for file in vae.files}:
+        return tuple({file.path: file for file in (*vae.files, *model.files)}.values())  # read once
+    marked = ((vae, OF_VAE), (model, OF_UNET))
+    return tuple(replace(file, prefix=mark + file.prefix) for part, mark in marked for file in part.files)
+
+
 def _share(decoder: Decoder, prefix: str) -> tuple[WeightFile, ...]:
     """The decoder's files, each with the bytes that one part takes of it; all of them if they hold parts apart."""
+    mark = {"unet.": OF_UNET, "vae.": OF_VAE}[prefix]
+    marked = [file for file in decoder.files if file.prefix.startswith(mark)]
+    if marked:
+        return tuple(replace(file, prefix=file.prefix.removeprefix(mark)) for file in marked)
     files = []
     for file in decoder.files:
         sizes = read_header(Path(file.path)).bytes

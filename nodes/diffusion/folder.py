@@ -83,12 +83,17 @@ def possible_files(folder: str) -> Iterator[str]:
     yield f"{folder}/{INDEX}"
     yield f"{folder}/scheduler/scheduler_config.json"
     for place in ("unet", "vae", "text_encoder", "text_encoder_2"):
-        yield f"{folder}/{place}/config.json"
-        yield f"{glob.escape(folder)}/{place}/*-of-*.safetensors"
-        for stem in STEMS:
-            for variant in VARIANTS:
-                yield f"{folder}/{place}/{stem}{variant}.safetensors"
-                yield f"{folder}/{place}/{stem}.safetensors.index{variant}.json"
+        yield from part_files(f"{folder}/{place}")
     for place in ("tokenizer", "tokenizer_2"):
         for file in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
             yield f"{folder}/{place}/{file}"
+
+
+def part_files(folder: str) -> Iterator[str]:
+    """The same of the folder of one part."""
+    yield f"{folder}/config.json"
+    yield f"{glob.escape(folder)}/*-of-*.safetensors"
+    for stem in STEMS:
+        for variant in VARIANTS:
+            yield f"{folder}/{stem}{variant}.safetensors"
+            yield f"{folder}/{stem}.safetensors.index{variant}.json"

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 from graph_engine import Image, Latent, Mask, Needs, NodeContext, NodeError, Widget, node
 from nodes.diffusion.kinds import VAE, Vae
 from nodes.diffusion.load import CATEGORY, lease
-from nodes.diffusion.working import autoencoding, bare
+from nodes.diffusion.working import SMALLEST_TILE, autoencoding, bare, tile_side
 
 DEVICE = Needs(device=True, working_bytes=autoencoding, models=bare("vae"))
 FACTOR, CHANNELS = 8, 4
 """Of every published autoencoder of SD 1.x, 2.x and SDXL."""
 Side = Annotated[int, Widget(min=8, max=8192, step=8)]
+Tile = Annotated[int, Widget(min=0, max=8192, step=64)]
 
 
 @node(id="diffusion.empty_latent", category=CATEGORY)
@@ -55,17 +56,20 @@ def mask_latent(latent: Latent, mask: Mask) -> Latent:
     return {**{key: value for key, value in latent.items() if key != "empty"}, "noise_mask": cells}
 
 
-@node(id="diffusion.vae_encode", category=CATEGORY, needs=DEVICE)
-def vae_encode(context: NodeContext, image: Image, vae: Vae) -> Latent:
-    """Pictures to latents "B 4 H/8 W/8", where an edit begins. Sides have to be multiples of 8."""
-    return {"samples": _encode(context, lease(context, vae), image), "modality": "image"}
+@node(id="diffusion.vae_encode", version="1.1.0", category=CATEGORY, needs=DEVICE)
+def vae_encode(context: NodeContext, image: Image, vae: Vae, tile: Tile = 0) -> Latent:
+    """Pictures to latents "B 4 H/8 W/8", where an edit begins. Sides have to be multiples of 8.
+
+    tile: piece by piece, each of so many pixels on a side, for pictures too large for the memory; 0 is the whole.
+    """
+    return {"samples": _encode(context, lease(context, vae), image, tile), "modality": "image"}
 
 
-@node(id="diffusion.encode_inpaint", category=CATEGORY, needs=DEVICE)
-def encode_inpaint(context: NodeContext, image: Image, mask: Mask, vae: Vae) -> Latent:
+@node(id="diffusion.encode_inpaint", version="1.1.0", category=CATEGORY, needs=DEVICE)
+def encode_inpaint(context: NodeContext, image: Image, mask: Mask, vae: Vae, tile: Tile = 0) -> Latent:
     """A picture of which only the part under the mask is drawn anew; for ordinary models and for inpainting ones.
 
-    mask: 1 where something new goes, of the picture's size.
+    mask: 1 where something new goes, of the picture's size. tile: as of `vae_encode`.
     """
     module = lease(context, vae)
     if tuple(mask.shape[1:]) != tuple(image.shape[1:3]) or mask.shape[0] not in (1, image.shape[0]):
@@ -75,17 +79,21 @@ def encode_inpaint(context: NodeContext, image: Image, mask: Mask, vae: Vae) -> 
             code="bad_mask",
             port="mask",
         )
-    whole = {"samples": _encode(context, module, image), "modality": "image"}
+    whole = {"samples": _encode(context, module, image, tile), "modality": "image"}
     masked = mask_latent(whole, (mask >= 0.5).float())
     # Grey where something new goes: 0 in the autoencoder's range of -1 to 1.
     hidden = (mask < 0.5).float()[..., None]
     rgb = _rgb(image)
-    return {**masked, "masked_samples": _encode(context, module, rgb * hidden + 0.5 * (1 - hidden))}
+    return {**masked, "masked_samples": _encode(context, module, rgb * hidden + 0.5 * (1 - hidden), tile)}
 
 
-@node(id="diffusion.vae_decode", category=CATEGORY, needs=DEVICE)
-def vae_decode(context: NodeContext, latent: Latent, vae: Vae, tiled: bool = False) -> Image:
-    """Latents "B 4 h w" to pictures "B 8h 8w 3". tiled: piece by piece, for pictures too large for the memory."""
+@node(id="diffusion.vae_decode", version="1.1.0", category=CATEGORY, needs=DEVICE)
+def vae_decode(context: NodeContext, latent: Latent, vae: Vae, tiled: bool = False, tile: Tile = 0) -> Image:
+    """Latents "B 4 h w" to pictures "B 8h 8w 3". tile: piece by piece, for pictures too large for the memory.
+
+    The pieces have so many pixels on a side, overlap by a quarter and are blended; 0 is the whole, or, where `tiled` is
+    chosen, pieces of the size that the VAE was trained with.
+    """
     import torch
 
     module = lease(context, vae)
@@ -99,13 +107,14 @@ def vae_decode(context: NodeContext, latent: Latent, vae: Vae, tiled: bool = Fal
             port="latent",
         )
     like = next(module.parameters())
-    pictures = []
+    shift = module.config.shift_factor or 0.0
+
+    def decoded(cells: Any) -> Any:
+        return module.decode(cells.to(like) / module.config.scaling_factor + shift).sample
+
+    through = _tiles(context, module.config, (1, vae_factor(module.config)), len(samples), tile, tiled)
     with torch.no_grad():
-        for sample in samples.split(1):
-            context.check()
-            cells = sample.to(like) / module.config.scaling_factor + (module.config.shift_factor or 0.0)
-            decoded = module.tiled_decode(cells) if tiled else module.decode(cells)
-            pictures.append((decoded.sample.float() / 2 + 0.5).clamp(0, 1).cpu())
+        pictures = [(through(decoded, sample) / 2 + 0.5).clamp(0, 1) for sample in samples.split(1)]
     return torch.cat(pictures).permute(0, 2, 3, 1).contiguous()
 
 
@@ -118,7 +127,36 @@ def _rgb(image: Any) -> Any:
     return image[..., :3].expand(-1, -1, -1, 3)
 
 
-def _encode(context: NodeContext, module: Any, image: Any) -> Any:
+def _tiles(
+    context: NodeContext, config: Any, units: tuple[int, int], count: int, tile: int, tiled: bool = False
+) -> Any:
+    """(function, one of `count` wholes) -> what `model.tiles.in_tiles` makes of it, with progress over all of them."""
+    from nodes.diffusion.model.tiles import in_tiles
+
+    side = tile_side(config, tile, tiled)
+    if 0 < side < SMALLEST_TILE:
+        raise NodeError(
+            f"tiles of {side} pixels are too small to look like the picture.",
+            remedy=f"Choose {SMALLEST_TILE} or more, best as many as the memory allows; 0 for none.",
+            code="out_of_range",
+            port="tile",
+        )
+    passed = 0
+
+    def through(apply: Any, whole: Any) -> Any:
+        nonlocal passed
+        context.check()
+        cells = side // max(units) if side else max(whole.shape)
+        made = in_tiles(
+            apply, whole, cells, units, lambda done, total: context.progress(passed * total + done, count * total)
+        )
+        passed += 1
+        return made
+
+    return through
+
+
+def _encode(context: NodeContext, module: Any, image: Any, tile: int) -> Any:
     """The mean of the autoencoder's answer, no draw: the same picture always gives the same latent."""
     import torch
 
@@ -131,8 +169,11 @@ def _encode(context: NodeContext, module: Any, image: Any) -> Any:
             port="image",
         )
     like = next(module.parameters())
-    pixels = _rgb(image).to(like).permute(0, 3, 1, 2) * 2 - 1
+
+    def encoded(pixels: Any) -> Any:
+        return module.encode(pixels.to(like) * 2 - 1).latent_dist.mode()
+
+    through = _tiles(context, module.config, (factor, 1), len(image), tile)
     with torch.no_grad():
-        latents = [module.encode(pixel).latent_dist.mode() for pixel in pixels.split(1)]
-    shift = module.config.shift_factor or 0.0
-    return ((torch.cat(latents) - shift) * module.config.scaling_factor).float().cpu()
+        latents = [through(encoded, pixels) for pixels in _rgb(image).permute(0, 3, 1, 2).split(1)]
+    return (torch.cat(latents) - (module.config.shift_factor or 0.0)) * module.config.scaling_factor

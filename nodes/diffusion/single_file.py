@@ -25,6 +25,8 @@ OPEN_CLIP_2 = "cond_stage_model.model."
 CLIP_XL = "conditioner.embedders.0.transformer.text_model."
 OPEN_CLIP_XL = "conditioner.embedders.1.model."
 REFINER = "conditioner.embedders.0.model."
+OF_UNET, OF_VAE = "only-unet:", "only-vae:"
+"""Before the keys of files of which a decoder takes one part, whatever else they hold (`bridge.py`)."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +45,15 @@ class Parts:
 
 def detect(shapes: Shapes, name: str) -> Parts:
     """Raises ModelError for a file that is no checkpoint of Stable Diffusion 1.x, 2.x or SDXL."""
-    architecture = _architecture(shapes, name)
+    architecture = architecture_of(shapes, name)
     has_unet, has_vae = f"{UNET}input_blocks.0.0.weight" in shapes, f"{VAE}decoder.conv_in.weight" in shapes
     try:
         prefixes, texts = _texts(shapes, architecture)
         pooled = texts[-1]["projection_dim"] if len(texts) > 1 else 1280
         return Parts(
             architecture,
-            unet_config(_under(shapes, UNET), architecture, pooled) if has_unet else None,
-            vae_config(_under(shapes, VAE), architecture) if has_vae else None,
+            unet_config(under(shapes, UNET), architecture, pooled) if has_unet else None,
+            vae_config(under(shapes, VAE), architecture) if has_vae else None,
             texts,
             prefixes,
         )
@@ -63,7 +65,8 @@ def detect(shapes: Shapes, name: str) -> Parts:
         ) from error
 
 
-def _architecture(shapes: Shapes, name: str) -> Architecture:
+def architecture_of(shapes: Shapes, name: str) -> Architecture:
+    """Raises ModelError for a file that tells none."""
     context = shapes.get(f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", (0, 0))[1]
     refined = _any(shapes, REFINER)
     if _any(shapes, OPEN_CLIP_XL) or (f"{UNET}label_emb.0.0.weight" in shapes and not refined):
@@ -72,7 +75,7 @@ def _architecture(shapes: Shapes, name: str) -> Architecture:
         return ARCHITECTURES["sd1"]
     if _any(shapes, OPEN_CLIP_2) or context == 1024:
         return ARCHITECTURES["sd2"]
-    what = "it is an SDXL refiner" if refined else f"its keys begin with {_beginnings(shapes)}"
+    what = "it is an SDXL refiner" if refined else f"its keys begin with {beginnings(shapes)}"
     raise ModelError(
         f"{name} is no checkpoint that is known here: {what}.",
         remedy="Known are Stable Diffusion 1.x, 2.x and SDXL in the original layout, and diffusers folders of them.",
@@ -126,35 +129,47 @@ def unet_config(shapes: Shapes, architecture: Architecture, pooled: int) -> dict
 
 
 def vae_config(shapes: Shapes, architecture: Architecture) -> dict[str, Any]:
-    """Arguments of diffusers' AutoencoderKL for an autoencoder with these tensors."""
-    levels = 1 + _last(shapes, r"encoder\.down\.(\d+)\.")
-    return {
+    """Arguments of diffusers' AutoencoderKL for an autoencoder with these tensors, in the original layout or in diffusers'."""
+    levels, blocks, attention = "down", "block", "mid.attn_1"
+    if _any(shapes, "encoder.down_blocks."):
+        levels, blocks, attention = "down_blocks", "resnets", "mid_block.attentions.0"
+    count = 1 + _last(shapes, rf"encoder\.{levels}\.(\d+)\.")
+    config = {
         "in_channels": shapes["encoder.conv_in.weight"][1],
         "out_channels": shapes["decoder.conv_out.weight"][0],
-        "latent_channels": shapes["post_quant_conv.weight"][1],
-        "block_out_channels": [shapes[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in range(levels)],
-        "down_block_types": ["DownEncoderBlock2D"] * levels,
-        "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "layers_per_block": 1 + _last(shapes, r"encoder\.down\.0\.block\.(\d+)\."),
+        "latent_channels": shapes["decoder.conv_in.weight"][1],
+        "block_out_channels": [
+            shapes[f"encoder.{levels}.{level}.{blocks}.0.conv1.weight"][0] for level in range(max(1, count))
+        ],
+        "down_block_types": ["DownEncoderBlock2D"] * count,
+        "up_block_types": ["UpDecoderBlock2D"] * count,
+        "layers_per_block": 1 + _last(shapes, rf"encoder\.{levels}\.0\.{blocks}\.(\d+)\."),
         "scaling_factor": architecture.scaling,
         "force_upcast": architecture.upcast,
         "sample_size": architecture.size,
     }
+    if "quant_conv.weight" not in shapes:
+        config["use_quant_conv"] = False
+    if "post_quant_conv.weight" not in shapes:
+        config["use_post_quant_conv"] = False
+    if not _any(shapes, f"encoder.{attention}."):
+        config["mid_block_add_attention"] = False
+    return config
 
 
 def _texts(shapes: Shapes, architecture: Architecture) -> tuple[tuple[str, ...], tuple[dict[str, Any], ...]]:
     if architecture.name == "sdxl":
         if not (_any(shapes, CLIP_XL) and _any(shapes, OPEN_CLIP_XL)):
             return (), ()
-        return (CLIP_XL, OPEN_CLIP_XL), (_clip(_under(shapes, CLIP_XL)), _open_clip(_under(shapes, OPEN_CLIP_XL)))
+        return (CLIP_XL, OPEN_CLIP_XL), (_clip(under(shapes, CLIP_XL)), _open_clip(under(shapes, OPEN_CLIP_XL)))
     prefix = OPEN_CLIP_2
     if architecture.name == "sd1":
         prefix = CLIP_1_OLD if _is_old(shapes) else CLIP_1
     if not _any(shapes, prefix):
         return (), ()
     if architecture.name == "sd1":
-        return (prefix,), (_clip(_under(shapes, prefix)),)
-    config = _open_clip(_under(shapes, prefix))
+        return (prefix,), (_clip(under(shapes, prefix)),)
+    config = _open_clip(under(shapes, prefix))
     # SD 2 was trained on the states before the last layer, which the files hold all the same.
     return (prefix,), ({**config, "num_hidden_layers": config["num_hidden_layers"] - 1},)
 
@@ -198,7 +213,8 @@ def _text(vocabulary: int, width: int) -> dict[str, Any]:
     }
 
 
-def _under(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
+def under(shapes: Shapes, prefix: str) -> dict[str, tuple[int, ...]]:
+    """What lies under a prefix, without it."""
     return {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
 
 
@@ -212,5 +228,6 @@ def _last(keys: Iterable[str], pattern: str) -> int:
     return max(found, default=-1)
 
 
-def _beginnings(shapes: Shapes) -> str:
+def beginnings(shapes: Shapes) -> str:
+    """What the keys begin with, for messages."""
     return ", ".join(sorted({key.split(".")[0] for key in shapes})[:6]) or "nothing"

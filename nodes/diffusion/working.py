@@ -22,6 +22,10 @@ WIDEST = 128
 """Channels of the autoencoders at full resolution."""
 
 
+SMALLEST_TILE = 64
+"""Pixels on a side; smaller ones have nothing in common with the picture."""
+
+
 def bare(port: str) -> Any:
     """The model at a port as `load.lease` asks for it: without what only nodes want to know of it."""
     return lambda values: [replace(values[port], extras={})]
@@ -73,18 +77,29 @@ def _skips(config: Mapping[str, Any]) -> float:
 
 
 def autoencoding(values: Values) -> int:
-    """One picture at a time; the size of the latent or the picture, where it is known."""
+    """One picture at a time, or one tile of it; the size of the latent or the picture, where it is known."""
     vae = values["vae"]
     latent, image = values.get("latent"), values.get("image")
-    pixels, count = int(vae.config.get("sample_size") or 512) ** 2, 1
+    count, height, width = 1, trained_side(vae.config), trained_side(vae.config)
     if isinstance(latent, Mapping):
         count, _, height, width = latent["samples"].shape
-        pixels = int(height) * int(width) * FACTOR * FACTOR
+        height, width = int(height) * FACTOR, int(width) * FACTOR
     elif image is not None and hasattr(image, "shape"):
-        count, pixels = int(image.shape[0]), int(image.shape[1]) * int(image.shape[2])
+        count, height, width = (int(size) for size in image.shape[:3])
+    side = tile_side(vae.config, int(values.get("tile") or 0), bool(values.get("tiled"))) or max(height, width)
     wide = int((vae.config.get("block_out_channels") or [WIDEST])[0])
-    once = pixels * wide * DTYPE_BYTES.get(vae.dtype, 4)
-    return round(DECODED * once) + int(count) * pixels * 3 * 4
+    once = min(height, side) * min(width, side) * wide * DTYPE_BYTES.get(vae.dtype, 4)
+    return round(DECODED * once) + int(count) * height * width * 3 * 4
+
+
+def tile_side(config: Mapping[str, Any], tile: int, tiled: bool = False) -> int:
+    """Pixels on a side of what an autoencoder takes at once; 0 for all. tiled: without `tile`, as it was trained."""
+    return tile or (max(SMALLEST_TILE, trained_side(config)) if tiled else 0)
+
+
+def trained_side(config: Mapping[str, Any]) -> int:
+    size = config.get("sample_size") or 512
+    return int(size if isinstance(size, int) else max(size))
 
 
 def filming(values: Values) -> int:

@@ -12,6 +12,7 @@ from nodes.diffusion import (
     load_checkpoint,
     mask_latent,
     sample,
+    upscale_latent,
     vae_decode,
     vae_encode,
 )
@@ -269,6 +270,31 @@ def test_image_to_image(pipes, context, base, scheduler):
         output_type="latent",
     ).images
     mine, _ = ours(context, base, start, scheduler=scheduler, strength=0.6, steps=5)
+    assert_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("base", ["sd1", "sdxl"])
+def test_a_drawing_that_is_drawn_over_larger(pipes, context, base):
+    """The "hires fix": what diffusers makes of the first drawing's latent, interpolated by torch, as image to image."""
+    from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionXLImg2ImgPipeline
+
+    first, _ = ours(context, base, empty_latent(32, 32), scheduler="euler")
+    kind = StableDiffusionXLImg2ImgPipeline if base == "sdxl" else StableDiffusionImg2ImgPipeline
+    more = {"requires_safety_checker": False} if base == "sd1" else {"add_watermarker": False}
+    pipe = kind(**dict(with_scheduler(pipes[base], "euler").components), **more)
+    pipe.set_progress_bar_config(disable=True)
+    theirs = pipe(
+        PROMPT,
+        image=torch.nn.functional.interpolate(first, scale_factor=1.5, mode="bicubic"),
+        negative_prompt=NEGATIVE,
+        strength=0.6,
+        num_inference_steps=5,
+        guidance_scale=GUIDANCE,
+        generator=source(),
+        output_type="latent",
+    ).images
+    larger = upscale_latent({"samples": first}, 1.5, method="bicubic")
+    mine, _ = ours(context, base, larger, scheduler="euler", strength=0.6, steps=5)
     assert_equal(mine, theirs)
 
 

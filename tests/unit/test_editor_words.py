@@ -31,8 +31,8 @@ def test_a_port_whose_label_is_another_word_has_a_name_of_its_own():
 NAMES = """
 16 24 adamw beta bfloat16 coolwarm csv ddim ddpm dpmpp_2m dpmpp_2m_karras dpmpp_2m_sde epsilon euler euler_ancestral flac
 float16 float32 gb18030 gif heun inferno int4 int8 jpeg json karras lanczos latin-1 lcm lms markdown md mini mp3 mp4 muon
-nextgpt-7b-tiva-v0 nextgpt-v1.5-7b pndm png sdpa tiny tiny-v1.5 triton txt unipc utf-16 utf-8 v_prediction viridis wav
-webm webp xformers
+nextgpt-7b-tiva-v0 nextgpt-v1.5-7b pndm png sd1 sd2 sdpa sdxl tiny tiny-v1.5 triton txt unipc utf-16 utf-8 v_prediction viridis
+wav webm webp xformers
 """
 """Options that are called so everywhere: formats, methods, models."""
 

@@ -22,17 +22,29 @@ _ADDED = {
     for number, layer in ((1, 0), (2, 2))
     for kind in ("weight", "bias")
 }
+_ORIGINAL_VAE = ("encoder.mid.", "decoder.mid.")
+"""Where diffusers says `mid_block`."""
 _VAE_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 
 
 def decoder_state(state: Mapping[str, Any]) -> dict[str, Any]:
     """Tensors of denoiser and autoencoder together, of one file or of two; their names have no beginning in common."""
+    if any(key.startswith(single_file.OF_VAE) for key in state):
+        vae, unet = (_marked(state, mark) for mark in (single_file.OF_VAE, single_file.OF_UNET))
+        return _decoder(unet_state(unet), vae_state(vae))
     if any(key.startswith("unet.") for key in state):
         return dict(state)
     vae = {key: value for key, value in state.items() if key.startswith((single_file.VAE, *_VAE_PARTS))}
     unet = {key: value for key, value in state.items() if key not in vae}
-    named = {f"unet.{key}": value for key, value in unet_state(unet).items()}
-    return named | {f"vae.{key}": value for key, value in vae_state(vae).items()}
+    return _decoder(unet_state(unet), vae_state(vae))
+
+
+def _marked(state: Mapping[str, Any], mark: str) -> dict[str, Any]:
+    return {key.removeprefix(mark): value for key, value in state.items() if key.startswith(mark)}
+
+
+def _decoder(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"unet.{key}": value for key, value in unet.items()} | {f"vae.{key}": value for key, value in vae.items()}
 
 
 def unet_state(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,16 +90,17 @@ def _layers_per_block(keys: Iterable[str]) -> int:
 
 
 def vae_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The autoencoder's tensors, in diffusers' present names. Of a decoder of NExT-GPT too."""
-    if any(key.startswith("vae.") for key in state):
-        return {key.removeprefix("vae."): value for key, value in state.items() if key.startswith("vae.")}
-    if any(key.startswith(single_file.VAE) for key in state):
+    """The autoencoder's tensors, in diffusers' present names. Of a decoder of NExT-GPT and of a whole checkpoint too."""
+    for prefix in ("vae.", single_file.VAE):
+        if any(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            break
+    if any(key.startswith(_ORIGINAL_VAE) for key in state):
         from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
-        own = {key: value for key, value in state.items() if key.startswith(single_file.VAE)}
-        levels = len({key.split(".")[3] for key in own if key.startswith(f"{single_file.VAE}encoder.down.")})
+        levels = len({key.split(".")[2] for key in state if key.startswith("encoder.down.")})
         blocks = ["block"] * levels
-        return dict(convert_ldm_vae_checkpoint(own, {"down_block_types": blocks, "up_block_types": blocks}))
+        return dict(convert_ldm_vae_checkpoint(dict(state), {"down_block_types": blocks, "up_block_types": blocks}))
     return {_newer(key): _flat(key, value) for key, value in state.items()}
 
 
