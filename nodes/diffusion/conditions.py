@@ -38,7 +38,7 @@ def combine_conditions(
     pairs = zip(left * (count // len(left)), right * (count // len(right)), strict=True)
     found = []
     for (rows, facts), (others, more) in pairs:
-        _fit(rows, others, "conditions", "rows")
+        _fit(rows, others, "rows")
         facts, pooled = dict(facts), [said[POOLED] for said in (facts, more) if said.get(POOLED) is not None]
         if mode == "concat":
             together = torch.cat([rows, others], dim=1)
@@ -46,7 +46,7 @@ def combine_conditions(
             one, other = even_rows(rows, others)
             together = one * weight + other * (1 - weight)
             if len(pooled) == 2:
-                _fit(pooled[0], pooled[1], "summaries", "")
+                _fit(pooled[0], pooled[1], "summaries")
                 pooled = [pooled[0] * weight + pooled[1] * (1 - weight)]
         if pooled:
             facts[POOLED] = pooled[0]
@@ -77,11 +77,10 @@ def _one_by_one(conditioning: Any, port: str) -> list[One]:
     return found
 
 
-def _fit(one: Any, other: Any, noun: str, unit: str) -> None:
+def _fit(one: Any, other: Any, noun: str) -> None:
     if one.shape[-1] != other.shape[-1]:
-        wide = f"{unit} of " if unit else "of "
         raise NodeError(
-            f"the {noun} do not fit each other: {wide}{one.shape[-1]} and of {other.shape[-1]}.",
+            f"the first condition has {noun} of {one.shape[-1]} numbers, the second of {other.shape[-1]}.",
             remedy="Encode both with the CLIP of the same checkpoint, or project signals to the same width.",
             code="wrong_width",
             port="second",
