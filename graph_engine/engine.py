@@ -20,6 +20,7 @@ from typing import Any
 
 from graph_engine import collector
 from graph_engine.controls import Controls
+from graph_engine.endings import Endings
 from graph_engine.errors import AnyloomError, RequestError, StoreError
 from graph_engine.execute.context import JobContext
 from graph_engine.execute.events import Event, EventLog
@@ -60,8 +61,6 @@ JOURNAL_BYTES = 32 << 20
 """Larger results lie on the disk with the others, not in the database."""
 ENCODED_AT_ONCE_BYTES = 1 << 20
 """Larger results of side effects are put into bytes in a thread."""
-CUT_AT_LEAST = 100
-"""The history is cut when it has grown by so many runs, or by a tenth of what is kept."""
 SEQ_PER_BOOT = 1_000_000_000
 """Events of a run that was taken up again after a crash are numbered from here on, so that numbers never repeat."""
 
@@ -86,10 +85,7 @@ class Engine(Controls):
         self._tidying = Tidying(settings.temp_dir, queue, self._roster)
         self._closing = False
         self._background = set()
-        self._unrecorded: list[LiveRun] = []
-        """Runs that ended while the disk failed."""
-        self._surplus = 0
-        """Runs that ended since the history was cut the last time."""
+        self._endings = Endings(queue, self._roster, settings.keep_history, self._keep)
         devices = settings.devices or find_devices()
         scheduler_lanes = {"pool": settings.pool_threads, "async": 1_000, "inline": 64}
         scheduler = Scheduler(scheduler_lanes, devices, settings.max_attempts)
@@ -166,6 +162,7 @@ class Engine(Controls):
         if self._closing:
             return
         self._closing = self._runner.closing = True
+        self._endings.closing()
         await self._tidying.close()
         await self._executor.close()
         await asyncio.sleep(0)
@@ -175,9 +172,7 @@ class Engine(Controls):
         for live in self._roster.live.values():
             live.log.close()
             live.ended.set()
-        for live in self._unrecorded:
-            with suppress(StoreError):
-                await self._record(live.record)
+        await self._endings.close()
         with suppress(StoreError):  # a disk that fails now changes nothing that was promised
             await self._queue.release()
         await asyncio.to_thread(self._queue.close)
@@ -497,31 +492,9 @@ class Engine(Controls):
                 self._vault.drop(key)
         record = live.record
         record.status, record.errors, record.finished = status, errors, end_of(record.started, time.time())
-        recording = self._record(record)
+        self._endings.write(live)
         live.log.add("finished", "", ending_of(record))
         self._roster.end(live)
-        recording.add_done_callback(partial(self._recorded, live))
-
-    def _record(self, record: RunRecord) -> asyncio.Future[bool]:
-        result, error = json.dumps(record.result, default=str), json.dumps(record.errors, default=str)
-        recording = self._queue.finish(record.id, record.status, result=result, error=error, at=record.finished)
-        self._keep(recording)
-        return recording
-
-    def _recorded(self, live: LiveRun, recording: asyncio.Future[bool]) -> None:
-        """Where the disk has failed, only this process knows how the run ended: it is not forgotten, and written again once
-        the disk works, or the next engine would run it anew."""
-        if recording.cancelled() or isinstance(recording.exception(), StoreError):
-            self._unrecorded.append(live)
-        elif recording.exception() is None:
-            again, self._unrecorded = self._unrecorded, []
-            for other in [] if self._closing else again:
-                self._record(other.record).add_done_callback(partial(self._recorded, other))
-            self._roster.recorded(live)
-            self._surplus += 1
-            if self._surplus >= max(CUT_AT_LEAST, self.settings.keep_history // 10) and not self._closing:
-                self._surplus = 0
-                self._keep(self._queue.prune(keep=self.settings.keep_history))
 
     def _keep(self, future: asyncio.Future[Any]) -> None:
         """A write that nobody waits for, but whose failure must be seen."""

@@ -37,6 +37,12 @@ def sleep(seconds: float, context: NodeContext) -> float:
     return seconds
 
 
+@node(id="n.stubborn")
+def stubborn(value: int, salt: int = 0) -> int:
+    time.sleep(0.15)
+    return value
+
+
 @node(id="n.size")
 def size(file: Annotated[str, Widget(upload="*")], context: NodeContext) -> int:
     return context.input_path(file).stat().st_size
@@ -65,7 +71,9 @@ def model(name: str) -> int:
 
 def registry(reads: Any = lambda literals: []) -> Registry:
     made = node(id="n.model", reads=reads)(model).node_type  # type: ignore[attr-defined]
-    return Registry([*(f.node_type for f in (count, sleep, size, camera, one_round, names, map_items, repeat)), made])  # type: ignore[attr-defined]
+    return Registry(
+        [*(f.node_type for f in (count, sleep, stubborn, size, camera, one_round, names, map_items, repeat)), made]
+    )  # type: ignore[attr-defined]
 
 
 async def open_engine(folder: Path, types: Registry | None = None, **settings: Any) -> Engine:
@@ -235,3 +243,20 @@ async def test_a_long_loop_does_not_hold_the_values_of_its_rounds(tmp_path: Path
     assert len(CALLS) == 400
     assert max(CALLS) <= 4
     await engine.close()
+
+
+async def test_a_job_that_ends_after_its_run_was_cancelled_holds_nothing(tmp_path: Path) -> None:
+    """How long it took is noted by its size, for which its inputs are looked at once more."""
+    async with await open_engine(tmp_path, grace_s=5.0) as engine:
+        for salt in range(3):
+            nodes = {
+                "given": {"type": "n.count", "values": {"value": 7}},
+                "slow": {"type": "n.stubborn", "values": {"salt": salt}, "links": {"value": "given.int"}},
+            }
+            record = await engine.submit(document(**nodes))
+            await asyncio.sleep(0.06)
+            await engine.cancel(record.id)
+            await engine.wait(record.id, 10)
+            await asyncio.sleep(0.3)
+        assert engine.usual_s(engine.registry["n.stubborn"], {}, "cpu") is not None
+        assert engine._vault._held == {}
