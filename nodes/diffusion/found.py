@@ -25,7 +25,7 @@ def find(name: str, models_dir: Path, places: tuple[str, ...], is_one: Callable[
     """
     if not name.strip():
         raise _absent(f"no {noun} was named", models_dir, places, is_one, noun)
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    if _leaves(name):
         raise NodeError(
             f"{name!r} leaves the models folder.",
             remedy="Give a name relative to the models folder, without '..'.",
@@ -47,12 +47,18 @@ def find(name: str, models_dir: Path, places: tuple[str, ...], is_one: Callable[
 
 
 def candidates(name: str, places: tuple[str, ...]) -> Iterator[str]:
-    """Relative paths that `name` may mean, the first that exists counts."""
+    """Relative paths that `name` may mean, the first that exists counts; none of a name that `find` refuses without a look."""
+    if not name.strip() or _leaves(name):
+        return
     for place in ("", *places):
         path = f"{place}/{name}" if place else name
         yield path
         if not name.endswith((WEIGHTS, *PICKLES)):
             yield path + WEIGHTS
+
+
+def _leaves(name: str) -> bool:
+    return Path(name).is_absolute() or ".." in Path(name).parts
 
 
 def listing(models_dir: Path, places: tuple[str, ...], is_one: Callable[[Path], bool]) -> list[str]:
